@@ -1,0 +1,278 @@
+"""The event log of a call: what happened, in the past tense, small and typed.
+
+A call's events are at once its record, its debugging view and the golden file of its replay. `at` is in seconds on
+the event clock (monotonic when live, virtual in replay); `call` is the call's id. Audio never travels as an event.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Door = Literal["sip", "browser", "replay"]
+Side = Literal["caller", "bot", "gateway"]
+State = Literal["initial", "listening", "processing", "speaking", "away", "ended"]
+EndReason = Literal[
+    "hangup",  # a side said goodbye in the signalling
+    "cancelled",  # the caller gave up before we answered
+    "rejected",  # the dialplan or we refused it
+    "line_lost",  # the media died without a goodbye
+    "timeout",  # a protocol timer ran out (no ACK, no session refresh)
+    "limit",  # the call or session grew too long
+    "shutdown",  # the gateway stopped
+    "error",  # our fault
+]
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """The root of all events; `tag` is the class name, under the key `type` on disk."""
+
+    at: float
+    call: str
+
+
+# The call and its line
+
+
+class CallStarted(Event, frozen=True, tag=True):
+    """`caller` and `called` are user parts or numbers; an anonymous caller is the empty string."""
+
+    door: Door
+    caller: str
+    called: str
+    route: str
+    headers: dict[str, str] = {}
+
+
+class CallAnswered(Event, frozen=True, tag=True):
+    codec: str
+
+
+class CallHeld(Event, frozen=True, tag=True):
+    """The other side put us on hold: nothing we say is heard."""
+
+
+class CallRetrieved(Event, frozen=True, tag=True):
+    """The hold ended."""
+
+
+class LineFellSilent(Event, frozen=True, tag=True):
+    """No media has come from the caller for `for_s` seconds; comfort noise and RTCP count as media."""
+
+    for_s: float
+
+
+class LineRecovered(Event, frozen=True, tag=True):
+    """Media comes again after `LineFellSilent`."""
+
+
+class CallEnded(Event, frozen=True, tag=True):
+    """`by` is who ended it; `stats` is everything worth knowing for the one closing log line."""
+
+    reason: EndReason
+    by: Side
+    duration_s: float
+    stats: dict[str, Any] = {}
+
+
+# The session that outlives the call
+
+
+class SessionStarted(Event, frozen=True, tag=True):
+    session: str
+
+
+class SessionResumed(Event, frozen=True, tag=True):
+    """A caller came back within the window. `step` is where the dialplan goes on; `away_s` how long they were gone."""
+
+    session: str
+    step: str
+    away_s: float
+
+
+class StepEntered(Event, frozen=True, tag=True):
+    """The dialplan position, `route/index:action`."""
+
+    step: str
+
+
+class VariableSet(Event, frozen=True, tag=True):
+    name: str
+    value: str
+
+
+class AgentRemembered(Event, frozen=True, tag=True):
+    """The agent's own state at a safe point: what it needs to go on after a dropped line."""
+
+    state: dict[str, Any]
+
+
+class DialogueCompleted(Event, frozen=True, tag=True):
+    """The agent reached its end; a session with this event is not resumed."""
+
+    outcome: str
+    data: dict[str, Any] = {}
+
+
+# Listening
+
+
+class StateChanged(Event, frozen=True, tag=True):
+    previous: State
+    state: State
+
+
+class SpeechBegan(Event, frozen=True, tag=True):
+    """The detector found speech; `at` is when it was sure, `began_at` when the speech itself began."""
+
+    began_at: float
+    probability: float = 1.0
+
+
+class SpeechEnded(Event, frozen=True, tag=True):
+    """`ended_at` is where the speech itself ended; the detector needed the rest to be sure."""
+
+    ended_at: float
+
+
+class TranscriptHeard(Event, frozen=True, tag=True):
+    """Text from the recogniser for `turn`. Interim texts of a turn replace one another."""
+
+    turn: int
+    text: str
+    final: bool
+    confidence: float = 1.0
+
+
+class DigitPressed(Event, frozen=True, tag=True):
+    """One event a press, however many packets carried it."""
+
+    digit: str
+    duration_ms: int
+    method: Literal["rfc4733", "info", "inband", "page"] = "rfc4733"
+
+
+class UserTurnEnded(Event, frozen=True, tag=True):
+    """The caller finished. Text is empty when only digits or only silence came."""
+
+    turn: int
+    text: str
+    digits: str = ""
+    silent: bool = False
+    confidence: float = 1.0
+
+
+# Speaking
+
+
+class AgentReplied(Event, frozen=True, tag=True):
+    """The agent finished writing its reply to `turn` ("generation complete")."""
+
+    turn: int
+    text: str
+
+
+class UtteranceSynthesised(Event, frozen=True, tag=True):
+    """All audio of the clip exists; `duration_s` of it."""
+
+    clip: int
+    text: str
+    duration_s: float
+
+
+class UtteranceStarted(Event, frozen=True, tag=True):
+    """The first sample of the clip left for the caller."""
+
+    clip: int
+
+
+class UtterancePlayed(Event, frozen=True, tag=True):
+    """The clip is over for the caller: `heard` is exactly the words whose audio was played."""
+
+    clip: int
+    heard: str
+    played_s: float
+    complete: bool
+
+
+class PlaybackPaused(Event, frozen=True, tag=True):
+    """On suspicion of a barge-in; nothing is lost yet."""
+
+    clip: int
+
+
+class PlaybackResumed(Event, frozen=True, tag=True):
+    """A false alarm: the clip goes on from the same sample."""
+
+    clip: int
+
+
+class BargedIn(Event, frozen=True, tag=True):
+    """The caller interrupted. `by` is what decided it."""
+
+    clip: int
+    by: Literal["words", "duration", "digit"]
+
+
+class FalseAlarm(Event, frozen=True, tag=True):
+    """What sounded like an interruption was none (noise, an echo, "uh-huh")."""
+
+    clip: int
+    text: str = ""
+
+
+class SilenceNoticed(Event, frozen=True, tag=True):
+    """The caller said nothing for the expected time; the `count`-th time in a row."""
+
+    count: int
+
+
+# Trouble and by-products
+
+
+class ProviderFailed(Event, frozen=True, tag=True):
+    """`what` names the room and provider, as in `stt.pocketsphinx`."""
+
+    what: str
+    category: str
+    message: str
+    retrying: bool
+
+
+class ErrorOccurred(Event, frozen=True, tag=True):
+    code: str
+    message: str
+
+
+class RecordingStarted(Event, frozen=True, tag=True):
+    path: str
+
+
+class RecordingFailed(Event, frozen=True, tag=True):
+    """The recording stopped (disk full, slow disk); the call goes on."""
+
+    message: str
+
+
+AnyEvent: TypeAlias = (
+    CallStarted | CallAnswered | CallHeld | CallRetrieved | LineFellSilent | LineRecovered | CallEnded
+    | SessionStarted | SessionResumed | StepEntered | VariableSet | AgentRemembered | DialogueCompleted
+    | StateChanged | SpeechBegan | SpeechEnded | TranscriptHeard | DigitPressed | UserTurnEnded
+    | AgentReplied | UtteranceSynthesised | UtteranceStarted | UtterancePlayed | PlaybackPaused | PlaybackResumed
+    | BargedIn | FalseAlarm | SilenceNoticed
+    | ProviderFailed | ErrorOccurred | RecordingStarted | RecordingFailed
+)  # fmt: skip
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """One event as one line of JSON (no newline), the same bytes for the same event always."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes | str) -> AnyEvent:
+    """The inverse of `encode`. Raises `msgspec.ValidationError` with the place of the fault."""
+    return _decoder.decode(line)

@@ -1,0 +1,40 @@
+"""Where names and numbers that must not repeat come from. Seeded, they repeat exactly: replay needs that."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Protocol
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Ids(Protocol):
+    """A source of tokens (branches, tags, session and call ids) and of 32-bit numbers (SSRCs, sequence starts)."""
+
+    def token(self, length: int = 12) -> str: ...
+
+    def uint32(self) -> int: ...
+
+
+class RandomIds:
+    """From the operating system's entropy: unguessable, as RFC 3261 19.3 asks of tags."""
+
+    def token(self, length: int = 12) -> str:
+        return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+    def uint32(self) -> int:
+        return secrets.randbits(32)
+
+
+class SeededIds:
+    """The same sequence for the same seed, for tests and replay. Never for the wire of a live gateway."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._random = random.Random(seed)
+
+    def token(self, length: int = 12) -> str:
+        return "".join(self._random.choices(_ALPHABET, k=length))
+
+    def uint32(self) -> int:
+        return self._random.getrandbits(32)

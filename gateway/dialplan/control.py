@@ -1,0 +1,112 @@
+"""The port through which a dialplan's actions act on a call.
+
+An action is a coroutine that awaits nothing but these methods. The call drives it by hand, with no event loop: so a
+dialplan runs the same live, in a test and in a replay. When the line dies the coroutine is closed where it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NoReturn, Protocol
+
+import msgspec
+
+from gateway.core.speech import Expectation
+
+BargeIn = Literal["off", "digits", "on"]
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """Something to say. `file` is a WAV that is played instead when it exists (8 or 16 kHz, mono, 16 bit)."""
+
+    text: str
+    file: str | None = None
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What the caller answered; all empty and `silent` when nothing came in time."""
+
+    text: str = ""
+    digits: str = ""
+    confidence: float = 1.0
+    silent: bool = False
+
+
+class BotStep(msgspec.Struct, frozen=True):
+    """A conversation with an agent, by the name of its provider; `options` reach it in its context."""
+
+    agent: str
+    options: dict[str, Any] = {}
+    barge_in: BargeIn = "on"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a conversation ended: the agent's own word, and what it gathered."""
+
+    outcome: str
+    data: dict[str, Any] = {}
+
+
+class CallControl(Protocol):
+    @property
+    def caller(self) -> str: ...
+
+    @property
+    def called(self) -> str: ...
+
+    @property
+    def headers(self) -> dict[str, str]: ...
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """A copy; change them with `set`."""
+        ...
+
+    def set(self, name: str, value: str) -> None:
+        """Remember a variable, across a dropped line too."""
+        ...
+
+    async def ring(self) -> None:
+        """Let the caller hear ringing (180). Nothing on a call that is answered."""
+        ...
+
+    async def answer(self) -> None:
+        """Pick up; returns when audio can flow. At once on a call that is answered."""
+        ...
+
+    async def wait(self, seconds: float) -> None: ...
+
+    async def say(self, prompt: Prompt, *, barge_in: BargeIn = "on") -> bool:
+        """Speak; true when the caller heard it whole."""
+        ...
+
+    async def ask(self, prompt: Prompt, expectation: Expectation, *, barge_in: BargeIn = "on") -> Heard:
+        """Speak, then take one turn: speech or digits, whichever comes; digits count from the prompt's start on."""
+        ...
+
+    async def converse(self, bot: BotStep) -> Outcome:
+        """Hand the caller to an agent until it finishes."""
+        ...
+
+    async def loop_back(self, seconds: float | None = None) -> None:
+        """Send the caller's voice back, for ever or for `seconds`."""
+        ...
+
+    async def tone(self, hz: float, *, dbm0: float = 0.0, seconds: float | None = None) -> None: ...
+
+    async def press(self, digits: str) -> None:
+        """Send RFC 4733 digits to the caller's side."""
+        ...
+
+    async def hang_up(self) -> NoReturn:
+        """Say goodbye in the signalling and end here."""
+        ...
+
+    async def reject(self, status: int, reason: str | None = None) -> NoReturn:
+        """Refuse a call that is not answered yet; on an answered one this is `hang_up`."""
+        ...
+
+
+class Goto(msgspec.Struct, frozen=True):
+    """What an action returns to leave its route: go on with the first step of another."""
+
+    route: str

@@ -1,0 +1,201 @@
+"""What the media plane can be told, and what it tells that is not an event of the call's log.
+
+A leg is one audio stream both ways, named by a string (the call's id for a call's first leg). Commands for one leg
+are carried out in order, at the start of the next tick. All PCM here is signed 16-bit little-endian mono.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+AudioFormat = Literal["ulaw_8k", "pcm_8k", "pcm_16k"]
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+
+
+class Command(msgspec.Struct, frozen=True, tag=True):
+    leg: str
+
+
+class OpenLeg(Command, frozen=True, tag=True):
+    """Reserve a slot, and for `rtp` legs a port pair; answered by `LegOpened` or `LegFailed`.
+
+    A `pcm` leg has no socket: audio comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time.
+    `record` is a path for a stereo WAV (left the caller, right the bot), or None. `trace` is a path for the packet
+    timing that replay needs, or None. `silent_after_s` is when `LineFellSilent` is due.
+    """
+
+    kind: Literal["rtp", "pcm"] = "rtp"
+    record: str | None = None
+    trace: str | None = None
+    silent_after_s: float = 10.0
+
+
+class ConnectLeg(Command, frozen=True, tag=True):
+    """Say where and how to send, and what to expect. May come again (hold, re-INVITE, codec change).
+
+    `host`/`port` come from the peer's SDP; the leg latches once to the address that really sends. Until then it
+    sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733.
+    `direction` is ours: `recvonly` and `inactive` send nothing.
+    """
+
+    host: str
+    port: int
+    codec: Literal["PCMU", "PCMA"]
+    payload_type: int
+    dtmf_payload_type: int | None = None
+    ptime_ms: int = 20
+    direction: Direction = "sendrecv"
+    rtcp_mux: bool = False
+
+
+class CloseLeg(Command, frozen=True, tag=True):
+    """Free the slot and ports, finish the recording; answered by `LegClosed` with the statistics."""
+
+
+class QueueAudio(Command, frozen=True, tag=True):
+    """Append 8 kHz PCM to `clip`'s audio, played after what is queued already. `last` completes the clip.
+
+    Its first sample out gives `UtteranceStarted`'s cue `ClipStarted`, its end (or a flush) `ClipFinished`.
+    """
+
+    clip: int
+    pcm: bytes
+    last: bool = False
+
+
+class PausePlayout(Command, frozen=True, tag=True):
+    """Hold the playout where it is, from the next packet on (faded over a few ms)."""
+
+
+class ResumePlayout(Command, frozen=True, tag=True):
+    """Go on from the very sample that was next."""
+
+
+class FlushPlayout(Command, frozen=True, tag=True):
+    """Drop everything queued; every clip begun or queued gets its `ClipFinished` with what was really sent."""
+
+
+class SetLoopback(Command, frozen=True, tag=True):
+    """Send the caller's own audio back (after the jitter buffer), instead of the playout."""
+
+    on: bool
+
+
+class SetTone(Command, frozen=True, tag=True):
+    """Send a sine of `hz` at `dbm0` (milliwatt: 1004 Hz, 0 dBm0) until told otherwise; None ends it."""
+
+    hz: float | None
+    dbm0: float = 0.0
+
+
+class Listen(Command, frozen=True, tag=True):
+    """Send the caller's speech out as `HeardAudio` in `format`, 100 ms pieces with 300 ms of preroll; None stops."""
+
+    format: AudioFormat | None
+
+
+class SendDigits(Command, frozen=True, tag=True):
+    """Send RFC 4733 events, `duration_ms` each with as much pause between them. A comma is a pause of a second."""
+
+    digits: str
+    duration_ms: int = 100
+
+
+class PushPcm(Command, frozen=True, tag=True):
+    """20 ms (160 samples, 8 kHz) of the far side's audio into a `pcm` leg."""
+
+    pcm: bytes
+
+
+AnyCommand: TypeAlias = (
+    OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
+    | SetLoopback | SetTone | Listen | SendDigits | PushPcm
+)  # fmt: skip
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """What the plane says of a leg, beside the log events it makes (`SpeechBegan`, `DigitPressed`, ...)."""
+
+    at: float
+    leg: str
+
+
+class LegOpened(Report, frozen=True, tag=True):
+    """`port` is the local RTP port (RTCP is port + 1); 0 for a `pcm` leg. `ssrc` is ours."""
+
+    port: int
+    ssrc: int
+
+
+class LegFailed(Report, frozen=True, tag=True):
+    """No leg: no slot, no port. The call should be refused with 503."""
+
+    reason: str
+
+
+class LegLatched(Report, frozen=True, tag=True):
+    """The first media came, from `host`:`port`."""
+
+    host: str
+    port: int
+
+
+class ClipStarted(Report, frozen=True, tag=True):
+    clip: int
+
+
+class ClipFinished(Report, frozen=True, tag=True):
+    """`played_s` of the clip left for the caller; `complete` when that was all of it."""
+
+    clip: int
+    played_s: float
+    complete: bool
+
+
+class HeardAudio(Report, frozen=True, tag=True):
+    """A piece of the caller's audio in the format asked for. `began_at` is when its first sample was due.
+
+    `speech` marks pieces in which the detector holds that the caller is speaking; `last` the piece that closes a
+    stretch of speech. Pieces are sent only from preroll to the end of a stretch.
+    """
+
+    began_at: float
+    audio: bytes
+    speech: bool
+    last: bool = False
+
+
+class PcmReady(Report, frozen=True, tag=True):
+    """20 ms for the far side of a `pcm` leg."""
+
+    pcm: bytes
+
+
+class LegStats(msgspec.Struct, frozen=True):
+    """One leg's life in numbers; times in ms, `mos` by the E-model (ITU-T G.107), None before enough media."""
+
+    packets_received: int = 0
+    packets_sent: int = 0
+    packets_lost: int = 0
+    packets_late: int = 0
+    packets_foreign: int = 0
+    packets_malformed: int = 0
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+    mos: float | None = None
+    remote_lost: int | None = None
+
+
+class LegClosed(Report, frozen=True, tag=True):
+    stats: LegStats
+
+
+class MediaDied(Report, frozen=True, tag=True):
+    """The media process that carried this leg is gone; the call must end or be opened anew."""
+
+
+AnyReport: TypeAlias = (
+    LegOpened | LegFailed | LegLatched | ClipStarted | ClipFinished | HeardAudio | PcmReady | LegClosed | MediaDied
+)

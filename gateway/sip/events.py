@@ -1,0 +1,117 @@
+"""What the SIP endpoint tells. Not the call's log: the hallway turns these into `gateway.core.events`."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from gateway.sip.commands import Headers
+from gateway.sip.flow import Flow
+
+
+class SipEvent(msgspec.Struct, frozen=True, tag=True):
+    at: float
+    dialog: str
+
+
+class CallOffered(SipEvent, frozen=True, tag=True):
+    """A new INVITE that passed the endpoint's own checks; 100 Trying has been sent.
+
+    `caller` and `called` are user parts ("" for anonymous), `sdp` None on a late offer. `headers` holds every header
+    in wire order under its long name.
+    """
+
+    flow: Flow
+    call_id: str
+    caller: str
+    called: str
+    from_uri: str
+    to_uri: str
+    display: str
+    sdp: bytes | None
+    headers: Headers = ()
+
+
+class CallCancelled(SipEvent, frozen=True, tag=True):
+    """The caller gave up before the final answer; 487 has been sent. Nothing more comes of this dialog."""
+
+    reason: str = ""
+
+
+class CallConfirmed(SipEvent, frozen=True, tag=True):
+    """The ACK of our 200 came; `sdp` is the answer to our offer when the INVITE brought none."""
+
+    sdp: bytes | None = None
+
+
+class CallProgressed(SipEvent, frozen=True, tag=True):
+    """A 1xx to a call we placed."""
+
+    status: int
+    reason: str
+    sdp: bytes | None = None
+
+
+class CallAccepted(SipEvent, frozen=True, tag=True):
+    """A 2xx to a call we placed; the ACK has been sent."""
+
+    sdp: bytes | None
+
+
+class CallFailed(SipEvent, frozen=True, tag=True):
+    """A call we placed got no 2xx; 408 when nothing answered, 503 when the transport failed."""
+
+    status: int
+    reason: str
+
+
+class OfferReceived(SipEvent, frozen=True, tag=True):
+    """A re-INVITE or UPDATE; answer with `AnswerOffer` or `RefuseOffer`. `sdp` None asks us to make the offer."""
+
+    sdp: bytes | None
+
+
+class OfferAnswered(SipEvent, frozen=True, tag=True):
+    sdp: bytes
+
+
+class OfferRefused(SipEvent, frozen=True, tag=True):
+    status: int
+    reason: str
+
+
+class InfoReceived(SipEvent, frozen=True, tag=True):
+    """200 has been sent. DTMF by INFO is `application/dtmf-relay` or `application/dtmf`."""
+
+    content_type: str
+    body: bytes
+
+
+class CallEnded(SipEvent, frozen=True, tag=True):
+    """The dialog is over, not by our `HangUp`: a BYE came, a 200 was never acknowledged, or the far end is gone."""
+
+    by: Literal["bye", "no_ack", "timeout", "transport"]
+    reason: str = ""
+
+
+AnySipEvent: TypeAlias = (
+    CallOffered | CallCancelled | CallConfirmed | CallProgressed | CallAccepted | CallFailed
+    | OfferReceived | OfferAnswered | OfferRefused | InfoReceived | CallEnded
+)  # fmt: skip
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Bytes to put on the wire, whole SIP messages or keep-alives."""
+
+    flow: Flow
+    data: bytes
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close the connection of this flow (idle, or it sent rubbish)."""
+
+    flow: Flow
+
+
+Action: TypeAlias = Send | Close | AnySipEvent
