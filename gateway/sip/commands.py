@@ -1,4 +1,4 @@
-"""What the SIP endpoint can be told. `dialog` is an opaque handle, given in `CallOffered` or chosen by who calls out."""
+"""What the SIP endpoint can be told. `dialog` is an opaque handle, from `CallOffered` or chosen by who calls out."""
 
 from __future__ import annotations
 
