@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from gateway.core.clock import Clock
 from gateway.core.errors import MisuseError
 
 T = TypeVar("T")
@@ -44,3 +45,31 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end under a fresh `VirtualLoop` that starts at 0 s."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+class Alarm:
+    """Rings once at a moment on the clock; setting it anew forgets the former moment."""
+
+    def __init__(self, clock: Clock, on_ring: Callable[[], None]) -> None:
+        self._clock, self._on_ring = clock, on_ring
+        self._at: float | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, at: float | None) -> None:
+        """`at` None silences it. A moment in the past rings at the loop's next turn."""
+        if at == self._at:
+            return
+        self.cancel()
+        if at is not None:
+            self._at = at
+            delay = max(0.0, at - self._clock.now())
+            self._handle = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._at = self._handle = None
+
+    def _ring(self) -> None:
+        self._at = self._handle = None
+        self._on_ring()

@@ -1,0 +1,188 @@
+"""One call: a line, a dialplan that runs on it, and the rules that hold whatever the dialplan does.
+
+`Call` is sans-IO. The dialplan is a coroutine that yields `Request`s; the call carries their commands out through
+its shell and resumes the coroutine when the awaited input or moment has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from gateway.call import commands as c
+from gateway.call.control import Control, Request
+from gateway.core import events as e
+from gateway.core.errors import GatewayError, MisuseError
+
+Program: TypeAlias = Callable[[Control, Callable[[str], None]], Coroutine[Any, Any, None]]
+"""The dialplan bound to its plan and start: takes the control and `on_step`, gives the coroutine to drive."""
+
+LineState: TypeAlias = Literal["offered", "answering", "up", "ended"]
+
+
+class CallOptions(msgspec.Struct, frozen=True):
+    """Limits that no dialplan can lift."""
+
+    max_s: float = 3600.0
+    """The longest call, from its offer to its end."""
+    line_lost_after_s: float = 20.0
+    """How long a line may carry no media at all, after it was noticed, before the call ends with its session kept."""
+
+
+class Resumption(msgspec.Struct, frozen=True):
+    """What a call back brings with it: the dialplan position it takes up, and how long the caller was away."""
+
+    session: str
+    step: str
+    away_s: float
+
+
+class Call:
+    """`handle` and `on_deadline` take the moment and return what to do. After `Release` every input is ignored."""
+
+    def __init__(
+        self,
+        call_id: str,
+        control: Control,
+        program: Program,
+        *,
+        options: CallOptions,
+        resumption: Resumption | None = None,
+    ) -> None:
+        self.id = call_id
+        self.line: LineState = "offered"
+        self.line_is_silent = False
+        self.step = resumption.step if resumption else ""
+        self._control = control
+        self._options = options
+        self._out: list[c.AnyCommand] = []
+        self._now = 0.0
+        self._program = program(control, self._step_entered)
+        self._waiting: Request | None = None
+        self._wakes_at: float | None = None
+        self._ends_at: float | None = None
+        self._lost_at: float | None = None
+        if resumption:
+            control.resumed_away_s = resumption.away_s
+
+    def start(self, now: float) -> list[c.AnyCommand]:
+        """The call was offered and admitted: run the dialplan up to its first wait."""
+        self._now = now
+        self._ends_at = now + self._options.max_s
+        self._resume(None)
+        return self._take()
+
+    def handle(self, received: c.AnyInput, now: float) -> list[c.AnyCommand]:
+        self._now = now
+        if self.line == "ended":
+            return []
+        match received:
+            case c.LineEnded(reason=reason, by=by):
+                self._finish(reason, by)
+            case c.Stop(reason=reason, by=by):
+                self._hang_up(reason, by)
+            case c.LineHeld(on=on):
+                self._record(e.CallHeld(now, self.id) if on else e.CallRetrieved(now, self.id))
+            case c.LineSilent(on=on):
+                self.line_is_silent = on
+                self._lost_at = now + self._options.line_lost_after_s if on else None
+            case c.LineAnswered(codec=codec):
+                self.line = "up"
+                self._record(e.CallAnswered(now, self.id, codec))
+                self._answer_request(received)
+            case _:
+                self._answer_request(received)
+        return self._take()
+
+    def next_deadline(self) -> float | None:
+        if self.line == "ended":
+            return None
+        return min((t for t in (self._wakes_at, self._ends_at, self._lost_at) if t is not None), default=None)
+
+    def on_deadline(self, now: float) -> list[c.AnyCommand]:
+        self._now = now
+        if self.line == "ended":
+            return []
+        if self._ends_at is not None and now >= self._ends_at:
+            self._hang_up("limit", "gateway")
+        elif self._lost_at is not None and now >= self._lost_at:
+            self._hang_up("line_lost", "caller")
+        elif self._wakes_at is not None and now >= self._wakes_at:
+            self._resume_after_wait()
+        return self._take()
+
+    def _answer_request(self, received: c.AnyInput) -> None:
+        if self._waiting is not None and self._waiting.until is type(received):
+            self._out += self._waiting.after
+            self._resume(received)
+
+    def _resume_after_wait(self) -> None:
+        if self._waiting is None:
+            raise MisuseError("a deadline without a waiting step")
+        self._out += self._waiting.after
+        self._resume(None)
+
+    def _resume(self, result: c.AnyInput | None) -> None:
+        """Run the dialplan until it waits again, ends, or breaks. A broken action costs its call, politely."""
+        self._waiting = self._wakes_at = None
+        try:
+            request = self._program.send(result)
+        except StopIteration:
+            self._hang_up("hangup", "bot")
+            return
+        except GatewayError as error:
+            self._break(type(error).__name__, str(error))
+            return
+        except Exception as error:  # an action is anybody's code: whatever it raises ends this call alone
+            self._break("internal", f"{type(error).__name__}: {error}")
+            return
+        self._record_changes()
+        self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        for command in request.commands:
+            self._out.append(command)
+            if isinstance(command, c.AnswerLine):
+                self.line = "answering"
+            if isinstance(command, c.Release):
+                self._end_program()
+                return
+        self._waiting = request
+        if request.seconds is not None:
+            self._wakes_at = self._now + request.seconds
+
+    def _break(self, code: str, message: str) -> None:
+        self._record(e.ErrorOccurred(self._now, self.id, code, f"step {self.step}: {message}"))
+        self._hang_up("error", "gateway")
+
+    def _hang_up(self, reason: e.EndReason, by: e.Side) -> None:
+        unanswered = self.line == "offered"
+        self._out.append(c.RejectLine(503 if reason == "shutdown" else 480) if unanswered else c.HangUpLine())
+        self._finish(reason, by)
+
+    def _finish(self, reason: e.EndReason, by: e.Side) -> None:
+        self._record_changes()
+        self._out.append(c.Release(reason, by))
+        self._end_program()
+
+    def _end_program(self) -> None:
+        self.line = "ended"
+        self._waiting = self._wakes_at = None
+        self._program.close()
+
+    def _step_entered(self, position: str) -> None:
+        self.step = position
+        self._record(e.StepEntered(self._now, self.id, position))
+
+    def _record_changes(self) -> None:
+        for name, value in self._control.take_changes():
+            self._record(e.VariableSet(self._now, self.id, name, value))
+
+    def _record(self, event: e.AnyEvent) -> None:
+        self._out.append(c.Record(event))
+
+    def _take(self) -> list[c.AnyCommand]:
+        out, self._out = self._out, []
+        return out

@@ -1,0 +1,122 @@
+"""`CallControl` for a dialplan's coroutine: each method is a request that the call carries out and answers by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NoReturn, TypeVar, cast
+
+import msgspec
+
+from gateway.call import commands as c
+from gateway.core.speech import Expectation
+from gateway.dialplan.control import BargeIn, BotStep, Heard, Outcome, Prompt
+
+T = TypeVar("T")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a step asks of the call: do these commands, then resume with what `until` brings (see `Call`)."""
+
+    commands: tuple[c.AnyCommand, ...]
+    until: type[c.Input] | None = None
+    seconds: float | None = None
+    after: tuple[c.AnyCommand, ...] = ()
+
+    def __await__(self) -> Generator[Request, Any, Any]:
+        return (yield self)
+
+
+class Control:
+    """Implements `gateway.dialplan.control.CallControl`. Awaits nothing but `Request`s."""
+
+    def __init__(
+        self,
+        *,
+        caller: str,
+        called: str,
+        headers: dict[str, str],
+        variables: dict[str, str],
+        now_answered: bool = False,
+    ) -> None:
+        self._caller, self._called, self._headers = caller, called, headers
+        self._variables = variables
+        self._changed: list[tuple[str, str]] = []
+        self.answered = now_answered
+        self.resumed_away_s: float | None = None
+        """Set on a call back until the first conversation takes it up."""
+
+    @property
+    def caller(self) -> str:
+        return self._caller
+
+    @property
+    def called(self) -> str:
+        return self._called
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return dict(self._headers)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return dict(self._variables)
+
+    def set(self, name: str, value: str) -> None:
+        self._variables[name] = value
+        self._changed.append((name, value))
+
+    def take_changes(self) -> list[tuple[str, str]]:
+        """The variables set since the last look, in order; the call records them."""
+        changed, self._changed = self._changed, []
+        return changed
+
+    async def ring(self) -> None:
+        if not self.answered:
+            await Request((c.RingLine(),), seconds=0.0)
+
+    async def answer(self) -> None:
+        if not self.answered:
+            await Request((c.AnswerLine(),), until=c.LineAnswered)
+            self.answered = True
+
+    async def wait(self, seconds: float) -> None:
+        await Request((), seconds=seconds)
+
+    async def say(self, prompt: Prompt, *, barge_in: BargeIn = "on") -> bool:
+        await self.answer()
+        said = cast(c.Said, await Request((c.Say(prompt, barge_in),), until=c.Said))
+        return said.heard_whole
+
+    async def ask(self, prompt: Prompt, expectation: Expectation, *, barge_in: BargeIn = "on") -> Heard:
+        await self.answer()
+        got = cast(c.Heard, await Request((c.Ask(prompt, expectation, barge_in),), until=c.Heard))
+        return Heard(text=got.text, digits=got.digits, confidence=got.confidence, silent=got.silent)
+
+    async def converse(self, bot: BotStep) -> Outcome:
+        await self.answer()
+        away_s, self.resumed_away_s = self.resumed_away_s, None
+        begin = c.Converse(bot, resumed=away_s is not None, away_s=away_s or 0.0)
+        finished = cast(c.Finished, await Request((begin,), until=c.Finished))
+        return Outcome(finished.outcome, finished.data)
+
+    async def loop_back(self, seconds: float | None = None) -> None:
+        await self.answer()
+        await Request((c.LoopBack(True),), seconds=seconds, after=(c.LoopBack(False),))
+
+    async def tone(self, hz: float, *, dbm0: float = 0.0, seconds: float | None = None) -> None:
+        await self.answer()
+        await Request((c.Tone(hz, dbm0),), seconds=seconds, after=(c.Tone(None),))
+
+    async def press(self, digits: str) -> None:
+        await self.answer()
+        await Request((c.Press(digits),), seconds=0.25 * len(digits))
+
+    async def hang_up(self) -> NoReturn:
+        await Request((c.HangUpLine(), c.Release("hangup", "bot")))
+        raise AssertionError("a call that ended resumed its dialplan")
+
+    async def reject(self, status: int, reason: str | None = None) -> NoReturn:
+        if self.answered:
+            await self.hang_up()
+        await Request((c.RejectLine(status, reason), c.Release("rejected", "bot")))
+        raise AssertionError("a call that was refused resumed its dialplan")

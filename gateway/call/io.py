@@ -1,0 +1,404 @@
+"""The hallway's shell: carries out what live calls want, and admits, resumes and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from gateway.call import commands as c
+from gateway.call.call import Call, CallOptions, Resumption
+from gateway.call.control import Control
+from gateway.call.journal import Journal, summary
+from gateway.call.ports import Bundle, Incoming, Line, LineFactory, NoBundle
+from gateway.call.sessions import Opened, SessionOptions, fresh_session, open_session
+from gateway.call.switchboard import Switchboard
+from gateway.call.worker import SessionWriter
+from gateway.core import events as e
+from gateway.core.clock import Clock
+from gateway.core.errors import GatewayError
+from gateway.core.ids import Ids
+from gateway.core.loops import Alarm
+from gateway.dialplan.model import Dialplan
+from gateway.dialplan.plan import Offer, Plan
+from gateway.dialplan.plan import run as run_plan
+from gateway.media import commands as media
+from gateway.media.ports import MediaControl, Said
+from gateway.session import commands as s
+from gateway.session.conversation import Conversation, ConversationOptions
+from gateway.session.io import ConversationRunner
+from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech
+from gateway.session.ports import Opened as AgentOpened
+from gateway.store.ports import Identity, SessionStore
+
+log = structlog.get_logger()
+
+LOOK_UP_WITHIN_S = 2.0
+"""How long a call at the door waits for the store to say whether its caller was here before."""
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What every call is given: handed in by `app`, the same for all calls."""
+
+    clock: Clock
+    ids: Ids
+    media: MediaControl
+    store: SessionStore
+    stt: SpeechToText
+    tts: TextToSpeech
+    agent: Callable[[str], Agent]
+    dialplan: Callable[[], Dialplan]
+    """The dialplan in force; read once a call, so that a call keeps the plan it began with."""
+    bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
+    load_prompt: Callable[[str], bytes | None] = lambda name: None
+    """The 8 kHz PCM of a stored prompt, or None when there is none."""
+    local_time: Callable[[], datetime] = datetime.now
+    """The time by which the dialplan's time windows go."""
+
+
+class DeskOptions(msgspec.Struct, frozen=True):
+    max_calls: int = 500
+    call: CallOptions = CallOptions()
+    session: SessionOptions = SessionOptions()
+    conversation: ConversationOptions = ConversationOptions()
+
+
+class _LegPlayout:
+    """Implements the session's `Playout` over a media leg."""
+
+    def __init__(self, leg: str, control: MediaControl) -> None:
+        self._leg, self._control = leg, control
+
+    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
+        self._control.send(media.QueueAudio(self._leg, clip, pcm, last))
+
+    def pause(self) -> None:
+        self._control.send(media.PausePlayout(self._leg))
+
+    def resume(self) -> None:
+        self._control.send(media.ResumePlayout(self._leg))
+
+    def flush(self) -> None:
+        self._control.send(media.FlushPlayout(self._leg))
+
+
+class LiveCall:
+    """One call while it lives: the machine, its line, its conversation, its journal, and the wires between them."""
+
+    def __init__(self, call_id: str, incoming: Incoming, line: LineFactory, services: Services, desk: Desk) -> None:
+        self.id, self.incoming = call_id, incoming
+        self.identity = Identity(incoming.caller, incoming.called)
+        self.started_at = services.clock.now()
+        self.session: str | None = None
+        self.journal = Journal()
+        self.bundle = services.bundle(call_id)
+        self._services, self._desk = services, desk
+        self._call: Call | None = None
+        self._runner: ConversationRunner | None = None
+        self._early: list[c.AnyInput] = []
+        self._listening = False
+        self._alarm = Alarm(services.clock, self._deadline)
+        self._stats: asyncio.Future[media.LegStats] = asyncio.get_running_loop().create_future()
+        services.media.subscribe(call_id, self._media_said)
+        self._line: Line = line(call_id, self._line_told, self.bundle.recording, self.bundle.trace)
+
+    @property
+    def step(self) -> str:
+        return self._call.step if self._call else ""
+
+    @property
+    def line_is_silent(self) -> bool:
+        return self._call is not None and self._call.line_is_silent
+
+    def begin(self, opened: Opened, plan: Plan, dialplan: Dialplan) -> None:
+        """The session is open: record who came, and let the dialplan run."""
+        now, kept = self._services.clock.now(), opened.remembered
+        self.session = opened.session
+        self.journal = Journal(next_sequence=opened.next_sequence)
+        incoming = self.incoming
+        self.record(
+            e.CallStarted(now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers)
+        )
+        resumption: Resumption | None = None
+        if kept is not None and kept.step is not None:
+            resumption = Resumption(opened.session, kept.step, opened.away_s)
+            self.record(e.SessionResumed(now, self.id, opened.session, kept.step, opened.away_s))
+        else:
+            self.record(e.SessionStarted(now, self.id, opened.session))
+        self._runner = self._conversation(opened)
+        control = Control(
+            caller=incoming.caller,
+            called=incoming.called,
+            headers=incoming.headers,
+            variables=dict(kept.variables) if kept else {},
+        )
+        start = resumption.step if resumption else None
+        self._call = Call(
+            self.id,
+            control,
+            lambda control, on_step: run_plan(dialplan, plan, control, start=start, on_step=on_step),
+            options=self._desk.options.call,
+            resumption=resumption,
+        )
+        self._do(self._call.start(now))
+        early, self._early = self._early, []
+        for received in early:
+            self.tell(received)
+
+    def tell(self, received: c.AnyInput) -> None:
+        """Something came of the line or the conversation, or the desk wants the call to stop."""
+        if self._call is None:
+            self._early.append(received)
+        else:
+            self._do(self._call.handle(received, self._services.clock.now()))
+
+    def record(self, event: e.AnyEvent) -> None:
+        self.journal.add(event)
+        self.bundle.event(event)
+        self._desk.recorded(self, event)
+
+    def _conversation(self, opened: Opened) -> ConversationRunner:
+        kept, services = opened.remembered, self._services
+        context = Context(call=self.id, caller=self.incoming.caller, called=self.incoming.called)
+        if kept is not None:
+            context.history = list(kept.history)
+            context.state = dict(kept.agent_state)
+            context.variables = dict(kept.variables)
+        return ConversationRunner(
+            conversation=Conversation(self.id, self._desk.options.conversation, context),
+            stt=self.bundle.listen_through(services.stt),
+            tts=self.bundle.speak_through(services.tts),
+            agents=lambda name: self.bundle.think_through(name, services.agent(name)),
+            playout=_LegPlayout(self.id, services.media),
+            clock=services.clock,
+            log=self.record,
+            load_prompt=services.load_prompt,
+            on_outcome=self._conversation_told,
+        )
+
+    def _do(self, commands: list[c.AnyCommand]) -> None:
+        for command in commands:
+            self._carry_out(command)
+        if self._call is not None:
+            self._alarm.set(self._call.next_deadline())
+
+    def _carry_out(self, command: c.AnyCommand) -> None:
+        send, leg = self._services.media.send, self.id
+        match command:
+            case c.Record(event=event):
+                self.record(event)
+            case c.RingLine():
+                self._line.ring()
+            case c.AnswerLine():
+                self._line.answer()
+            case c.RejectLine(status=status, reason=reason):
+                self._line.reject(status, reason)
+            case c.HangUpLine():
+                self._line.hang_up()
+            case c.LoopBack(on=on):
+                send(media.SetLoopback(leg, on))
+            case c.Tone(hz=hz, dbm0=dbm0):
+                send(media.SetTone(leg, hz, dbm0))
+            case c.Press(digits=digits):
+                send(media.SendDigits(leg, digits))
+            case c.Release(reason=reason, by=by):
+                self._desk.spawn(self._close(reason, by))
+            case c.Say() | c.Ask() | c.Converse():
+                self._speak(command)
+
+    def _speak(self, command: c.Say | c.Ask | c.Converse) -> None:
+        runner = self._runner
+        assert runner is not None, "a call speaks only after `begin`"
+        if not self._listening:
+            self._listening = True
+            self._services.media.send(media.Listen(self.id, self._services.stt.audio_format))
+        match command:
+            case c.Say(prompt=prompt, barge_in=barge_in):
+                runner.say(prompt.text, prompt.file, barge_in)
+            case c.Ask(prompt=prompt, expectation=expectation, barge_in=barge_in):
+                runner.ask(prompt.text, prompt.file, expectation, barge_in)
+            case c.Converse(bot=bot, resumed=resumed, away_s=away_s):
+                runner.converse(bot.agent, bot.options, AgentOpened(resumed, away_s), bot.barge_in)
+
+    def _conversation_told(self, outcome: s.Answered | s.SaidAll | s.Completed) -> None:
+        match outcome:
+            case s.SaidAll(heard_whole=heard_whole):
+                self.tell(c.Said(heard_whole))
+            case s.Answered(text=text, digits=digits, confidence=confidence, silent=silent):
+                self.tell(c.Heard(text, digits, confidence, silent))
+            case s.Completed(outcome=name, data=data):
+                self.tell(c.Finished(name, data))
+
+    def _line_told(self, told: c.AnyInput | e.DigitPressed) -> None:
+        if isinstance(told, e.DigitPressed):
+            self._hear(told)
+        else:
+            self.tell(told)
+
+    def _hear(self, event: e.AnyEvent) -> None:
+        """Events of hearing go to the conversation, which records them with what it makes of them."""
+        if isinstance(event, e.DigitPressed):
+            log.info("call.digit", call=self.id, digit=event.digit, method=event.method)
+        if self._runner is not None:
+            self._runner.handle(event)
+
+    def _media_said(self, said: Said) -> None:
+        match said:
+            case e.SpeechBegan() | e.SpeechEnded() | e.DigitPressed():
+                self._hear(said)
+            case e.LineFellSilent() | e.LineRecovered():
+                self.record(said)
+                self.tell(c.LineSilent(isinstance(said, e.LineFellSilent)))
+            case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
+                if self._runner is not None:
+                    self._runner.hear(audio, speech, last, began_at)
+            case media.ClipStarted(clip=clip):
+                self._converse(s.PlayoutStarted(clip))
+            case media.ClipFinished(clip=clip, played_s=played_s, complete=complete):
+                self._converse(s.PlayoutFinished(clip, played_s, complete))
+            case media.LegClosed(stats=stats):
+                if not self._stats.done():
+                    self._stats.set_result(stats)
+            case media.Report():
+                self._line.media_said(said)
+            case _:
+                self.record(said)
+
+    def _converse(self, told: s.AnyInput) -> None:
+        if self._runner is not None:
+            self._runner.handle(told)
+
+    def _deadline(self) -> None:
+        if self._call is not None:
+            self._do(self._call.on_deadline(self._services.clock.now()))
+
+    async def _close(self, reason: e.EndReason, by: e.Side) -> None:
+        """Stop the conversation while its leg still tells what was heard, then free everything and say goodbye."""
+        self._alarm.cancel()
+        if self._runner is not None:
+            await self._runner.close()
+        self._line.release()
+        stats = await self._leg_stats() if self.answered else {}
+        now = self._services.clock.now()
+        stats |= summary(self.journal.events)
+        self.record(e.CallEnded(now, self.id, reason, by, round(now - self.started_at, 3), stats))
+        self._services.media.unsubscribe(self.id)
+        self.bundle.close()
+        await self._desk.closed(self)
+
+    @property
+    def answered(self) -> bool:
+        return any(isinstance(event, e.CallAnswered) for event in self.journal.events)
+
+    async def _leg_stats(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(1.0):
+                return msgspec.structs.asdict(await self._stats)
+        except TimeoutError:
+            return {}
+
+
+class Desk:
+    """Takes calls from all doors. `watchers` see every recorded event of every call, as it happens."""
+
+    def __init__(self, services: Services, options: DeskOptions) -> None:
+        self.services, self.options = services, options
+        self.board: Switchboard[LiveCall] = Switchboard(max_calls=options.max_calls)
+        self.watchers: list[Callable[[LiveCall, e.AnyEvent], None]] = []
+        self._writer = SessionWriter(services.store, services.clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    async def start(self) -> None:
+        self._writer.start()
+
+    def incoming(self, incoming: Incoming, line: LineFactory) -> str:
+        """A call at the door; its id. Raises `CapacityError` when there is no room."""
+        self.board.check_room()
+        call = LiveCall(f"c-{self.services.ids.token(12)}", incoming, line, self.services, self)
+        self.board.admit(call)
+        self._empty.clear()
+        self.spawn(self._admit(call))
+        return call.id
+
+    async def _admit(self, call: LiveCall) -> None:
+        services = self.services
+        opened = await self._open_session(call)
+        dialplan = services.dialplan()
+        incoming = call.incoming
+        offer = Offer(incoming.called, incoming.caller, incoming.door, incoming.trunk, incoming.headers)
+        plan = dialplan.route(offer, services.local_time())
+        log.info("call.started", call=call.id, door=incoming.door, route=plan.route, session=opened.session,
+                 resumed=opened.remembered is not None)  # fmt: skip
+        call.begin(opened, plan, dialplan)
+
+    async def _open_session(self, call: LiveCall) -> Opened:
+        """A caller who is back while the old line lies dead takes its session over; a live one keeps it."""
+        others = [other for other in self.board.of_identity(call.identity) if other is not call]
+        for other in others:
+            if other.line_is_silent:
+                other.tell(c.Stop("line_lost", "caller"))
+                if other.session is not None:
+                    await self._writer.flushed(other.session, within_s=2.0)
+        busy = {o.session for o in others if o.session is not None and not o.line_is_silent}
+        store, clock, ids = self.services.store, self.services.clock, self.services.ids
+        try:
+            async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                return await open_session(
+                    store, call.identity, clock=clock, ids=ids, options=self.options.session, busy=busy
+                )
+        except (GatewayError, TimeoutError) as error:
+            # A caller without memory is served better than a caller refused; the writer keeps trying to save.
+            log.error("session.lookup_failed", call=call.id, error=str(error) or "timeout")
+            return fresh_session(ids)
+
+    def recorded(self, call: LiveCall, event: e.AnyEvent) -> None:
+        if call.session is not None:
+            self._writer.changed(call.session, call.identity, call.journal)
+        for watch in self.watchers:
+            watch(call, event)
+
+    async def closed(self, call: LiveCall) -> None:
+        ended = call.journal.events[-1]
+        assert isinstance(ended, e.CallEnded)
+        log.info("call.ended", call=call.id, session=call.session, door=call.incoming.door, step=call.step,
+                 reason=ended.reason, by=ended.by, duration_s=ended.duration_s, recording=call.bundle.recording,
+                 **ended.stats)  # fmt: skip
+        self._leave(call)
+
+    def _leave(self, call: LiveCall) -> None:
+        self.board.release(call.id)
+        if not len(self.board):
+            self._empty.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` to its end; what it raises is logged, and harms no other call."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("call.task_failed", exc_info=error)
+
+    async def drain(self) -> None:
+        """Admit nobody any more and wait until the last call has ended by itself."""
+        self.board.drain()
+        await self._empty.wait()
+
+    async def close(self) -> None:
+        """End what is still live, then bring every session home."""
+        self.board.drain()
+        for call in self.board:
+            call.tell(c.Stop("shutdown"))
+        while self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=5.0)
+            if not len(self.board):
+                break
+        await self._writer.close()

@@ -1,0 +1,98 @@
+"""What the hallway needs from outside: a line to the caller, and somewhere to leave a call's bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from gateway.call.commands import AnyInput
+from gateway.core.events import AnyEvent, DigitPressed, Door
+from gateway.media.commands import AnyReport
+from gateway.session.ports import Agent, SpeechToText, TextToSpeech
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A call at the door. `caller` is empty when anonymous; `resumes` false forbids a call back (test calls)."""
+
+    door: Door
+    caller: str
+    called: str
+    headers: dict[str, str] = {}
+    trunk: str = ""
+
+
+class Line(Protocol):
+    """One call's way to its caller, whatever the door. What comes of it is told to the `tell` given on creation.
+
+    A line opens, connects and closes its own media leg, which bears the call's id.
+    """
+
+    def ring(self) -> None: ...
+
+    def answer(self) -> None:
+        """Ends in `LineAnswered`, or `LineEnded(reason="error")` when there is no leg to be had."""
+        ...
+
+    def reject(self, status: int, reason: str | None) -> None: ...
+
+    def hang_up(self) -> None: ...
+
+    def media_said(self, report: AnyReport) -> None:
+        """A report of the line's leg; the call passes all of them on."""
+        ...
+
+    def release(self) -> None:
+        """The call is over: give the leg back. Always called, once."""
+        ...
+
+
+Tell = Callable[[AnyInput | DigitPressed], None]
+"""Where a line reports: what became of it, and digits that came in the signalling."""
+LineFactory = Callable[[str, Tell, str | None, str | None], Line]
+"""Called with the call's id, `tell`, and the paths for recording and packet trace (or None)."""
+
+
+class Bundle(Protocol):
+    """Where a call leaves what its replay needs. All methods are quick and never raise; a full disk is logged."""
+
+    @property
+    def recording(self) -> str | None: ...
+
+    @property
+    def trace(self) -> str | None: ...
+
+    def event(self, event: AnyEvent) -> None: ...
+
+    def listen_through(self, stt: SpeechToText) -> SpeechToText:
+        """The same recogniser, its answers and their delays noted."""
+        ...
+
+    def speak_through(self, tts: TextToSpeech) -> TextToSpeech: ...
+
+    def think_through(self, name: str, agent: Agent) -> Agent: ...
+
+    def close(self) -> None: ...
+
+
+class NoBundle:
+    """For calls that leave none."""
+
+    recording: str | None = None
+    trace: str | None = None
+
+    def event(self, event: AnyEvent) -> None:
+        pass
+
+    def listen_through(self, stt: SpeechToText) -> SpeechToText:
+        return stt
+
+    def speak_through(self, tts: TextToSpeech) -> TextToSpeech:
+        return tts
+
+    def think_through(self, name: str, agent: Agent) -> Agent:
+        return agent
+
+    def close(self) -> None:
+        pass

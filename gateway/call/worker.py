@@ -1,0 +1,94 @@
+"""The writer that brings journals into the store: in order, in batches, again and again until acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from gateway.call.journal import Journal
+from gateway.core.clock import Clock
+from gateway.core.errors import GatewayError, SessionError
+from gateway.store.ports import Identity, Numbered, SessionStore
+
+log = structlog.get_logger()
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 10.0
+
+
+class SessionWriter:
+    """One task for all calls: while an append runs, further events gather for the next one.
+
+    A store that fails costs nothing but time: events stay in their journal and are tried again with backoff.
+    """
+
+    def __init__(self, store: SessionStore, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._dirty: dict[str, tuple[Identity, Journal]] = {}
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self._retry_s = FIRST_RETRY_S
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="session-writer")
+
+    def changed(self, session: str, identity: Identity, journal: Journal) -> None:
+        """The journal has something new for this session. An unknown session is created with its first events."""
+        self._dirty[session] = (identity, journal)
+        self._wake.set()
+
+    async def flushed(self, session: str, *, within_s: float) -> bool:
+        """Wait until the store has acknowledged all of the session; false when it has not in time."""
+        try:
+            async with asyncio.timeout(within_s), self._progress:
+                await self._progress.wait_for(lambda: session not in self._dirty)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self, *, within_s: float = 5.0) -> None:
+        """Write what is left. What the store refuses to the end is lost with this process, and logged as such."""
+        for session in list(self._dirty):
+            if not await self.flushed(session, within_s=within_s):
+                log.error("session.unsaved", session=session, events=len(self._dirty[session][1].pending()))
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for session, (identity, journal) in list(self._dirty.items()):
+                await self._write(session, identity, journal)
+            async with self._progress:
+                self._progress.notify_all()
+            if self._dirty:
+                self._wake.set()
+
+    async def _write(self, session: str, identity: Identity, journal: Journal) -> None:
+        pending = journal.pending()
+        try:
+            if pending:
+                await self._append(session, identity, pending)
+        except GatewayError as error:
+            log.error("session.write_failed", session=session, error=str(error), retry_s=self._retry_s)
+            await self._clock.sleep_until(self._clock.now() + self._retry_s)
+            self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
+            return
+        self._retry_s = FIRST_RETRY_S
+        if pending:
+            journal.acknowledged(pending[-1].sequence)
+        if not journal.has_pending:
+            del self._dirty[session]
+
+    async def _append(self, session: str, identity: Identity, pending: list[Numbered]) -> None:
+        now = self._clock.wall()
+        try:
+            await self._store.append(session, pending, now)
+        except SessionError as error:
+            if error.code != "session_not_found":
+                raise
+            await self._store.create(session, identity, now)
+            await self._store.append(session, pending, now)
