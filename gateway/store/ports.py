@@ -41,7 +41,8 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class SessionStore(Protocol):
-    """All methods raise `StoreError` when the backend cannot; a failed call changed nothing.
+    """All methods raise `StoreError` when the backend cannot; a failed call changed nothing. A store that is not
+    open raises `MisuseError`.
 
     Times are wall-clock seconds and are given by the caller of the store, so that tests control them.
     """
@@ -58,9 +59,10 @@ class SessionStore(Protocol):
 
     async def append(self, session_id: str, events: Sequence[Numbered], now: float) -> None:
         """Add events; durable against kill -9 once it returns. Idempotent by (session, sequence): what is there
-        stays as it is. A `DialogueCompleted` among them completes the session.
+        stays as it is. A `DialogueCompleted` among them completes the session. No events at all still touch it.
 
-        Raises `SessionError(code="session_not_found")` for an unknown id.
+        Raises `SessionError(code="session_not_found")` for an unknown id, `MisuseError` for a batch that would leave
+        a gap: after a `StoreError` the next batch begins with the first event that was not acknowledged.
         """
         ...
 
@@ -73,9 +75,12 @@ class SessionStore(Protocol):
         ...
 
     async def recent(self, limit: int = 50) -> list[SessionInfo]:
-        """Newest first."""
+        """The last touched first, whatever their status."""
         ...
 
     async def purge(self, before: float) -> int:
-        """Delete sessions last touched before `before`; how many."""
+        """Delete sessions last touched before `before`; how many.
+
+        Works in batches so that calls in progress need not wait: a `StoreError` leaves the earlier batches deleted.
+        """
         ...
