@@ -1,0 +1,5 @@
+import sys
+
+from gateway.app.cli import main
+
+sys.exit(main())

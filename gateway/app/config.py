@@ -1,0 +1,210 @@
+"""The configuration: one documented value, put together from defaults, a TOML file, the environment, the command line.
+
+Later sources win. Every top-level option exists as `--sip-port`, as `sip_port` in the file, and as `GATEWAY_SIP_PORT`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.call.call import CallOptions
+from gateway.call.sessions import SessionOptions
+from gateway.core.errors import ConfigError
+from gateway.session.conversation import ConversationOptions
+
+ENVIRONMENT_PREFIX = "GATEWAY_"
+
+
+class ProviderConfig(msgspec.Struct, frozen=True):
+    """`kind` names the provider's file; all other keys of the table are its options."""
+
+    kind: str
+    options: dict[str, Any] = {}
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_calls: int = 500
+    """Live calls at once; further ones get 503 with Retry-After."""
+
+
+class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bundles: bool = True
+    """Leave a bundle per call under `data/calls/`: stereo WAV, packet timing, events, provider answers."""
+    keep_days: float = 14.0
+    """Bundles older than this are deleted at start and once an hour; 0 keeps them for ever."""
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    token: str | None = None
+    """Bearer token for `/api`; without one, `/api` answers loopback clients only."""
+    origins: tuple[str, ...] = ()
+    """Web origins besides our own whose pages may call in."""
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything an operator may set. `config/gateway.toml` documents each key with its default."""
+
+    bind: str = "0.0.0.0"
+    advertise: str | None = None
+    sip_port: int = 5060
+    http_port: int = 8080
+    rtp_ports: str = "16384-32767"
+    data: str = "data"
+    dialplan: str | None = None
+    media_workers: int = 1
+    log_format: Literal["json", "console"] = "console"
+    store: str | None = None
+    limits: Limits = Limits()
+    call: CallOptions = CallOptions()
+    session: SessionOptions = SessionOptions()
+    conversation: ConversationOptions = ConversationOptions()
+    recording: Recording = Recording()
+    http: Http = Http()
+    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    stt: dict[str, Any] = {"kind": "pocketsphinx"}
+    tts: dict[str, Any] = {"kind": "flite"}
+    vad: str = "silero"
+    agents: dict[str, dict[str, Any]] = {}
+
+    @property
+    def rtp_range(self) -> tuple[int, int]:
+        first, last = self.rtp_ports.split("-")
+        return int(first), int(last)
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data)
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:///{self.data_path.absolute() / 'sessions.db'}"
+
+    @property
+    def dialplan_path(self) -> Path:
+        return Path(self.dialplan) if self.dialplan else shipped("dialplans/default.yaml")
+
+
+COMMAND_LINE_KEYS = (
+    "bind", "advertise", "sip_port", "http_port", "rtp_ports", "data", "dialplan", "media_workers", "log_format",
+)  # fmt: skip
+
+
+def shipped(relative: str) -> Path:
+    """A file that comes with the gateway: beside the package in a checkout, under `share/` in an installation."""
+    beside = Path(__file__).resolve().parents[2] / relative
+    return beside if beside.exists() else Path(sys.prefix) / "share" / "voicebot-gateway" / relative
+
+
+def load(path: Path | None, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> GatewayConfig:
+    """Raises `ConfigError` naming the file and line, the variable or the option at fault."""
+    values = _read_file(path) if path is not None else {}
+    for key in (*COMMAND_LINE_KEYS, "store"):
+        variable = ENVIRONMENT_PREFIX + key.upper()
+        if variable in environment:
+            values[key] = _typed(key, environment[variable], variable)
+        if arguments.get(key) is not None:
+            values[key] = arguments[key]
+    return _validated(values, path)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("the configuration is not UTF-8 text", path=path) from error
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = (int(place[1]), int(place[2])) if place else (None, None)
+        raise ConfigError(str(error).split(" (at")[0], path=path, line=line, column=column) from error
+
+
+def _typed(key: str, text: str, source: str) -> Any:
+    if key not in ("sip_port", "http_port", "media_workers"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{source} must be a whole number, not {text!r}") from None
+
+
+def _validated(values: dict[str, Any], path: Path | None) -> GatewayConfig:
+    try:
+        config = msgspec.convert(values, GatewayConfig)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), path) from error
+    _check_values(config)
+    return config
+
+
+def _explained(message: str, path: Path | None) -> ConfigError:
+    """msgspec names the key; find its line, and the key that was probably meant."""
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    named = unknown or re.search(r"at `\$\.(?:\w+\.)*(\w+)(?:\[\.*\d*\])?`", message)
+    line = _line_of(path, named[1]) if named else None
+    if unknown:
+        known = {field for struct in _sections() for field in struct.__struct_fields__}
+        close = difflib.get_close_matches(unknown[1], known, 1)
+        hint = f"; did you mean `{close[0]}`?" if close else "; config/gateway.toml lists every key"
+        return ConfigError(f"unknown key `{unknown[1]}`{hint}", path=path, line=line)
+    return ConfigError(message, path=path, line=line)
+
+
+def _sections() -> tuple[type[msgspec.Struct], ...]:
+    return GatewayConfig, Limits, CallOptions, SessionOptions, ConversationOptions, Recording, Http
+
+
+def _line_of(path: Path | None, key: str) -> int | None:
+    if path is None:
+        return None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if re.match(rf"\s*\[?\s*(?:\w+\.)*{re.escape(key)}\b", line):
+            return number
+    return None
+
+
+def _check_values(config: GatewayConfig) -> None:
+    for name, host in (("bind", config.bind), ("advertise", config.advertise)):
+        if host is not None:
+            _check_address(name, host)
+    for name, port in (("sip_port", config.sip_port), ("http_port", config.http_port)):
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"{name} must lie within 0..65535, not {port}")
+    if not re.fullmatch(r"\d{1,5}-\d{1,5}", config.rtp_ports):
+        raise ConfigError(f"rtp_ports must look like 16384-32767, not {config.rtp_ports!r}")
+    first, last = config.rtp_range
+    if not 1024 <= first < last <= 65535 or last - first < 3:
+        raise ConfigError(f"rtp_ports must be at least 4 ports within 1024..65535, not {config.rtp_ports}")
+    if not 1 <= config.media_workers <= (os.cpu_count() or 1) * 4:
+        raise ConfigError(f"media_workers must lie within 1..{(os.cpu_count() or 1) * 4}, not {config.media_workers}")
+    if config.limits.max_calls < 1:
+        raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
+    if not config.codecs:
+        raise ConfigError("codecs must name at least one of PCMU, PCMA")
+
+
+def _check_address(name: str, host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ConfigError(f"{name} must be an IP address such as 192.0.2.1, not {host!r}") from None
+
+
+def provider(table: Mapping[str, Any], what: str) -> ProviderConfig:
+    """Split a provider's table into its kind and its options."""
+    options = dict(table)
+    kind = options.pop("kind", None)
+    if not isinstance(kind, str):
+        raise ConfigError(f"[{what}] needs a `kind`, the provider's name")
+    return ProviderConfig(kind, options)

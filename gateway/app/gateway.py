@@ -1,0 +1,144 @@
+"""The whole house: builds the rooms from a configuration, opens the doors, and closes them in the right order."""
+
+from __future__ import annotations
+
+import structlog
+
+from gateway.app.browser import BrowserDoor
+from gateway.app.config import GatewayConfig, provider
+from gateway.app.housekeeping import Housekeeping
+from gateway.app.office import Office
+from gateway.call.io import Desk, DeskOptions, Services
+from gateway.call.ports import Bundle, NoBundle
+from gateway.call.sip_line import SipDoor, SipLineOptions
+from gateway.core.clock import SystemClock
+from gateway.core.ids import RandomIds
+from gateway.dialplan import load as load_dialplan
+from gateway.media.io import MediaPool
+from gateway.media.plane import PlaneOptions
+from gateway.ops.http import HttpOffice, HttpOptions
+from gateway.providers.load import build_agent, build_stt, build_tts
+from gateway.replay.bundle import BundleFolder
+from gateway.session.ports import Agent
+from gateway.sip.endpoint import EndpointOptions
+from gateway.sip.io import SipServer
+from gateway.store import open_store
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """`start` raises `ConfigError` with the remedy when a door cannot open; nothing stays half open then."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.config = config
+        self._clock, ids = SystemClock(), RandomIds()
+        self._dialplan = load_dialplan(config.dialplan_path)
+        self._store = open_store(config.store_url)
+        self._media = MediaPool(
+            workers=config.media_workers,
+            bind=config.bind,
+            rtp_ports=config.rtp_range,
+            clock=self._clock,
+            options=PlaneOptions(),
+            vad=config.vad,
+        )
+        self._stt = build_stt(*_parts(config.stt, "stt"))
+        self._tts = build_tts(*_parts(config.tts, "tts"))
+        self._agents: dict[str, Agent] = {}
+        self._bundles = BundleFolder(config.data_path / "calls") if config.recording.bundles else None
+        self.desk = Desk(
+            Services(
+                clock=self._clock,
+                ids=ids,
+                media=self._media,
+                store=self._store,
+                stt=self._stt,
+                tts=self._tts,
+                agent=self._agent,
+                dialplan=lambda: self._dialplan,
+                bundle=self._bundle,
+                load_prompt=prompt_loader(config.dialplan_path),
+            ),
+            DeskOptions(
+                max_calls=config.limits.max_calls,
+                call=config.call,
+                session=config.session,
+                conversation=config.conversation,
+            ),
+        )
+        self.sip = SipServer(
+            EndpointOptions(advertised_host=config.advertise),
+            clock=self._clock,
+            ids=ids,
+            on_event=lambda event: self._sip_door.on_event(event),
+        )
+        self._sip_door = SipDoor(
+            send=self.sip.send,
+            leg=self._media,
+            clock=self._clock,
+            options=SipLineOptions(codecs=config.codecs, advertise=config.advertise),
+            incoming=self.desk.incoming,
+        )
+        self._browsers = BrowserDoor(self.desk, self._media, bind=config.bind, advertise=config.advertise)
+        self.http = HttpOffice(
+            Office(self.desk, self._browsers, self._store, lambda: self._dialplan),
+            HttpOptions(token=config.http.token, origins=config.http.origins),
+        )
+        self._housekeeping = Housekeeping(config, self._store, self._clock)
+
+    def _agent(self, name: str) -> Agent:
+        """The agent of this name, built once: from its `[agents.NAME]` table, or the provider of that name."""
+        if name not in self._agents:
+            table = self.config.agents.get(name, {"kind": name})
+            self._agents[name] = build_agent(*_parts(table, f"agents.{name}"))
+        return self._agents[name]
+
+    def _bundle(self, call_id: str) -> Bundle:
+        return self._bundles(call_id) if self._bundles is not None else NoBundle()
+
+    async def start(self) -> None:
+        config = self.config
+        try:
+            await self._store.open()
+            await self._media.start()
+            await self.desk.start()
+            await self.sip.start(config.bind, config.sip_port)
+            await self.http.start(config.bind, config.http_port)
+        except BaseException:
+            await self.close()
+            raise
+        self._housekeeping.start()
+        log.info(
+            "gateway.ready",
+            sip=f"{config.bind}:{self.sip.port}",
+            http=f"http://{config.bind}:{self.http.port}/",
+            rtp=config.rtp_ports,
+            advertise=config.advertise,
+            dialplan=str(config.dialplan_path),
+            store=config.store_url.split("@")[-1],
+            data=str(config.data_path),
+        )
+
+    async def drain(self) -> None:
+        """Refuse new calls and return when the last one has ended by itself."""
+        log.info("gateway.draining", calls=len(self.desk.board))
+        await self.desk.drain()
+
+    async def close(self) -> None:
+        """Doors first, then calls, then what calls need. Safe to call on a house that never quite opened."""
+        await self._housekeeping.close()
+        await self.desk.close()
+        await self._browsers.close()
+        await self.http.close()
+        await self.sip.close()
+        await self._media.close()
+        for closing in (self._stt, self._tts, *self._agents.values()):
+            await closing.close()
+        await self._store.close()
+        log.info("gateway.stopped")
+
+
+def _parts(table: dict[str, object], what: str) -> tuple[str, dict[str, object]]:
+    config = provider(table, what)
+    return config.kind, config.options
