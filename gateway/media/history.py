@@ -1,0 +1,53 @@
+"""The last 1.3 s of every leg's audio, so that anything which looks back needs no buffer of its own.
+
+Concealment, detection and preroll all read here. Positions count samples on the plane's own clock, the same for all
+rows, so that one index serves a whole batch. The ring's first frames are kept a second time behind its end: every
+stretch up to `LONGEST` samples is contiguous, and reading a batch of them is one copy a row.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.media.ports import Int64s
+
+Int16s: TypeAlias = npt.NDArray[np.int16]
+
+FRAME = 160
+"""Samples in 20 ms at 8 kHz: one tick's audio of one leg."""
+
+_FRAMES = 64
+_MIRRORED = 8
+
+DEPTH = _FRAMES * FRAME
+"""Samples held of each row."""
+
+LONGEST = _MIRRORED * FRAME
+"""The longest stretch that can be read at once."""
+
+
+class AudioHistory:
+    def __init__(self, slots: int) -> None:
+        self._width = DEPTH + LONGEST
+        self._samples = np.zeros((slots, self._width), np.int16)
+
+    def write(self, rows: Int64s, position: int, frames: Int16s) -> None:
+        """One frame for each row; `position`, of its first sample, is a multiple of FRAME."""
+        start = position % DEPTH
+        self._samples[rows, start : start + FRAME] = frames
+        if start < LONGEST:
+            self._samples[rows, DEPTH + start : DEPTH + start + FRAME] = frames
+
+    def read(self, rows: Int64s, ends: Int64s | int, length: int) -> Int16s:
+        """(rows, length): the samples before position `ends`. Only the last DEPTH samples are there to be read."""
+        starts = (ends - length) % DEPTH
+        flat = self._samples.reshape(-1)
+        stretches = np.lib.stride_tricks.as_strided(flat, (flat.size - length + 1, length), (2, 2), writeable=False)
+        found: Int16s = stretches[rows * self._width + starts]
+        return found
+
+    def clear(self, row: int) -> None:
+        self._samples[row] = 0

@@ -1,0 +1,40 @@
+"""Twice the rate in one matrix product: 8 to 16 kHz for recognisers that want wideband samples.
+
+The filter is a Kaiser-windowed sinc at 4 kHz, split into its two phases: each input sample and the 44 before it make
+two output samples. Ripple 0.0005 dB and images below -90 dB over 300-3400 Hz; it delays the audio by 2.75 ms.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Int16s: TypeAlias = npt.NDArray[np.int16]
+
+TAPS = 45
+"""Input samples that take part in an output sample: the newest and `TAPS - 1` before it."""
+
+DELAY_S = (TAPS - 1) / 16000
+"""How much later an input sample appears in the output."""
+
+
+def _phases() -> npt.NDArray[np.float32]:
+    """(TAPS, 2): the weights of an input window, oldest sample first, for the two samples it gives."""
+    length = 2 * TAPS - 1
+    offset = np.arange(length) - (length - 1) / 2
+    # Both phases pass a constant unchanged, so that the interpolated samples hold the level of the given ones.
+    kernel = np.append(np.sinc(offset / 2) * np.kaiser(length, 9.0), 0.0)
+    phases = kernel.reshape(TAPS, 2)[::-1]
+    return (phases / phases.sum(axis=0)).astype(np.float32)
+
+
+_PHASES = _phases()
+
+
+def double_rate(audio: Int16s) -> Int16s:
+    """(rows, TAPS - 1 + n) at 8 kHz to (rows, 2n) at 16 kHz: the first TAPS - 1 samples are what came before."""
+    windows = np.lib.stride_tricks.sliding_window_view(audio.astype(np.float32), TAPS, axis=1)
+    doubled = (windows @ _PHASES).reshape(len(audio), -1)
+    return np.clip(np.rint(doubled), -32768, 32767).astype(np.int16)
