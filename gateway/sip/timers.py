@@ -12,7 +12,7 @@ Owner = TypeVar("Owner")
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds. T1 estimates the round trip, T2 bounds the intervals of repetition, T4 is a message's life in the net."""
+    """Seconds: T1 estimates the round trip, T2 bounds the intervals of repetition, T4 the life of a stray message."""
 
     t1: float = 0.5
     t2: float = 4.0
