@@ -53,10 +53,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX sessions_by_identity ON sessions (caller, called, touched_at)",
         "CREATE INDEX sessions_by_touch ON sessions (touched_at)",
         """CREATE TABLE events (
-            session VARCHAR NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            session VARCHAR NOT NULL,
             sequence INTEGER NOT NULL,
             body TEXT NOT NULL,
-            PRIMARY KEY (session, sequence)
+            PRIMARY KEY (session, sequence),
+            FOREIGN KEY (session) REFERENCES sessions (id) ON DELETE CASCADE
         )""",
     ),
 )

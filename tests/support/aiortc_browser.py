@@ -1,0 +1,151 @@
+"""A browser made of aiortc: real ICE, DTLS, SRTP, Opus and SCTP over loopback, without Chromium's weight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fractions
+from collections.abc import AsyncIterator
+
+import numpy as np
+import numpy.typing as npt
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from av import AudioFrame
+
+from gateway.webrtc.addresses import gathering_on
+from gateway.webrtc.peer import BrowserPeer, PeerOptions
+
+WITHIN_S = 10.0
+
+
+def tone(hz: float, seconds: float, *, rate: int = 8000, amplitude: float = 8000.0) -> npt.NDArray[np.int16]:
+    t = np.arange(int(seconds * rate)) / rate
+    return (amplitude * np.sin(2 * np.pi * hz * t)).astype(np.int16)
+
+
+def loudest_hz(samples: npt.NDArray[np.int16], rate: int) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * rate / len(samples))
+
+
+def rms(samples: npt.NDArray[np.int16]) -> float:
+    return float(np.sqrt(np.mean(samples.astype(float) ** 2)))
+
+
+class ToneTrack(MediaStreamTrack):
+    """A microphone that hears a sine: 48 kHz mono frames of 20 ms, as a browser captures."""
+
+    kind = "audio"
+
+    def __init__(self, hz: float = 1000.0) -> None:
+        super().__init__()
+        self._samples = tone(hz, 1.0, rate=48000)  # a whole number of periods, so it loops without a click
+        self._pts = 0
+        self._start: float | None = None
+
+    async def recv(self) -> AudioFrame:
+        if self.readyState != "live":
+            raise MediaStreamError
+        now = asyncio.get_running_loop().time()
+        self._start = self._start or now
+        await asyncio.sleep(max(0.0, self._start + self._pts / 48000 - now))
+        at = self._pts % 48000
+        frame = AudioFrame.from_ndarray(self._samples[None, at : at + 960], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, self._pts, fractions.Fraction(1, 48000)
+        self._pts += 960
+        return frame
+
+
+class Browser:
+    """What a page does: offers a microphone and the data channel, takes the answer, listens."""
+
+    def __init__(self, *, codec: str | None = None, microphone: MediaStreamTrack | None = None) -> None:
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.channel = self.connection.createDataChannel("gateway")
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+        self.opened = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.channel.on("message", self.told.put_nowait)
+        self.channel.on("open", self.opened.set)
+        self.channel.on("close", self.closed.set)
+        self.heard: asyncio.Queue[npt.NDArray[np.int16]] = asyncio.Queue()
+        transceiver = self.connection.addTransceiver(microphone or ToneTrack(), direction="sendrecv")
+        if codec is not None:
+            codecs = RTCRtpSender.getCapabilities("audio").codecs
+            transceiver.setCodecPreferences([c for c in codecs if c.mimeType == codec])
+        self.connection.on("track", self._on_track)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def offer(self) -> str:
+        with gathering_on("127.0.0.1"):
+            await self.connection.setLocalDescription()
+        return self.connection.localDescription.sdp
+
+    async def take(self, answer: str) -> None:
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def hear(self, seconds: float) -> npt.NDArray[np.int16]:
+        """The next `seconds` that arrive, left channel."""
+        pieces: list[npt.NDArray[np.int16]] = []
+        async with asyncio.timeout(WITHIN_S):
+            while sum(len(p) for p in pieces) < seconds * 48000:
+                pieces.append(await self.heard.get())
+        return np.concatenate(pieces)
+
+    def vanish(self) -> None:
+        """As when the machine loses its network: nothing is said, the sockets are just gone."""
+        for transceiver in self.connection.getTransceivers():
+            for protocol in transceiver.receiver.transport.transport._connection._protocols:
+                protocol.transport.close()
+
+    async def close(self) -> None:
+        await self.connection.close()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        self._listening = asyncio.create_task(self._listen(track))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                samples = frame.to_ndarray().reshape(-1)
+                self.heard.put_nowait(samples[:: len(frame.layout.channels)])
+
+
+class Ours:
+    """A `BrowserPeer` with its callbacks written down."""
+
+    def __init__(self, **options: float) -> None:
+        self.pushed: asyncio.Queue[bytes] = asyncio.Queue()
+        self.lost: asyncio.Queue[str] = asyncio.Queue()
+        self.digits: asyncio.Queue[str] = asyncio.Queue()
+        self.peer = BrowserPeer(
+            "call-1",
+            self.pushed.put_nowait,
+            self.lost.put_nowait,
+            self.digits.put_nowait,
+            PeerOptions(bind_host="127.0.0.1", **options),
+        )
+
+    async def receive(self, seconds: float) -> npt.NDArray[np.int16]:
+        """The next `seconds` pushed, as samples."""
+        pieces = []
+        async with asyncio.timeout(WITHIN_S):
+            for _ in range(round(seconds / 0.02)):
+                pieces.append(await self.pushed.get())
+        return np.frombuffer(b"".join(pieces), dtype=np.int16)
+
+
+@contextlib.asynccontextmanager
+async def connected(*, codec: str | None = None, **options: float) -> AsyncIterator[tuple[Ours, Browser]]:
+    """Both ends, negotiated; closed afterwards."""
+    ours, browser = Ours(**options), Browser(codec=codec)
+    try:
+        await browser.take(await ours.peer.accept(await browser.offer()))
+        yield ours, browser
+    finally:
+        await browser.close()
+        await ours.peer.close()
