@@ -26,7 +26,11 @@ class Peer(Protocol):
 
 
 class PcmLine:
-    """Implements `gateway.call.ports.Line`. The owner calls `lost` when the far side goes away."""
+    """Implements `gateway.call.ports.Line`.
+
+    The owner calls `far_side_ready` when the far side can hear (a browser: ICE and DTLS are through); only then is
+    the line answered, so that no greeting plays to nobody.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,15 @@ class PcmLine:
     ) -> None:
         self._id, self._peer, self._leg, self.tell, self._gone = call_id, peer, leg, tell, gone
         self._open = media.OpenLeg(call_id, kind="pcm", record=record, trace=trace, silent_after_s=silent_after_s)
-        self._opened = False
+        self._opened = self._leg_ready = self._far_ready = False
+
+    def far_side_ready(self) -> None:
+        self._far_ready = True
+        self._tell_when_ready()
+
+    def _tell_when_ready(self) -> None:
+        if self._leg_ready and self._far_ready:
+            self.tell(c.LineAnswered(self._peer.codec))
 
     def ring(self) -> None:
         pass
@@ -70,7 +82,8 @@ class PcmLine:
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened():
-                self.tell(c.LineAnswered(self._peer.codec))
+                self._leg_ready = True
+                self._tell_when_ready()
             case media.PcmReady(pcm=pcm):
                 self._peer.play(pcm)
             case media.LegFailed() | media.MediaDied():
