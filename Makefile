@@ -1,0 +1,45 @@
+# Everything a fresh Debian or Ubuntu machine needs, from nothing: `make run` starts the gateway, `make test` tests it.
+# Choose the interpreter with PYTHON=/path/to/python3.12, pass options on with ARGS="--http-port 9000".
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-test run demo test check bench clean
+
+BIN := .venv/bin
+ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+export PYTHON
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: ## Install what running needs
+	@scripts/install run
+
+install-test:
+	@scripts/install test
+
+run: install ## Start the gateway: make run ARGS="--help"
+	@exec $(BIN)/gateway run $(ARGS)
+
+demo: install ## Watch a synthetic caller book an appointment over SIP, drop the line, and be resumed
+	@exec $(BIN)/python -m examples.demo $(ARGS)
+
+# The tests run even if the check fails, so that one run tells everything.
+test: install-test ## Check and test everything
+	@failed=0; \
+	$(MAKE) --no-print-directory check || failed=1; \
+	$(BIN)/pytest $(PYTEST_ARGS) $(ARGS) || failed=1; \
+	exit $$failed
+
+check: install-test ## Lint, format, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install-test ## Measure, and print the figures
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what was installed and cached here; recordings and sessions stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
