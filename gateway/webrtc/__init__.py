@@ -1,0 +1,1 @@
+"""Side door: a browser peer becomes a `pcm` media leg, over ICE, DTLS-SRTP and Opus or PCMU (aiortc)."""

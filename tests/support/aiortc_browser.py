@@ -34,13 +34,13 @@ def rms(samples: npt.NDArray[np.int16]) -> float:
 
 
 class ToneTrack(MediaStreamTrack):
-    """A microphone that hears a sine: 48 kHz mono frames of 20 ms, as a browser captures."""
+    """A microphone that hears a sine: 48 kHz stereo frames of 20 ms, as a browser captures."""
 
     kind = "audio"
 
     def __init__(self, hz: float = 1000.0) -> None:
         super().__init__()
-        self._samples = tone(hz, 1.0, rate=48000)  # a whole number of periods, so it loops without a click
+        self._samples = tone(hz, 1.0, rate=48000).repeat(2)  # whole periods, so it loops without a click
         self._pts = 0
         self._start: float | None = None
 
@@ -51,7 +51,7 @@ class ToneTrack(MediaStreamTrack):
         self._start = self._start or now
         await asyncio.sleep(max(0.0, self._start + self._pts / 48000 - now))
         at = self._pts % 48000
-        frame = AudioFrame.from_ndarray(self._samples[None, at : at + 960], format="s16", layout="mono")
+        frame = AudioFrame.from_ndarray(self._samples[None, 2 * at : 2 * at + 1920], format="s16", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, self._pts, fractions.Fraction(1, 48000)
         self._pts += 960
         return frame
@@ -122,20 +122,20 @@ class Ours:
         self.pushed: asyncio.Queue[bytes] = asyncio.Queue()
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.digits: asyncio.Queue[str] = asyncio.Queue()
+        self.ready = asyncio.Event()
         self.peer = BrowserPeer(
             "call-1",
             self.pushed.put_nowait,
             self.lost.put_nowait,
             self.digits.put_nowait,
+            self.ready.set,
             PeerOptions(bind_host="127.0.0.1", **options),
         )
 
     async def receive(self, seconds: float) -> npt.NDArray[np.int16]:
         """The next `seconds` pushed, as samples."""
-        pieces = []
         async with asyncio.timeout(WITHIN_S):
-            for _ in range(round(seconds / 0.02)):
-                pieces.append(await self.pushed.get())
+            pieces = [await self.pushed.get() for _ in range(round(seconds / 0.02))]
         return np.frombuffer(b"".join(pieces), dtype=np.int16)
 
 

@@ -1,0 +1,120 @@
+"""Between a browser's audio (48 kHz stereo frames, in bursts) and a media leg's (8 kHz mono, 20 ms at a time)."""
+
+from __future__ import annotations
+
+import asyncio
+import fractions
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from av import AudioFrame, AudioResampler
+
+RATE_HZ = 8000
+PTIME_S = 0.020
+PIECE_SAMPLES = 160
+PIECE_BYTES = 2 * PIECE_SAMPLES
+SILENCE = bytes(PIECE_BYTES)
+MAX_GAP_S = 1.0
+"""A jump of the timestamps by more than this is a new stream, not lost audio."""
+
+
+class Intake:
+    """Decoded frames of any rate and layout in, exact 20 ms pieces of 8 kHz mono out.
+
+    aiortc conceals nothing: frames whose packets were lost just do not come. The lost time is filled with silence,
+    so that what was said keeps its place in time.
+    """
+
+    def __init__(self) -> None:
+        self._resampler = _resampler()
+        self._shape: tuple[int, str, str] | None = None
+        self._expected_s: float | None = None
+        self._pending = bytearray()
+
+    def feed(self, frame: AudioFrame) -> Iterator[bytes]:
+        self._fill_gap(frame)
+        shape = (frame.sample_rate, frame.layout.name, frame.format.name)
+        if shape != self._shape:
+            # The browser changed its codec; a resampler takes one kind of frames only.
+            self._resampler, self._shape = _resampler(), shape
+        frame.pts = None
+        for resampled in self._resampler.resample(frame):
+            self._pending += bytes(resampled.planes[0])[: 2 * resampled.samples]
+        while len(self._pending) >= PIECE_BYTES:
+            piece = bytes(self._pending[:PIECE_BYTES])
+            del self._pending[:PIECE_BYTES]
+            yield piece
+
+    def _fill_gap(self, frame: AudioFrame) -> None:
+        if frame.pts is None or frame.time_base is None:
+            return
+        starts_s = frame.pts * frame.time_base.numerator / frame.time_base.denominator
+        if self._expected_s is not None and 0 < starts_s - self._expected_s <= MAX_GAP_S:
+            self._pending += bytes(2 * round((starts_s - self._expected_s) * RATE_HZ))
+        self._expected_s = starts_s + frame.samples / frame.sample_rate
+
+
+class Playout(MediaStreamTrack):
+    """What the browser hears: pieces queued by `play`, sent one each 20 ms, silence when there are none.
+
+    The pieces come at the media plane's pace and leave at this loop's; a few are kept back against the jitter of
+    both. When more than `most` wait (the loop was stuck), the oldest are dropped down to `prefill`: a call is live,
+    late audio is worth less than current audio.
+    """
+
+    kind = "audio"
+
+    def __init__(self, *, prefill: int = 2, most: int = 6) -> None:
+        super().__init__()
+        self._queue: deque[bytes] = deque()
+        self._prefill, self._most = prefill, most
+        self._flowing = False
+        self._next_at: float | None = None
+        self._pts = 0
+        self.dropped = 0
+
+    def play(self, pcm: bytes) -> None:
+        """Queue 160 samples. Raises `ValueError` for any other size."""
+        if len(pcm) != PIECE_BYTES:
+            raise ValueError(f"a piece is {PIECE_BYTES} bytes, not {len(pcm)}")
+        self._queue.append(pcm)
+        if len(self._queue) > self._most:
+            while len(self._queue) > self._prefill:
+                self._queue.popleft()
+                self.dropped += 1
+
+    def take(self) -> bytes:
+        """The next piece, or silence: while none is there, and then until `prefill` are."""
+        self._flowing = bool(self._queue) and (self._flowing or len(self._queue) >= self._prefill)
+        return self._queue.popleft() if self._flowing else SILENCE
+
+    async def recv(self) -> AudioFrame:
+        """aiortc asks for the next frame; answered when it is due."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        await self._until_due()
+        frame = AudioFrame(format="s16", layout="stereo", samples=PIECE_SAMPLES)
+        frame.planes[0].update(_both_ears(self.take()))
+        frame.sample_rate = RATE_HZ
+        frame.pts, frame.time_base = self._pts, fractions.Fraction(1, RATE_HZ)
+        self._pts += PIECE_SAMPLES
+        return frame
+
+    async def _until_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._next_at is None or now > self._next_at + self._most * PTIME_S:
+            # Late beyond repair: a burst of old frames would only fill the browser's jitter buffer.
+            self._next_at = now
+        await asyncio.sleep(max(0.0, self._next_at - now))
+        self._next_at += PTIME_S
+
+
+def _both_ears(pcm: bytes) -> bytes:
+    """Interleave the voice with itself: left to make stereo of mono, aiortc's Opus encoder takes 3 dB off."""
+    return np.frombuffer(pcm, dtype="<i2").repeat(2).tobytes()
+
+
+def _resampler() -> AudioResampler:
+    return AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
