@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway.core.errors import MisuseError
 from gateway.store.codec import pack, unpack
 from gateway.store.ports import Identity, Numbered, Session, SessionInfo
-from gateway.store.rules import already_there, complete, may_resume, newest_first, not_found, storable, unseen
+from gateway.store.rules import already_there, appended, check_id, may_resume, newest_first, not_found, storable, unseen
 
 
 class MemoryStore:
@@ -30,6 +28,7 @@ class MemoryStore:
         self._is_open = False
 
     async def create(self, session_id: str, identity: Identity, now: float) -> SessionInfo:
+        check_id(session_id)
         if session_id in self._sessions():
             raise already_there(session_id)
         info = SessionInfo(id=session_id, identity=storable(identity), created_at=now, touched_at=now)
@@ -41,12 +40,7 @@ class MemoryStore:
         fresh = unseen(events, info.events)
         bodies = [pack(numbered.event) for numbered in fresh]
         self._bodies[session_id] += bodies
-        self._infos[session_id] = msgspec.structs.replace(
-            info,
-            touched_at=now,
-            events=info.events + len(fresh),
-            status="completed" if complete(fresh) else info.status,
-        )
+        self._infos[session_id] = appended(info, fresh, now)
 
     async def load(self, session_id: str) -> Session:
         info = self._info(session_id)

@@ -41,7 +41,7 @@ class Server:
         self._url = url
         self.faults = faults
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """The database itself is its administrator's to create."""
 
     def engine(self) -> AsyncEngine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+
+import msgspec
 
 from gateway.core.errors import MisuseError, SessionError
 from gateway.core.events import DialogueCompleted
@@ -25,14 +27,27 @@ def unseen(events: Sequence[Numbered], stored: int) -> Sequence[Numbered]:
     return events[stored + 1 - first :]
 
 
-def complete(events: Iterable[Numbered]) -> bool:
-    return any(isinstance(numbered.event, DialogueCompleted) for numbered in events)
+def appended(info: SessionInfo, fresh: Sequence[Numbered], now: float) -> SessionInfo:
+    """The session after `fresh` events were added to it at `now`."""
+    completed = any(isinstance(numbered.event, DialogueCompleted) for numbered in fresh)
+    return msgspec.structs.replace(
+        info,
+        touched_at=now,
+        events=info.events + len(fresh),
+        status="completed" if completed else info.status,
+    )
 
 
 def storable(identity: Identity) -> Identity:
     """An identity from the wire as every backend can keep it: NUL (which PostgreSQL refuses) and lone surrogates
     are written out as escapes, so that a strange caller is still a caller and still finds the session again."""
     return Identity(caller=_plain(identity.caller), called=_plain(identity.called))
+
+
+def check_id(session_id: str) -> None:
+    """An id is printable ASCII, as `Ids` makes them. Raises `SessionError`: no session has any other."""
+    if not (session_id.isascii() and session_id.isprintable()):
+        raise not_found(session_id)
 
 
 def may_resume(info: SessionInfo, identity: Identity, since: float) -> bool:

@@ -7,8 +7,11 @@ gateway, kill -9 included, and a power cut may take the last moments with it but
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +48,8 @@ class SqliteFile:
         self._timeout_s = timeout_s
         self._synchronous = synchronous
 
-    def prepare(self) -> None:
-        """What callers said is nobody else's to read: the file is its owner's alone (SQLite's -wal follows suit)."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    async def prepare(self) -> None:
+        await asyncio.to_thread(self._make_file)
 
     def engine(self) -> AsyncEngine:
         # One connection: SQLite has one writer at a time anyhow, and the pool's queue is fair where its
@@ -74,10 +75,35 @@ class SqliteFile:
         remedy = _REMEDIES.get(primary, str(cause))
         return f"session store {self._path}: {remedy}" + (f" ({cause}, {name})" if name else "")
 
+    def _make_file(self) -> None:
+        """What callers said is nobody else's to read: the file is its owner's alone, and SQLite's -wal follows suit."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # Exclusively, for a file that exists must not be touched: closing it would drop, for this whole process,
+            # the locks SQLite holds on it.
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._write_ahead()
+
+    def _write_ahead(self) -> None:
+        """The file remembers that it keeps a write-ahead log. While others are just opening it the switch fails at
+        once, without the wait that every other statement grants them: so the waiting is done here."""
+        until = time.monotonic() + self._timeout_s
+        connection = sqlite3.connect(self._path, timeout=self._timeout_s)
+        try:
+            while True:
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                        raise
+                time.sleep(0.01)
+        finally:
+            connection.close()
+
     def _configure(self, connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver begins no transactions by itself, `_begin` does
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
