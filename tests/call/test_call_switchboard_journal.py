@@ -1,0 +1,146 @@
+"""Admission, the journal's numbering, and the writer that brings journals home."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from gateway.call.journal import Journal, summary
+from gateway.call.switchboard import Switchboard
+from gateway.call.worker import SessionWriter
+from gateway.core import events as e
+from gateway.core.clock import LoopClock
+from gateway.core.errors import CapacityError, StoreError
+from gateway.core.loops import run_virtual
+from gateway.store.memory import MemoryStore
+from gateway.store.ports import Identity, Numbered
+
+ALICE = Identity("1001", "desk")
+
+
+class Caller(msgspec.Struct, frozen=True):
+    id: str
+    identity: Identity
+
+
+def test_a_full_board_admits_nobody_and_says_when_to_come_again() -> None:
+    """Overload is refused at the door, with a time to retry; those inside are not disturbed."""
+    board: Switchboard[Caller] = Switchboard(max_calls=1)
+    board.check_room()
+    board.admit(Caller("c-1", ALICE))
+    with pytest.raises(CapacityError) as refused:
+        board.check_room()
+    assert refused.value.retry_after_s > 0
+    board.release("c-1")
+    board.check_room()
+
+
+def test_draining_refuses_new_calls_and_keeps_live_ones() -> None:
+    """Drain: nobody new, nobody thrown out."""
+    board: Switchboard[Caller] = Switchboard(max_calls=9)
+    board.admit(Caller("c-1", ALICE))
+    board.drain()
+    with pytest.raises(CapacityError):
+        board.check_room()
+    assert board.find("c-1") is not None
+
+
+def test_the_anonymous_have_no_identity_in_common() -> None:
+    """Two withheld numbers are not one caller."""
+    board: Switchboard[Caller] = Switchboard(max_calls=9)
+    board.admit(Caller("c-1", Identity("", "desk")))
+    board.admit(Caller("c-2", ALICE))
+    assert board.of_identity(Identity("", "desk")) == []
+    assert [one.id for one in board.of_identity(ALICE)] == ["c-2"]
+
+
+def test_a_journal_goes_on_where_its_session_stopped() -> None:
+    """A call back numbers its events after those of the call before."""
+    journal = Journal(next_sequence=8)
+    journal.add(e.CallHeld(1.0, "c-2"))
+    journal.add(e.CallRetrieved(2.0, "c-2"))
+    assert [one.sequence for one in journal.pending()] == [8, 9]
+    journal.acknowledged(8)
+    assert [one.sequence for one in journal.pending()] == [9]
+
+
+def test_the_closing_line_counts_what_happened() -> None:
+    """Response time is from the end of the caller's speech to the bot's next sample, and turns are not silences."""
+    events: list[e.AnyEvent] = [
+        e.SpeechEnded(10.2, "c", ended_at=10.0),
+        e.UserTurnEnded(10.8, "c", 1, "monday"),
+        e.UtteranceStarted(11.0, "c", 2),
+        e.UserTurnEnded(30.0, "c", 2, "", silent=True),
+        e.DigitPressed(31.0, "c", "1", 100),
+        e.DialogueCompleted(40.0, "c", "booked"),
+    ]
+    line = summary(events)
+    assert line["turns"] == 1
+    assert line["digits"] == 1
+    assert line["response_ms"] == 1000.0
+    assert line["outcome"] == "booked"
+
+
+class ReluctantStore(MemoryStore):
+    """Refuses its first appends, as a full disk does until somebody makes room."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.attempts = 0
+
+    async def append(self, session_id: str, events: Sequence[Numbered], now: float) -> None:
+        self.attempts += 1
+        if self.attempts <= self.refusals:
+            raise StoreError("disk full")
+        await super().append(session_id, events, now)
+
+
+async def _write_through(store: ReluctantStore) -> tuple[bool, float]:
+    clock = LoopClock(asyncio.get_running_loop())
+    await store.open()
+    writer = SessionWriter(store, clock)
+    writer.start()
+    journal = Journal()
+    journal.add(e.SessionStarted(0.0, "c-1", "s-1"))
+    writer.changed("s-1", ALICE, journal)
+    journal.add(e.StepEntered(0.1, "c-1", "desk/0:answer"))
+    writer.changed("s-1", ALICE, journal)
+    flushed = await writer.flushed("s-1", within_s=60.0)
+    session = await store.load("s-1")
+    assert [type(event).__name__ for event in session.events] == ["SessionStarted", "StepEntered"]
+    await writer.close()
+    return flushed, clock.now()
+
+
+def test_a_session_is_created_with_its_first_events() -> None:
+    """No empty sessions, and no wait for the store before a call is served."""
+    flushed, _ = run_virtual(_write_through(ReluctantStore(0)))
+    assert flushed
+
+
+def test_a_store_that_refuses_is_asked_again_with_backoff_until_nothing_is_missing() -> None:
+    """A full disk costs time, never events."""
+    store = ReluctantStore(4)
+    flushed, took_s = run_virtual(_write_through(store))
+    assert flushed
+    assert 3.0 < took_s < 5.0
+    assert store.attempts < 12
+
+
+def test_what_cannot_be_saved_is_said_to_be_unsaved() -> None:
+    """`flushed` tells the truth about a store that stays away."""
+
+    async def scenario() -> bool:
+        store = ReluctantStore(1_000)
+        writer = SessionWriter(store, LoopClock(asyncio.get_running_loop()))
+        writer.start()
+        journal = Journal()
+        journal.add(e.SessionStarted(0.0, "c-1", "s-1"))
+        writer.changed("s-1", ALICE, journal)
+        flushed = await writer.flushed("s-1", within_s=3.0)
+        await writer.close(within_s=1.0)
+        return flushed
+
+    assert run_virtual(scenario()) is False
