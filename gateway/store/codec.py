@@ -11,11 +11,14 @@ from gateway.core.events import AnyEvent, decode, encode
 
 
 def pack(event: AnyEvent) -> str:
-    """Raises `MisuseError` for an event that has no JSON (text that is not Unicode, an object of no known type)."""
+    """Raises `MisuseError` for an event that could not be read back: text that is not Unicode, an object of no known
+    type, a number that is none. It is found now, by whoever made it, and not when a caller waits to be resumed."""
     try:
-        return encode(event).decode()
-    except (UnicodeEncodeError, TypeError) as error:
+        body = encode(event)
+        decode(body)
+    except (UnicodeEncodeError, TypeError, msgspec.DecodeError) as error:
         raise MisuseError(f"a {type(event).__name__} cannot be stored: {error}") from error
+    return body.decode()
 
 
 def unpack(session_id: str, bodies: Iterable[str]) -> tuple[AnyEvent, ...]:

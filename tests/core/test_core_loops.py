@@ -1,0 +1,134 @@
+"""Virtual time: waiting costs nothing, order never varies, and waiting for nothing is an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.clock import LoopClock, SystemClock
+from gateway.core.errors import MisuseError
+from gateway.core.loops import VirtualLoop, run_virtual
+
+
+def test_a_month_passes_at_once() -> None:
+    """`sleep` moves the clock and not the clock on the wall of the test."""
+
+    async def main() -> float:
+        await asyncio.sleep(30 * 86400.0)
+        return asyncio.get_running_loop().time()
+
+    began = time.monotonic()
+    assert run_virtual(main()) == 30 * 86400.0
+    assert time.monotonic() - began < 5.0
+
+
+@given(delays=st.lists(st.integers(0, 50), min_size=1, max_size=20))
+def test_timers_fire_in_order_of_time(delays: list[int]) -> None:
+    """The same program gives the same order in every run. (Ties are asyncio's: always the same, but not always in
+    the order of making.)"""
+
+    async def main() -> list[tuple[float, int]]:
+        fired: list[tuple[float, int]] = []
+        loop = asyncio.get_running_loop()
+
+        async def wait(index: int, delay: float) -> None:
+            await asyncio.sleep(delay)
+            fired.append((loop.time(), index))
+
+        await asyncio.gather(*(wait(index, float(delay)) for index, delay in enumerate(delays)))
+        return fired
+
+    fired = run_virtual(main())
+    assert fired == run_virtual(main())
+    assert fired == [(float(delays[index]), index) for _, index in fired]
+    assert [at for at, _ in fired] == sorted(delays)
+
+
+def test_timeouts_count_virtual_seconds() -> None:
+    """What protects live calls from hanging protects replayed ones, at the same second."""
+
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(32.0):
+                await asyncio.Event().wait()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == pytest.approx(32.0)
+
+
+def test_waiting_for_ever_is_an_error() -> None:
+    """A replay in which nobody will ever do anything again ends with a message and does not hang."""
+
+    async def main() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(MisuseError, match="wait for ever"):
+        run_virtual(main())
+
+
+def test_work_that_is_ready_takes_no_time() -> None:
+    """Tasks that hand over to each other do so within one instant."""
+
+    async def main() -> float:
+        queue: asyncio.Queue[int] = asyncio.Queue(1)
+
+        async def produce() -> None:
+            for number in range(100):
+                await queue.put(number)
+
+        producer = asyncio.create_task(produce())
+        assert [await queue.get() for _ in range(100)] == list(range(100))
+        await producer
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 0.0
+
+
+def test_the_result_and_the_error_come_out() -> None:
+    """`run_virtual` is `asyncio.run` in everything but time; each run starts at zero."""
+
+    async def fail() -> None:
+        await asyncio.sleep(1.0)
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        run_virtual(fail())
+    assert run_virtual(asyncio.sleep(1.0, "done")) == "done"
+
+
+def test_the_loop_clock_reads_the_loop() -> None:
+    """Under a virtual loop, `now`, `wall` and `sleep_until` all run on virtual time; the past is not waited for."""
+
+    async def main() -> None:
+        clock = LoopClock(asyncio.get_running_loop(), wall_at_zero=1_000_000.0)
+        assert (clock.now(), clock.wall()) == (0.0, 1_000_000.0)
+        await clock.sleep_until(90.0)
+        assert (clock.now(), clock.wall()) == pytest.approx((90.0, 1_000_090.0))
+        await clock.sleep_until(10.0)
+        assert clock.now() == pytest.approx(90.0)
+
+    run_virtual(main())
+
+
+def test_the_loop_closes_cleanly() -> None:
+    """A loop that was never run, or was, leaves no file descriptor behind."""
+    loop = VirtualLoop()
+    assert loop.time() == 0.0
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert loop.is_closed()
+
+
+async def test_the_system_clock_is_the_loops_own() -> None:
+    """Live, `now` may be compared with loop deadlines, `wall` with other machines, and the past is not waited for."""
+    clock = SystemClock()
+    assert clock.now() == pytest.approx(asyncio.get_running_loop().time(), abs=1.0)
+    assert clock.wall() == pytest.approx(time.time(), abs=1.0)
+    before = clock.now()
+    await clock.sleep_until(before - 5.0)
+    await clock.sleep_until(before + 0.01)
+    assert clock.now() >= before + 0.01
