@@ -60,10 +60,14 @@ class CallAccepted(SipEvent, frozen=True, tag=True):
 
 
 class CallFailed(SipEvent, frozen=True, tag=True):
-    """A call we placed got no 2xx; 408 when nothing answered, 503 when the transport failed."""
+    """A call we placed got no 2xx; 408 when nothing answered, 503 when the transport failed.
+
+    `targets` are the addresses a 3xx redirects to, the best first; nobody follows them but who placed the call.
+    """
 
     status: int
     reason: str
+    targets: tuple[str, ...] = ()
 
 
 class OfferReceived(SipEvent, frozen=True, tag=True):

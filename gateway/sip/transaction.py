@@ -242,12 +242,16 @@ class Transactions:
             if self._origins.get(origin) == transaction.key:
                 del self._origins[origin]
 
+    def abandon(self, transaction: ClientTransaction) -> None:
+        """Forget a request of ours; nobody is told."""
+        transaction.state = "terminated"
+        self.forget(transaction)
+
     def connection_lost(self, flow: Flow) -> None:
         """Fail what waits for an answer on that connection; answers of ours will find their own way."""
         lost = [t for t in self._clients.values() if t.pending and _same_connection(t.flow, flow)]
         for transaction in lost:
-            transaction.state = "terminated"
-            self.forget(transaction)
+            self.abandon(transaction)
             transaction.failed(503)
 
 

@@ -1,0 +1,262 @@
+"""The SIP endpoint without any I/O: bytes and commands in, bytes and events out, time as an argument.
+
+    receive -> parse -> transaction -> screening -> the call it belongs to -> actions
+
+`Endpoint` never raises on what comes from the wire. What it cannot use it counts (`counters`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from gateway.core.errors import PeerError
+from gateway.core.ids import Ids
+from gateway.sip.commands import AnyCommand, Place
+from gateway.sip.core import Core
+from gateway.sip.dialog import dialog_id_of
+from gateway.sip.events import Action, CallFailed
+from gateway.sip.extension import Extension, Extensions, found
+from gateway.sip.flow import Flow, Transport
+from gateway.sip.message import Malformed, Request, Response, parse, respond
+from gateway.sip.options import EndpointOptions
+from gateway.sip.reach import stamp
+from gateway.sip.screening import check_syntax, screen, stateless_tag
+from gateway.sip.status import phrase
+from gateway.sip.transaction import ServerTransaction
+from gateway.sip.uac import OutgoingCall
+from gateway.sip.uas import IncomingCall, readable
+
+__all__ = ["Endpoint", "EndpointOptions"]
+
+PING, PONG = b"\r\n\r\n", b"\r\n"
+
+
+class Endpoint:
+    """Every entry returns what is to be done, in order: `Send`, `Close`, and events."""
+
+    def __init__(self, options: EndpointOptions, ids: Ids, extensions: tuple[Extension, ...] | None = None) -> None:
+        """`extensions` None takes all there are."""
+        self._core = Core(options, ids, Extensions(found() if extensions is None else extensions))
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened too often for the log: malformed messages, strays, refusals by status."""
+        return self._core.counters
+
+    @property
+    def calls(self) -> int:
+        """Calls at this moment, ringing ones included."""
+        return len(self._core.calls)
+
+    @property
+    def transactions(self) -> int:
+        return len(self._core.transactions)
+
+    def listening(self, ports: Mapping[Transport, int]) -> None:
+        """Where the shell listens: a dialog may change its transport, and the peer must find us on the new one."""
+        self._core.ports = dict(ports)
+
+    def uses(self, flow: Flow) -> bool:
+        """Whether a call lives on this connection. Looks at all of them; not for every packet."""
+        return any(call.flow == flow for call in self._core.dialogs.values())
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> list[Action]:
+        """Take one datagram, or one whole message cut from a stream."""
+        self._core.now = now
+        if flow.connection:
+            self._core.live_connections.add(flow.connection)
+        try:
+            self._receive(data, flow)
+        except PeerError:
+            self._core.counters["malformed"] += 1
+        return self._taken()
+
+    def send(self, command: AnyCommand, now: float) -> list[Action]:
+        """Do what is asked; a command for a call that is over is counted and forgotten. Raises `MisuseError`."""
+        core = self._core
+        core.now = now
+        if isinstance(command, Place):
+            self._place(command)
+        elif (call := core.calls.get(command.dialog)) is not None:
+            call.on_command(command)
+        else:
+            core.counters["commands_late"] += 1
+        return self._taken()
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` wants to be called; None while nothing is due ever."""
+        return self._core.timers.next_deadline()
+
+    def on_deadline(self, now: float) -> list[Action]:
+        self._core.now = now
+        for owner, name in self._core.timers.expired(now):
+            owner.on_timer(name, now)
+        return self._taken()
+
+    def connection_lost(self, flow: Flow, now: float) -> list[Action]:
+        """The connection of `flow` is gone, or could not be made. Requests waiting on it fail with 503."""
+        self._core.now = now
+        self._core.live_connections.discard(flow.connection)
+        self._core.transactions.connection_lost(flow)
+        return self._taken()
+
+    def _taken(self) -> list[Action]:
+        actions = self._core.transactions.actions
+        self._core.transactions.actions = []
+        return actions
+
+    def _place(self, command: Place) -> None:
+        core = self._core
+        if core.full:
+            core.emit(CallFailed(core.now, command.dialog, 503, phrase(503)))
+            return
+        OutgoingCall(core, command)
+
+    def _receive(self, data: bytes, flow: Flow) -> None:
+        core = self._core
+        if not data.strip(b"\r\n\0 "):
+            # RFC 5626 4.4.1: a double CRLF asks for a single one, on connections only.
+            if data == PING and flow.transport != "udp":
+                core.transmit(flow, PONG)
+            return
+        try:
+            message = parse(data.lstrip(b"\r\n"), stream=flow.transport != "udp")
+        except Malformed as error:
+            core.counters["malformed"] += 1
+            if error.request is not None:
+                self._refuse_malformed(error.request, flow, error.status_hint)
+            return
+        if isinstance(message, Response):
+            _ = message.via, message.from_, message.to, message.cseq
+            if not core.transactions.receive(message, core.now):
+                core.counters["stray_responses"] += 1
+            return
+        self._request(message, flow)
+
+    def _refuse_malformed(self, request: Request, flow: Flow, status: int) -> None:
+        """Answer if it is clear enough whom; nothing is kept, so a repetition is answered anew."""
+        if request.method == "ACK" or self._ignored(request):
+            return
+        try:
+            back = stamp(request, flow)
+            _ = request.from_, request.to, request.call_id, request.cseq
+        except PeerError:
+            if request.first("Via") is None:
+                return
+            back = flow
+        self._respond_statelessly(request, back, status)
+
+    def _respond_statelessly(self, request: Request, flow: Flow, status: int) -> None:
+        core = self._core
+        core.counters[f"refused_{status}"] += 1
+        try:
+            response = respond(request, status, to_tag=stateless_tag(request))
+        except PeerError:
+            response = respond(request, status)
+        if status == 503:
+            response.add("Retry-After", str(core.options.retry_after_s))
+        core.finish(response)
+        core.transmit(flow, response.to_bytes())
+
+    def _ignored(self, request: Request) -> bool:
+        agent = (request.first("User-Agent") or "").lower()
+        if agent and any(name in agent for name in self._core.options.ignored_agents):
+            self._core.counters["scanners"] += 1
+            return True
+        return False
+
+    def _request(self, request: Request, flow: Flow) -> None:
+        core = self._core
+        if self._ignored(request):
+            return
+        try:
+            check_syntax(request)
+        except PeerError as error:
+            core.counters["malformed"] += 1
+            self._refuse_malformed(request, flow, error.status_hint)
+            return
+        back = stamp(request, flow)
+        known = core.transactions.find_server(request)
+        if known is not None and self._repeated(known, request):
+            return
+        if request.method == "ACK":
+            self._ack(request)
+        elif core.transactions.full:
+            self._respond_statelessly(request, back, 503)
+        elif request.method == "CANCEL":
+            self._cancel(request, back)
+        else:
+            self._new_request(request, flow, back)
+
+    def _repeated(self, known: ServerTransaction, request: Request) -> bool:
+        """Let the transaction absorb it. An ACK for a 2xx is for the call."""
+        if request.method != "ACK":
+            known.feed("request", self._core.now)
+            return True
+        row = known.feed("ack", self._core.now)
+        return row is not None and "tell" not in row.effects
+
+    def _ack(self, request: Request) -> None:
+        participant = self._core.dialogs.get(dialog_id_of(request))
+        if participant is not None:
+            participant.on_ack(request)
+        else:
+            self._core.counters["stray_acks"] += 1
+
+    def _cancel(self, request: Request, back: Flow) -> None:
+        """RFC 3261 9.2: 200 when there is an INVITE to cancel, whatever has become of it; else 481."""
+        core = self._core
+        target = core.transactions.find_server(request, "INVITE")
+        transaction = core.transactions.serve(request, back)
+        if target is None:
+            core.respond(transaction, 481)
+            return
+        transaction.to_tag = target.to_tag
+        core.respond(transaction, 200)
+        participant = core.dialogs.get(dialog_id_of(target.request)._replace(local_tag=target.to_tag))
+        if participant is not None and not target.answered:
+            participant.on_cancel(target, request.first("Reason") or "")
+
+    def _new_request(self, request: Request, flow: Flow, back: Flow) -> None:
+        core = self._core
+        refusal = screen(core, request)
+        if refusal is None and request.method == "INVITE" and not request.to.tag:
+            if core.full:
+                self._respond_statelessly(request, back, 503)
+                return
+            refusal = core.extensions.invite_arrived(core, request)
+        transaction = core.transactions.serve(request, back)
+        if refusal is not None:
+            core.counters[f"refused_{refusal.status}"] += 1
+            core.respond(transaction, *refusal)
+        elif request.to.tag:
+            self._within_dialog(transaction, request)
+        elif request.method == "INVITE":
+            self._invite(transaction, flow)
+        elif request.method == "OPTIONS":
+            contact = ("Contact", core.contact(flow, request.target.user))
+            core.respond(transaction, 200, headers=(contact, *core.description()))
+        else:
+            # What belongs into a dialog came without one.
+            core.respond(transaction, 481)
+
+    def _invite(self, transaction: ServerTransaction, flow: Flow) -> None:
+        try:
+            IncomingCall(self._core, transaction, flow)
+        except PeerError as error:
+            self._core.respond(transaction, error.status_hint, readable(str(error)))
+
+    def _within_dialog(self, transaction: ServerTransaction, request: Request) -> None:
+        core = self._core
+        participant = core.dialogs.get(dialog_id_of(request))
+        if participant is None:
+            core.counters["refused_481"] += 1
+            core.respond(transaction, 481)
+            return
+        transaction.to_tag = request.to.tag
+        dialog = participant.dialog_of(request)
+        if dialog is None or not dialog.in_order(request):
+            core.respond(transaction, 500)
+        else:
+            participant.on_request(transaction, request)

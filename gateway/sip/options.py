@@ -1,0 +1,41 @@
+"""What an operator decides about the endpoint, as one documented value."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.sip.flow import Transport
+from gateway.sip.timers import Timing
+
+SCANNERS = ("friendly-scanner", "sipvicious", "sipsak", "sundayddr", "sip-scan", "iwar", "sipcli", "vaxsipuseragent")
+
+
+class EndpointOptions(msgspec.Struct, frozen=True):
+    """Everything the endpoint may be told in advance. All durations are in seconds."""
+
+    user_agent: str = "voicebot-gateway"
+    """Our name in User-Agent and Server."""
+
+    advertised: dict[Transport, tuple[str, int]] = {}
+    """Host and port to name in Via and Contact instead of the socket's own, for gateways behind NAT."""
+
+    methods: tuple[str, ...] = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE")
+    """What we allow; the extensions add theirs. Anything else that is known gets 405, the unknown 501."""
+
+    timing: Timing = Timing()
+    """T1, T2 and T4 of RFC 3261."""
+
+    max_calls: int = 2000
+    """Calls at a time, ringing ones included; the next INVITE gets 503."""
+
+    max_transactions: int = 50_000
+    """Transactions at a time. A request too many is refused without keeping anything about it."""
+
+    retry_after_s: int = 5
+    """What a 503 asks for."""
+
+    provisional_every_s: float = 60.0
+    """How often a ringing answer is repeated, so that proxies do not give the call up (RFC 3261 13.3.1.1)."""
+
+    ignored_agents: tuple[str, ...] = SCANNERS
+    """Requests whose User-Agent contains one of these (lower case) get no answer at all."""

@@ -1,0 +1,187 @@
+"""Offers within a confirmed call: re-INVITE and UPDATE both ways, and what happens when they meet (RFC 3261 14)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.errors import CapacityError
+from gateway.sip.awaited_ack import AwaitedAck
+from gateway.sip.events import OfferAnswered, OfferReceived, OfferRefused, Send
+from gateway.sip.message import Request, Response
+from gateway.sip.status import phrase
+from gateway.sip.timers import Timer
+from gateway.sip.transaction import ClientTransaction, ServerTransaction, TimerOwner
+
+if TYPE_CHECKING:
+    from gateway.sip.confirmed import ConfirmedCall
+
+
+class Renegotiation:
+    """At most one offer is open at a time, theirs (`_theirs`) or ours (`_ours`); ours may be waiting for its turn."""
+
+    __slots__ = ("_acks", "_call", "_core", "_offered", "_ours", "_retry", "_theirs", "_waiting", "awaited")
+
+    def __init__(self, call: ConfirmedCall) -> None:
+        self._call = call
+        self._core = call.core
+        self._theirs: ServerTransaction | None = None
+        self._ours: ClientTransaction | None = None
+        self._offered = b""
+        self._waiting: bytes | None = None
+        self._retry: Timer[TimerOwner] | None = None
+        # The ACKs of our re-INVITEs by their CSeq; a repeated 2xx gets the same again.
+        self._acks: dict[int, Send] = {}
+        self.awaited: AwaitedAck | None = None
+
+    # Their offers
+
+    def arrived(self, transaction: ServerTransaction, request: Request) -> None:
+        """A re-INVITE or UPDATE."""
+        core = self._core
+        if request.method == "INVITE" and self.awaited is not None and not self.awaited.offered:
+            # A new INVITE proves that our last 2xx arrived; its ACK was lost or overtaken.
+            self._call.acknowledged(self.awaited.cseq, None)
+        if self._theirs is not None:
+            # RFC 3261 14.2, RFC 3311 5.2: ours is still to be answered, come back in a while.
+            core.respond(transaction, 500, headers=(("Retry-After", str(core.ids.uint32() % 11)),))
+        elif self._ours is not None or (self.awaited is not None and self.awaited.offered):
+            core.respond(transaction, 491)
+        elif (refusal := core.extensions.invite_arrived(core, request)) is not None:
+            core.respond(transaction, *refusal)
+        elif request.method == "UPDATE" and request.sdp() is None:
+            self._theirs = transaction
+            self._answer(None)
+        else:
+            if request.method == "INVITE":
+                core.respond(transaction, 100)
+            self._theirs = transaction
+            core.emit(OfferReceived(core.now, self._call.handle, request.sdp()))
+
+    def answer(self, sdp: bytes) -> None:
+        if self._theirs is not None:
+            self._answer(sdp)
+
+    def _answer(self, sdp: bytes | None) -> None:
+        transaction, self._theirs = self._theirs, None
+        assert transaction is not None
+        self._call.dialog.refresh_target(transaction.request)
+        self._call.send_2xx(transaction, sdp)
+        self.go_on()
+
+    def refuse(self, status: int, reason: str | None) -> None:
+        transaction, self._theirs = self._theirs, None
+        if transaction is not None:
+            headers = (("Warning", '399 - "offer refused"'),) if status == 488 else ()
+            self._core.respond(transaction, status, reason, headers)
+            self.go_on()
+
+    def cancelled(self, transaction: ServerTransaction) -> None:
+        if transaction is self._theirs:
+            self.refuse(487, None)
+
+    # Our offers
+
+    def offer(self, sdp: bytes) -> None:
+        """Send a re-INVITE as soon as nothing is open. A newer offer replaces one that still waits."""
+        self._waiting = sdp
+        if self._retry is None:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Send the offer that waits, if nothing is open any more.
+
+        RFC 3261 14.1: never while an INVITE is under way in either direction, nor before the ACK of our 2xx.
+        """
+        busy = self._ours is not None or self._theirs is not None or self.awaited is not None
+        if self._waiting is None or busy or not self._call.up:
+            return
+        request = self._call.request("INVITE")
+        self._core.extensions.request_leaves(self._call, request)
+        request.set_body("application/sdp", self._waiting)
+        self._call.sign(request)
+        self._offered, self._waiting = self._waiting, None
+        try:
+            self._ours = self._call.send(request, self)
+        except CapacityError:
+            self._core.emit(OfferRefused(self._core.now, self._call.handle, 503, phrase(503)))
+
+    def answered(self, transaction: ClientTransaction, response: Response) -> None:
+        if response.status < 200:
+            return
+        if response.status < 300:
+            self._accepted(transaction, response)
+        elif transaction is self._ours:
+            self._refused(transaction, response)
+
+    def _accepted(self, transaction: ClientTransaction, response: Response) -> None:
+        number = transaction.request.cseq.number
+        if number in self._acks:
+            self._core.actions.append(self._acks[number])
+            return
+        self._call.dialog.refresh_target(response)
+        self._acks = {number: self._call.acknowledge(transaction.request)}
+        if transaction is not self._ours:
+            return
+        self._ours = None
+        self._core.extensions.response_arrived(self._call, transaction, response)
+        sdp = response.sdp()
+        if sdp is not None:
+            self._core.emit(OfferAnswered(self._core.now, self._call.handle, sdp))
+        else:
+            self._core.emit(OfferRefused(self._core.now, self._call.handle, 488, "No answer in the 200"))
+        self.go_on()
+
+    def _refused(self, transaction: ClientTransaction, response: Response) -> None:
+        self._ours = None
+        again = self._waiting or self._offered
+        if self._call.authorized(transaction, response) or self._core.extensions.response_arrived(
+            self._call, transaction, response
+        ):
+            self._waiting = again
+            self.go_on()
+        elif response.status == 491:
+            # RFC 3261 14.1: whoever chose the Call-ID waits longer, so that the two do not meet again.
+            self._waiting = again
+            low, high = (2.1, 4.0) if self._call.dialog.role == "caller" else (0.0, 2.0)
+            due = self._core.now + self._core.chance(low, high)
+            self._retry = self._core.timers.start(due, self, "glare")
+        elif not self._call.gone(response):
+            self._core.emit(OfferRefused(self._core.now, self._call.handle, response.status, response.reason))
+            self.go_on()
+
+    def on_timer(self, name: str, now: float) -> None:
+        self._retry = None
+        self.go_on()
+
+    # The ACK of our 2xx
+
+    def acknowledged(self, cseq: int) -> AwaitedAck | None:
+        """The wait that the ACK of this CSeq ends, None when it repeats an older one."""
+        awaited = self.awaited
+        if awaited is None or awaited.cseq != cseq:
+            return None
+        awaited.stop()
+        self.awaited = None
+        return awaited
+
+    def answered_by_ack(self, sdp: bytes | None) -> None:
+        """Report what the ACK of a re-INVITE's 2xx brought, when the 2xx held our offer."""
+        core, handle = self._core, self._call.handle
+        if sdp is not None:
+            core.emit(OfferAnswered(core.now, handle, sdp))
+        else:
+            core.emit(OfferRefused(core.now, handle, 488, "No answer in the ACK"))
+
+    def stop(self) -> None:
+        """The call is over: refuse what is open, stop what is due."""
+        if self.awaited is not None:
+            self.awaited.stop()
+            self.awaited = None
+        self._core.timers.stop(self._retry)
+        self._retry = None
+        self._ours = None
+        self._waiting = None
+        transaction, self._theirs = self._theirs, None
+        if transaction is not None:
+            # RFC 3261 15.1.2
+            self._core.respond(transaction, 487)

@@ -1,0 +1,253 @@
+"""A call we place, until it is accepted or has failed (RFC 3261 13.2): forks, challenges, CANCEL and its races."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.sip.auth import DigestClient
+from gateway.sip.commands import AnyCommand, HangUp, Headers, Place
+from gateway.sip.confirmed import ConfirmedCall
+from gateway.sip.core import Core
+from gateway.sip.dialog import FIRST_CSEQ, Dialog, as_caller
+from gateway.sip.events import CallAccepted, CallFailed, CallProgressed, Send
+from gateway.sip.flow import Flow
+from gateway.sip.headers import parse_name_addr, quote_string
+from gateway.sip.message import Lines, Request, Response
+from gateway.sip.status import phrase
+from gateway.sip.transaction import ClientTransaction, ServerTransaction, cancel
+from gateway.sip.uri import parse_uri
+
+
+class OutgoingCall:
+    """One INVITE and all its branches. It outlives its end as long as its transaction does, to answer late 2xx."""
+
+    __slots__ = (
+        "_acks", "_cancelled", "_confirmed", "_cseq", "_digest", "_from_tag", "_place", "_transaction",
+        "call_id", "contact_user", "core", "early", "handle", "notes",
+    )  # fmt: skip
+
+    def __init__(self, core: Core, place: Place) -> None:
+        """Sends the INVITE. Raises `MisuseError` when an address cannot be parsed or the handle is taken."""
+        if place.dialog in core.calls:
+            raise MisuseError(f"the handle {place.dialog!r} is of a living call")
+        try:
+            parse_uri(place.uri)
+            self.contact_user = parse_uri(place.from_uri).user
+        except PeerError as error:
+            raise MisuseError(str(error)) from error
+        self.core = core
+        self.handle = place.dialog
+        self.notes: dict[str, Any] = {}
+        self.call_id = core.ids.token(24)
+        self._place = place
+        self._from_tag = core.ids.token()
+        self._cseq = FIRST_CSEQ - 1
+        self._digest = DigestClient(place.credentials, core.ids) if place.credentials else None
+        self._cancelled: Headers | None = None
+        self._transaction: ClientTransaction | None = None
+        self._confirmed = False
+        # By To tag: early dialogs, and the ACKs of the 2xx that each fork gave.
+        self.early: dict[str, Dialog] = {}
+        self._acks: dict[str, Send] = {}
+        core.calls[self.handle] = self
+        self.invite()
+
+    @property
+    def dialog(self) -> Dialog | None:
+        """The early dialog heard of last, while there is one."""
+        return next(reversed(self.early.values()), None)
+
+    @property
+    def flow(self) -> Flow:
+        return self._place.flow
+
+    def invite(self) -> None:
+        """Send the INVITE, or send it again with what a refusal taught (credentials, a longer session interval)."""
+        place = self._place
+        self._cseq += 1
+        display = quote_string(place.from_display) + " " if place.from_display else ""
+        headers: Lines = [
+            ("Max-Forwards", "70"),
+            ("From", f"{display}<{place.from_uri}>;tag={self._from_tag}"),
+            ("To", f"<{place.uri}>"),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"{self._cseq} INVITE"),
+            ("Contact", self.core.contact(place.flow, self.contact_user, secure=place.uri.startswith("sips:"))),
+            *self.core.capabilities(),
+        ]
+        request = Request("INVITE", place.uri, headers)
+        self.core.finish(request, place.headers, place.sdp)
+        self.core.extensions.request_leaves(self, request)
+        if self._digest is not None:
+            self._digest.authorize(request)
+        self.early.clear()
+        try:
+            self._transaction = self.core.send(request, place.flow, self)
+        except CapacityError:
+            self._failed(503, phrase(503))
+
+    # Commands
+
+    def on_command(self, command: AnyCommand) -> None:
+        if isinstance(command, HangUp) and self._cancelled is None:
+            self._cancel(command.headers)
+        else:
+            self.core.counters["commands_late"] += 1
+
+    def _cancel(self, headers: Headers) -> None:
+        """RFC 3261 9.1: only what has been answered provisionally can be cancelled; else wait for that."""
+        self._cancelled = headers
+        self.core.forget(self)
+        self._send_cancel()
+
+    def _send_cancel(self) -> None:
+        transaction = self._transaction
+        if transaction is None or not transaction.provisional:
+            return
+        request = cancel(transaction.request)
+        self.core.finish(request, self._cancelled or ())
+        try:
+            self.core.transactions.send(request, transaction.flow, _Indifferent(), self.core.now)
+        except CapacityError:
+            self.core.counters["requests_dropped"] += 1
+        # No final answer may ever come (RFC 2543 peers): 64*T1 from here it is over.
+        self.core.timers.start(self.core.now + self.core.options.timing.patience, self, "cancelled")
+
+    def on_timer(self, name: str, now: float) -> None:
+        if self._transaction is not None and self._transaction.pending:
+            self.core.transactions.abandon(self._transaction)
+            self._end()
+
+    # Answers
+
+    def answered(self, transaction: ClientTransaction, response: Response) -> None:
+        if transaction is not self._transaction:
+            return
+        if response.status < 200:
+            self._progressed(transaction, response)
+        elif response.status < 300:
+            self._accepted(transaction, response)
+        else:
+            self._refused(transaction, response)
+
+    def _progressed(self, transaction: ClientTransaction, response: Response) -> None:
+        if self._cancelled is not None:
+            self._send_cancel()
+            return
+        tag = response.to.tag
+        if tag and response.status > 100:
+            if tag not in self.early:
+                self.early[tag] = self._early_dialog(transaction, response)
+            else:
+                self.early[tag].refresh_target(response)
+        if self.core.extensions.response_arrived(self, transaction, response) or response.status == 100:
+            return
+        event = CallProgressed(self.core.now, self.handle, response.status, response.reason, response.sdp())
+        self.core.emit(event)
+
+    def _early_dialog(self, transaction: ClientTransaction, response: Response) -> Dialog:
+        dialog = as_caller(transaction.request, response, self._place.flow)
+        self.core.dialogs[dialog.id] = self
+        return dialog
+
+    def _accepted(self, transaction: ClientTransaction, response: Response) -> None:
+        tag = response.to.tag
+        if tag in self._acks:
+            self.core.actions.append(self._acks[tag])
+            return
+        dialog = as_caller(transaction.request, response, self._place.flow)
+        early = self.early.get(tag)
+        if early is not None:
+            dialog.local_cseq = max(dialog.local_cseq, early.local_cseq)
+            dialog.remote_cseq = early.remote_cseq
+        call = ConfirmedCall(self.core, self.handle, dialog, self.contact_user, self.notes, self._digest)
+        self._acks[tag] = call.acknowledge(transaction.request)
+        if self._confirmed or self._cancelled is not None:
+            # Another fork was quicker, or nobody wants the call any more (13.2.2.4).
+            call.leave(self._cancelled or ())
+            return
+        self._confirmed = True
+        self._close()
+        call.take_over()
+        self.core.extensions.call_confirmed(call)
+        self.core.extensions.response_arrived(call, transaction, response)
+        self.core.emit(CallAccepted(self.core.now, self.handle, response.sdp()))
+
+    def _refused(self, transaction: ClientTransaction, response: Response) -> None:
+        if self._cancelled is not None:
+            self._end()
+            return
+        again = self._digest is not None and self._digest.challenged(transaction.request, response)
+        if again or self.core.extensions.response_arrived(self, transaction, response):
+            self.invite()
+            return
+        self._failed(response.status, response.reason, _targets(response))
+
+    def _failed(self, status: int, reason: str, targets: tuple[str, ...] = ()) -> None:
+        self._end()
+        self.core.emit(CallFailed(self.core.now, self.handle, status, reason, targets))
+
+    def _end(self) -> None:
+        self.core.extensions.call_ended(self)
+        self._close()
+
+    def _close(self) -> None:
+        self.core.forget(self)
+        for dialog in self.early.values():
+            self.core.forget(self, dialog.id)
+
+    # What the other side sends before its final answer
+
+    def on_request(self, transaction: ServerTransaction, request: Request) -> None:
+        core = self.core
+        if core.extensions.request_arrived(self, transaction, request):
+            return
+        match request.method:
+            case "OPTIONS":
+                core.respond(transaction, 200, headers=core.description())
+            case "INVITE" | "UPDATE":
+                # Our own offer is unanswered still (RFC 3261 14.2, RFC 3311 5.2).
+                core.respond(transaction, 491)
+            case "BYE":
+                # A callee may not say BYE to an early dialog (RFC 3261 15).
+                core.respond(transaction, 403)
+            case _:
+                core.respond(transaction, 405, headers=(("Allow", core.allow),))
+
+    def dialog_of(self, request: Request) -> Dialog | None:
+        return self.early.get(request.from_.tag)
+
+    def on_ack(self, request: Request) -> None:
+        """A caller's peer sends none."""
+
+    def on_cancel(self, transaction: ServerTransaction, reason: str) -> None:
+        """There is no INVITE of theirs to cancel."""
+
+
+class _Indifferent:
+    """For requests whose answer changes nothing."""
+
+    def answered(self, transaction: ClientTransaction, response: Response) -> None:
+        pass
+
+
+def _targets(response: Response) -> tuple[str, ...]:
+    """Where a 3xx sends us, its best first (q, RFC 3261 20.10)."""
+    if not 300 <= response.status < 400:
+        return ()
+    contacts = []
+    for value in response.values("Contact"):
+        try:
+            contacts.append(parse_name_addr(value))
+        except PeerError:
+            continue
+    contacts.sort(key=lambda contact: -_weight(contact.params.get("q")))
+    return tuple(str(contact.uri) for contact in contacts)
+
+
+def _weight(q: str | None) -> float:
+    try:
+        return float(q or "1")
+    except ValueError:
+        return 0.0
