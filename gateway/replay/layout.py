@@ -1,0 +1,155 @@
+"""What stands in a bundle: the files of its folder, and the records in them.
+
+    meta.json        what the call was, and with which settings it ran (`Meta`)
+    events.jsonl     the call's log, one encoded event a line: the golden events of its replay
+    session.jsonl    what the session held before this call, when the call took one up
+    providers.jsonl  every answer of a recogniser, voice or agent, with its delay (`AnyAnswer`)
+    speech/HASH.wav  the audio of voices and stored prompts, named by the SHA-256 of its samples
+    packets.trace    the caller's packets as they arrived
+    call.wav         stereo: the caller left, the bot right
+    dialplan/        the dialplan in force, as its files were when it was loaded
+
+Any of them may be stored gzipped, with `.gz` appended. Only `meta.json` and `events.jsonl` must exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from gateway.core.errors import ProviderCategory, ProviderError
+from gateway.core.speech import Expectation, Transcript, Word
+from gateway.session.ports import AgentAct, AudioFormat, Prompted
+
+FORMAT: Final = 1
+
+META: Final = "meta.json"
+EVENTS: Final = "events.jsonl"
+SESSION: Final = "session.jsonl"
+PROVIDERS: Final = "providers.jsonl"
+SPEECH: Final = "speech"
+TRACE: Final = "packets.trace"
+RECORDING: Final = "call.wav"
+DIALPLAN: Final = "dialplan"
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What a replay must know beside the events. Written when the call starts, and again when its bundle closes."""
+
+    format: int
+    gateway: str
+    """The version that wrote it."""
+    call: str
+    wall: float
+    """Seconds since 1970 at `at`."""
+    at: float
+    """The event clock when the bundle was opened; the times of the provider records count from here."""
+    utc_offset_s: float = 0.0
+    """Local time minus UTC, for the dialplan's hours."""
+    caller: str = ""
+    called: str = ""
+    door: str = "sip"
+    route: str = ""
+    codec: str = ""
+    seed: str = ""
+    """Of the ids in a replay; the call's id when recorded live."""
+    settings: dict[str, Any] = {}
+    """The desk's options in force, as `DeskOptions`."""
+    dialplan: str = ""
+    """Where `dialplan/` was copied from; prompts that the bundle lacks are looked for there."""
+    exact: bool = False
+    """The events came from a replay and were accepted: compare with no tolerance."""
+    complete: bool = False
+    """The call ended and everything was written; false after a crash, or when something is lost."""
+    lost: tuple[str, ...] = ()
+    """What could not be written, and why."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A provider's error, as it will be raised again."""
+
+    message: str
+    category: ProviderCategory
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: ProviderError) -> Failure:
+        return cls(str(error), error.category, error.retryable)
+
+    def error(self) -> ProviderError:
+        return ProviderError(self.message, category=self.category, retryable=self.retryable)
+
+
+class Interim(msgspec.Struct, frozen=True):
+    """An interim transcript: it came `delay_s` after the recogniser had been fed `fed` bytes."""
+
+    fed: int
+    delay_s: float
+    transcript: Transcript
+
+
+class Recognised(msgspec.Struct, frozen=True, tag=True):
+    """One turn of a recogniser. `final` came `delay_s` after `finish`; None when cancelled or failed."""
+
+    at: float
+    expectation: Expectation
+    fed: int
+    """Bytes of audio, in `audio_format`."""
+    audio_format: AudioFormat
+    interims: tuple[Interim, ...] = ()
+    final: Transcript | None = None
+    delay_s: float = 0.0
+    open_s: float = 0.0
+    """How long `open` took."""
+    failed_in: Literal["", "open", "feed", "finish"] = ""
+    failure: Failure | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """`bytes` more of the utterance's audio were there `delay_s` after the request."""
+
+    delay_s: float
+    bytes: int
+    words: tuple[Word, ...] = ()
+
+
+class Spoken(msgspec.Struct, frozen=True, tag=True):
+    """One utterance of a voice. `audio` names a file of `speech/`, empty when no audio came.
+
+    `done_s` is when the end was told, None when the listener broke off first.
+    """
+
+    at: float
+    text: str
+    sample_rate: int
+    chunks: tuple[Chunk, ...] = ()
+    audio: str = ""
+    done_s: float | None = None
+    failure: Failure | None = None
+
+
+class Act(msgspec.Struct, frozen=True):
+    delay_s: float
+    act: AgentAct
+
+
+class Thought(msgspec.Struct, frozen=True, tag=True):
+    """One answer of an agent to one prompt. `done_s` as in `Spoken`."""
+
+    at: float
+    agent: str
+    prompted: Prompted
+    acts: tuple[Act, ...] = ()
+    done_s: float | None = None
+    failure: Failure | None = None
+
+
+class PromptPlayed(msgspec.Struct, frozen=True, tag=True):
+    """A stored prompt that was asked for; `audio` is empty when there was none of that name."""
+
+    name: str
+    audio: str
+
+
+AnyAnswer: TypeAlias = Recognised | Spoken | Thought | PromptPlayed
