@@ -118,6 +118,8 @@ class LiveCall:
         """The session is open: record who came, and let the dialplan run."""
         now, kept = self._services.clock.now(), opened.remembered
         self.session = opened.session
+        if opened.earlier:
+            self.bundle.resumes(opened.earlier)
         self.journal = Journal(next_sequence=opened.next_sequence)
         incoming = self.incoming
         self.record(
@@ -176,7 +178,7 @@ class LiveCall:
             playout=_LegPlayout(self.id, services.media),
             clock=services.clock,
             log=self.record,
-            load_prompt=services.load_prompt,
+            load_prompt=self.bundle.play_through(services.load_prompt),
             on_outcome=self._conversation_told,
         )
 

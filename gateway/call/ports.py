@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -52,6 +52,8 @@ Tell = Callable[[AnyInput | DigitPressed], None]
 """Where a line reports: what became of it, and digits that came in the signalling."""
 LineFactory = Callable[[str, Tell, str | None, str | None], Line]
 """Called with the call's id, `tell`, and the paths for recording and packet trace (or None)."""
+LoadPrompt = Callable[[str], bytes | None]
+"""Gives the 8 kHz PCM of a stored prompt, or None when there is none."""
 
 
 class Bundle(Protocol):
@@ -63,6 +65,10 @@ class Bundle(Protocol):
     @property
     def trace(self) -> str | None: ...
 
+    def resumes(self, events: Sequence[AnyEvent]) -> None:
+        """The call goes on with a session that holds these events already."""
+        ...
+
     def event(self, event: AnyEvent) -> None: ...
 
     def listen_through(self, stt: SpeechToText) -> SpeechToText:
@@ -73,6 +79,8 @@ class Bundle(Protocol):
 
     def think_through(self, name: str, agent: Agent) -> Agent: ...
 
+    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt: ...
+
     def close(self) -> None: ...
 
 
@@ -81,6 +89,9 @@ class NoBundle:
 
     recording: str | None = None
     trace: str | None = None
+
+    def resumes(self, events: Sequence[AnyEvent]) -> None:
+        pass
 
     def event(self, event: AnyEvent) -> None:
         pass
@@ -93,6 +104,9 @@ class NoBundle:
 
     def think_through(self, name: str, agent: Agent) -> Agent:
         return agent
+
+    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt:
+        return load_prompt
 
     def close(self) -> None:
         pass

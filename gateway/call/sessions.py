@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.core.clock import Clock
+from gateway.core.events import AnyEvent
 from gateway.core.ids import Ids
 from gateway.session.memory import Remembered, fold
 from gateway.store.ports import Identity, SessionStore
@@ -24,6 +25,8 @@ class Opened(msgspec.Struct, frozen=True):
     next_sequence: int
     remembered: Remembered | None = None
     away_s: float = 0.0
+    earlier: tuple[AnyEvent, ...] = ()
+    """The session's events before this call."""
 
 
 async def open_session(
@@ -39,7 +42,8 @@ async def open_session(
         session = await store.load(found.id)
         remembered = fold(session.events)
         if not remembered.completed and remembered.step is not None:
-            return Opened(found.id, len(session.events) + 1, remembered, max(0.0, now - found.touched_at))
+            away_s = max(0.0, now - found.touched_at)
+            return Opened(found.id, len(session.events) + 1, remembered, away_s, session.events)
     return fresh_session(ids)
 
 
