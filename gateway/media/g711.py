@@ -31,7 +31,8 @@ def _encode_ulaw(samples: npt.NDArray[np.int64]) -> Bytes:
     magnitude = np.minimum((np.where(samples < 0, ~samples, samples) >> 2) + 33, 0x1FFF)
     segment = _bit_length(magnitude) - 6
     code = (segment << 4) | ((magnitude >> (segment + 1)) & 0x0F)
-    return ((~code & 0x7F) | np.where(samples < 0, 0, 0x80)).astype(np.uint8)
+    signed: Bytes = ((~code & 0x7F) | np.where(samples < 0, 0, 0x80)).astype(np.uint8)
+    return signed
 
 
 def _encode_alaw(samples: npt.NDArray[np.int64]) -> Bytes:

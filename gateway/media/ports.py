@@ -12,6 +12,7 @@ from gateway.core.events import AnyEvent
 from gateway.media.commands import AnyCommand, AnyReport
 
 Float32s: TypeAlias = npt.NDArray[np.float32]
+Float64s: TypeAlias = npt.NDArray[np.float64]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Said: TypeAlias = AnyEvent | AnyReport
 

@@ -27,7 +27,8 @@ def _phases() -> npt.NDArray[np.float32]:
     # Both phases pass a constant unchanged, so that the interpolated samples hold the level of the given ones.
     kernel = np.append(np.sinc(offset / 2) * np.kaiser(length, 9.0), 0.0)
     phases = kernel.reshape(TAPS, 2)[::-1]
-    return (phases / phases.sum(axis=0)).astype(np.float32)
+    level: npt.NDArray[np.float32] = (phases / phases.sum(axis=0)).astype(np.float32)
+    return level
 
 
 _PHASES = _phases()
@@ -37,4 +38,5 @@ def double_rate(audio: Int16s) -> Int16s:
     """(rows, TAPS - 1 + n) at 8 kHz to (rows, 2n) at 16 kHz: the first TAPS - 1 samples are what came before."""
     windows = np.lib.stride_tricks.sliding_window_view(audio.astype(np.float32), TAPS, axis=1)
     doubled = (windows @ _PHASES).reshape(len(audio), -1)
-    return np.clip(np.rint(doubled), -32768, 32767).astype(np.int16)
+    pcm: Int16s = np.clip(np.rint(doubled), -32768, 32767).astype(np.int16)
+    return pcm

@@ -66,19 +66,20 @@ class SileroVad:
         return self._layer(3, self._layer(2, pair))
 
     def _layer(self, k: int, inputs: Float32s) -> Float32s:
-        summed = inputs @ self._w[f"conv{k}"]
+        summed: Float32s = inputs @ self._w[f"conv{k}"]
         summed += self._w[f"bias{k}"]
-        return np.maximum(summed, 0.0, out=summed)
+        np.maximum(summed, 0.0, out=summed)
+        return summed
 
     def _remember(self, rows: Int64s, features: Float32s) -> Float32s:
         """One step of the LSTM; moves the rows' state on and gives its output."""
-        said, memory = self._state[rows, :_CELL], self._state[rows, _CELL:]
-        gates = np.concatenate([features, said], axis=1) @ self._w["lstm"]
+        memory = self._state[rows, _CELL:]
+        gates = np.concatenate([features, self._state[rows, :_CELL]], axis=1) @ self._w["lstm"]
         gates += self._w["lstm_bias"]
         opened = _sigmoid(gates[:, : 3 * _CELL])
         take, keep, give = (opened[:, k * _CELL : (k + 1) * _CELL] for k in range(3))
         memory = keep * memory + take * np.tanh(gates[:, 3 * _CELL :])
-        said = give * np.tanh(memory)
+        said: Float32s = give * np.tanh(memory)
         self._state[rows, :_CELL], self._state[rows, _CELL:] = said, memory
         return said
 

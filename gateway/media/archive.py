@@ -1,0 +1,119 @@
+"""What is kept of each leg: its recording and its packet trace, and the news of them.
+
+A leg's end is told when its files are complete, so that whoever hears of it can read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gateway.core.events import RecordingFailed, RecordingStarted
+from gateway.media.commands import LegClosed, LegStats
+from gateway.media.datagrams import Received
+from gateway.media.files import FileSink
+from gateway.media.history import FRAME
+from gateway.media.legs import Leg, LegTable
+from gateway.media.ports import Int64s, Said
+from gateway.media.record import Int16s, Recorder
+from gateway.media.trace import TraceWriter
+
+_PATIENCE_S = 5.0
+"""A leg's end is told after this even if the disk has not answered."""
+
+_TRACE_CHUNK = 8192
+
+
+@dataclass(slots=True)
+class _Ending:
+    leg: str
+    stats: LegStats
+    until: float
+    open_files: set[int] = field(default_factory=set)
+
+
+class Archive:
+    def __init__(self, slots: int, table: LegTable, files: FileSink) -> None:
+        self._table, self._files = table, files
+        self._recorder = Recorder(slots, files)
+        self._next_file = 0
+        self._recorded: dict[int, Leg] = {}  # by file
+        self._traced: dict[str, tuple[Leg, TraceWriter, int, bytearray]] = {}
+        self._endings: list[_Ending] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether legs have ended whose files are not closed."""
+        return bool(self._endings)
+
+    def _new_file(self) -> int:
+        self._next_file += 1
+        return self._next_file
+
+    def open(self, leg: Leg, trace: str | None) -> None:
+        if trace is not None:
+            file, writer = self._new_file(), TraceWriter()
+            self._files.open(file, trace)
+            self._traced[leg.name] = leg, writer, file, bytearray(writer.begin())
+
+    def start_recording(self, leg: Leg, position: int, now: float) -> list[Said]:
+        if leg.record is None:
+            return []
+        file = self._new_file()
+        self._recorder.start(leg.row, file, leg.record, position)
+        self._recorded[file] = leg
+        return [RecordingStarted(now, leg.name, leg.record)]
+
+    def trace(self, received: Sequence[Received], position: int, now: float) -> None:
+        """Note the datagrams taken by the tick at `position`."""
+        if not self._traced:
+            return
+        for leg_name, data, source, at in received:
+            if (traced := self._traced.get(leg_name)) is not None:
+                leg, writer, file, unwritten = traced
+                unwritten += writer.datagram((position - leg.opened) // FRAME, now - at, source, data)
+                if len(unwritten) >= _TRACE_CHUNK:
+                    self._files.write(file, bytes(unwritten))
+                    unwritten.clear()
+
+    def record(self, rows: Int64s, position: int, heard: Int16s, sent: Int16s) -> None:
+        """`heard` is by index of `rows`, `sent` by row."""
+        recorded = self._recorder.rows
+        if len(recorded):
+            self._recorder.add(position, heard[np.searchsorted(rows, recorded)], sent[recorded])
+
+    def close(self, leg: Leg, stats: LegStats, now: float) -> None:
+        ending = _Ending(leg.name, stats, now + _PATIENCE_S)
+        if (file := self._recorder.stop(leg.row)) is not None:
+            ending.open_files.add(file)
+        if (traced := self._traced.pop(leg.name, None)) is not None:
+            _, writer, file, unwritten = traced
+            self._files.write(file, bytes(unwritten))
+            self._files.close(file, writer.begin())
+            ending.open_files.add(file)
+        self._endings.append(ending)
+
+    def news(self, now: float) -> list[Said]:
+        said: list[Said] = []
+        for file, error in self._files.poll():
+            if error is not None:
+                said += self._lost(file, error, now)
+            else:
+                for ending in self._endings:
+                    ending.open_files.discard(file)
+        if self._endings:
+            over = [e for e in self._endings if not e.open_files or now >= e.until]
+            self._endings = [e for e in self._endings if e.open_files and now < e.until]
+            said += [LegClosed(now, e.leg, e.stats) for e in over]
+        return said
+
+    def _lost(self, file: int, error: str, now: float) -> list[Said]:
+        leg = self._recorded.pop(file, None)
+        if leg is None:
+            return []
+        if self._table.by_row[leg.row] is leg:
+            self._recorder.abandon(leg.row)
+            self._files.close(file)
+        return [RecordingFailed(now, leg.name, error)]

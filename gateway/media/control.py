@@ -1,0 +1,85 @@
+"""RTCP of all legs: a report every few seconds, and what the far side reports of us."""
+
+from __future__ import annotations
+
+from gateway.media import rtcp
+from gateway.media.commands import LegStats
+from gateway.media.datagrams import ToSend
+from gateway.media.jitter import JitterBuffer
+from gateway.media.legs import Leg, LegTable
+from gateway.media.reception import Reception
+
+_PACKETISATION_MS = 20.0
+_LONGEST_ROUND_TRIP_S = 30.0
+
+
+class ControlChannel:
+    def __init__(self, table: LegTable, reception: Reception, jitter: JitterBuffer, interval_s: float) -> None:
+        self._table, self._reception, self._jitter = table, reception, jitter
+        self._interval_s = interval_s
+
+    def begin(self, leg: Leg, now: float) -> None:
+        # RFC 3550 6.2: spread out, so that calls which began together do not report together.
+        self._table.next_report[leg.row] = now + self._interval_s * (0.5 + leg.row % 16 / 16)
+
+    def due(self, now: float) -> list[ToSend]:
+        """The reports whose time has come."""
+        table = self._table
+        rows = table.rows[table.next_report[table.rows] <= now]
+        table.next_report[rows] = now + self._interval_s
+        reports = (self.report(table.at(int(row)), now) for row in rows)
+        return [report for report in reports if report is not None]
+
+    def report(self, leg: Leg, now: float, *, bye: bool = False) -> ToSend | None:
+        """A compound packet of this leg; None while nobody is there to get it."""
+        remote, row = self._table.remote[leg.row], leg.row
+        if remote is None or leg.kind != "rtp":
+            return None
+        sender: rtcp.SenderInfo | None = None
+        blocks: tuple[rtcp.Block, ...] = ()
+        if packets := int(self._table.sent[row]):
+            timestamp = int(self._table.timestamp[row]) & 0xFFFFFFFF
+            sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, packets * int(self._table.packet_samples[row]))
+        if (source := int(self._table.remote_ssrc[row])) >= 0:
+            since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at
+            blocks = (self._reception.block(row, source, leg.last_sender_report, since),)
+        data = rtcp.build(rtcp.Report(int(self._table.ssrc[row]), sender, blocks), leg.cname, bye=bye)
+        destination = remote if leg.rtcp_mux else (remote[0], remote[1] + 1)
+        return ToSend(leg.name, data, destination, control=not leg.rtcp_mux)
+
+    def receive(self, leg: Leg, data: bytes, at: float) -> None:
+        """Raises `PeerError` for a packet that is none."""
+        for report in rtcp.parse(data):
+            if report.sender is not None:
+                leg.last_sender_report = rtcp.middle(report.sender.ntp)
+                leg.last_sender_report_at = at
+            for block in report.blocks:
+                if block.ssrc == int(self._table.ssrc[leg.row]):
+                    self._learn(leg, block, at)
+
+    def _learn(self, leg: Leg, block: rtcp.Block, at: float) -> None:
+        leg.remote_lost = block.lost
+        if block.last_report:
+            # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
+            turn = (rtcp.middle(rtcp.ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
+            round_trip_s = turn / 65536
+            if round_trip_s < _LONGEST_ROUND_TRIP_S:
+                leg.round_trip_s = round_trip_s
+
+    def stats(self, leg: Leg) -> LegStats:
+        row, reception = leg.row, self._reception
+        round_trip_ms = None if leg.round_trip_s is None else 1000 * leg.round_trip_s
+        one_way_ms = (round_trip_ms or 0.0) / 2 + self._jitter.delay_ms(row) + _PACKETISATION_MS
+        mos = reception.mos(row, one_way_ms)
+        return LegStats(
+            packets_received=int(reception.received[row]),
+            packets_sent=int(self._table.sent[row]),
+            packets_lost=reception.lost(row),
+            packets_late=int(self._jitter.late[row]),
+            packets_foreign=leg.foreign,
+            packets_malformed=leg.malformed,
+            jitter_ms=round(reception.jitter_ms(row), 2),
+            round_trip_ms=None if round_trip_ms is None else round(round_trip_ms, 1),
+            mos=None if mos is None else round(mos, 2),
+            remote_lost=leg.remote_lost,
+        )

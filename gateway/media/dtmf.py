@@ -1,0 +1,145 @@
+"""Digits as RTP events (RFC 4733), both ways, for one leg.
+
+Incoming, an event comes in many packets of which any may be lost, doubled or late; each press is told once, when its
+end is known or when nothing more comes of it. Outgoing, a press is a packet every 20 ms and its end three times.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from dataclasses import dataclass
+
+from gateway.media.history import FRAME
+
+DIGITS = "0123456789*#ABCD"
+_LOST_AFTER_S = 0.2
+"""An event is over when its packets cease for so long: its end packets were lost."""
+
+_FULL = 0xFFFF
+_VOLUME = 10
+"""-10 dBm0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    digit: str
+    duration_ms: int
+
+
+@dataclass(slots=True)
+class _Running:
+    timestamp: int
+    event: int
+    duration: int
+    heard_at: float
+    before: int = 0
+    """Samples of earlier segments of a press longer than 8 s (RFC 4733 2.5.1.3)."""
+
+
+class DigitReceiver:
+    """Feed it every event packet in the order of arrival, and tell it the time now and then."""
+
+    def __init__(self) -> None:
+        self._running: _Running | None = None
+        self._told: int | None = None  # timestamp of the newest press told
+
+    @property
+    def waiting(self) -> bool:
+        return self._running is not None
+
+    def receive(self, payload: bytes, timestamp: int, now: float) -> list[Press]:
+        """Raises ValueError for a payload too short to be an event. Flash and tones (16 and up) are passed over."""
+        if len(payload) < 4:
+            raise ValueError("a telephone event has four octets")
+        event, flags, duration = struct.unpack_from("!BBH", payload)
+        if event >= len(DIGITS) or self._is_old(timestamp):
+            return []
+        pressed = self._turn_to(event, timestamp, now)
+        running = self._running
+        assert running is not None
+        running.duration, running.heard_at = max(running.duration, duration), now
+        return pressed + self._finish() if flags & 0x80 else pressed
+
+    def expire(self, now: float) -> list[Press]:
+        """A press whose end never came is over after a while."""
+        if self._running is None or now - self._running.heard_at < _LOST_AFTER_S:
+            return []
+        return self._finish()
+
+    def _is_old(self, timestamp: int) -> bool:
+        """A repeated end packet, or one overtaken by the next press."""
+        newest = self._running.timestamp if self._running else self._told
+        if newest is None or (self._running and timestamp == newest):
+            return False
+        return (newest - timestamp) % 0x100000000 < 0x80000000
+
+    def _turn_to(self, event: int, timestamp: int, now: float) -> list[Press]:
+        running = self._running
+        if running and running.timestamp == timestamp:
+            return []
+        if running and running.event == event and (timestamp - running.timestamp) % 0x100000000 == running.duration:
+            # A long press goes on as a new segment that begins where the last one ended.
+            before = running.before + running.duration
+            self._running = _Running(timestamp, event, 0, now, before)
+            return []
+        pressed = self._finish() if running else []
+        self._running = _Running(timestamp, event, 0, now)
+        return pressed
+
+    def _finish(self) -> list[Press]:
+        running, self._running = self._running, None
+        assert running is not None
+        self._told = running.timestamp
+        return [Press(DIGITS[running.event], (running.before + running.duration) // 8)]
+
+
+@dataclass(frozen=True, slots=True)
+class EventPacket:
+    """To be sent with the timestamp of the press's beginning, `ago` samples before this tick's."""
+
+    payload: bytes
+    ago: int
+    marker: bool
+
+
+@dataclass(slots=True)
+class _Sending:
+    digit: str | None
+    """None is a pause."""
+
+    frames: int
+    begun: int = 0
+
+
+class DigitSender:
+    """Plays out a string of digits, 20 ms at a time. A comma is a second's pause; other unknown signs are skipped."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Sending] = deque()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._queue)
+
+    def send(self, digits: str, duration_ms: int) -> None:
+        frames = min(max(2, round(duration_ms / 20)), _FULL // FRAME)
+        for sign in digits.upper():
+            if sign == ",":
+                self._queue.append(_Sending(None, 50))
+            elif sign in DIGITS:
+                self._queue += [_Sending(sign, frames), _Sending(None, frames)]
+
+    def tick(self) -> tuple[str | None, int, list[EventPacket]]:
+        """The digit that sounds in this tick, how many samples it has sounded, and the packets that say so."""
+        current = self._queue[0]
+        before = current.begun * FRAME
+        current.begun += 1
+        if current.begun >= current.frames:
+            self._queue.popleft()
+        if current.digit is None:
+            return None, before, []
+        ends = current.begun >= current.frames
+        payload = struct.pack("!BBH", DIGITS.index(current.digit), _VOLUME | (0x80 if ends else 0), before + FRAME)
+        # RFC 4733 2.5.1.4: the end goes out three times, so that losing it is unlikely.
+        return current.digit, before, [EventPacket(payload, before, current.begun == 1)] * (3 if ends else 1)

@@ -1,0 +1,154 @@
+"""The jitter buffer: packets come when they come, audio leaves every 20 ms.
+
+Each row is a ring of 64 cells of 10 ms (any packet of 10 to 60 ms is a whole number of them), found by the RTP
+timestamp and tagged with their unwrapped cell number: reordering, duplicates, wraps and silence suppression need no
+code of their own. The delay adapts: a buffer that runs dry holds its place (the next packet is then early enough),
+one that stayed fuller than it needs for a while gives up 10 ms with a crossfade.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.media.ports import Int64s
+
+Int16s: TypeAlias = npt.NDArray[np.int16]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+CELL = 80
+_CELLS = 64
+_FARTHEST = _CELLS - 8
+"""A packet may end this many cells ahead of the playout, so that a late one of 60 ms never lands on it."""
+
+PREFILL = 2
+"""Cells between the first packet and the playout: with the packet's own tick, 20 to 40 ms."""
+
+PATIENCE = 5
+"""Packets in a row outside the buffer that prove the sender's clock has stepped (without it, silence for ever)."""
+
+_REVIEW = 100
+"""Ticks over which the least slack is taken, twice: how long a buffer must be too full to be emptied."""
+
+_NONE = np.iinfo(np.int64).min
+_MUCH = np.iinfo(np.int32).max
+
+
+class JitterBuffer:
+    def __init__(self, slots: int) -> None:
+        self._audio = np.zeros((slots * _CELLS, CELL), np.int16)
+        self._tag = np.full((slots, _CELLS), _NONE, np.int64)
+        self._anchored = np.zeros(slots, np.bool_)
+        self._timestamp = np.zeros(slots, np.int64)  # of the latest packet, with its unwrapped sample position:
+        self._position = np.zeros(slots, np.int64)
+        self._shift = np.zeros(slots, np.int64)  # what puts this sender's packets on cell boundaries
+        self._head = np.zeros(slots, np.int64)  # next cell to play
+        self._newest = np.zeros(slots, np.int64)  # end of the newest audio
+        self._strays = np.zeros(slots, np.int64)  # packets in a row that were late or far ahead
+        self._slack = np.full(slots, _MUCH, np.int64)  # least lead of a packet in this review, and in the last
+        self._slack_before = np.zeros(slots, np.int64)
+        self._next_cut = np.zeros(slots, np.int64)
+        self._tick = 0
+        self.late = np.zeros(slots, np.int64)
+        """Packets that came after their time, by row."""
+
+    def reset(self, row: int) -> None:
+        self._anchored[row] = False
+        self._tag[row] = _NONE
+        self._head[row] = self._newest[row] = self._strays[row] = self.late[row] = self._next_cut[row] = 0
+
+    def expect_new_source(self, row: int) -> None:
+        """The next packet counts its time from somewhere else: begin with it anew."""
+        self._anchored[row] = False
+
+    def insert(self, rows: Int64s, timestamps: Int64s, pcm: Int16s) -> Int64s:
+        """Put one packet into each of `rows` (each row once): `pcm` is (rows, k * CELL). Gives unwrapped positions.
+
+        A packet after its time is dropped, one impossibly far ahead too, until PATIENCE of them in a row.
+        """
+        positions, cells = self._locate(rows, timestamps)
+        length = pcm.shape[1] // CELL
+        lead = cells - self._head[rows]
+        dry = self._newest[rows] <= self._head[rows]
+        late = self._anchored[rows] & (lead + length <= 0)
+        stray = late | (~dry & (lead + length > _FARTHEST))
+        self._strays[rows] = strays = np.where(stray, self._strays[rows] + 1, 0)
+        self.late[rows] += late
+        fresh = ~self._anchored[rows] | (strays >= PATIENCE)
+        if fresh.any():
+            self._restart(rows[fresh], cells[fresh])
+        wanted = fresh | ~stray
+        # A dry buffer has no reason to wait for anything but what has just come.
+        self._skip_ahead(rows[wanted & dry], cells[wanted & dry])
+        if not wanted.all():
+            rows, cells, pcm = rows[wanted], cells[wanted], pcm[wanted]
+        self._store(rows, cells, pcm.reshape(len(rows), length, CELL))
+        return positions
+
+    def _locate(self, rows: Int64s, timestamps: Int64s) -> tuple[Int64s, Int64s]:
+        """Unwrap 32-bit timestamps and give each packet's position in samples and its first cell."""
+        step = (timestamps - self._timestamp[rows] + 0x80000000) % 0x100000000 - 0x80000000
+        positions = np.where(self._anchored[rows], self._position[rows] + step, 0)
+        self._timestamp[rows], self._position[rows] = timestamps, positions
+        cells, odd = np.divmod(positions + self._shift[rows], CELL)
+        self._shift[rows] -= odd
+        return positions, cells
+
+    def _restart(self, rows: Int64s, cells: Int64s) -> None:
+        self._tag[rows] = _NONE
+        self._anchored[rows] = True
+        self._head[rows] = self._newest[rows] = cells - PREFILL
+        self._strays[rows] = 0
+        self._slack[rows], self._slack_before[rows] = _MUCH, PREFILL
+
+    def _skip_ahead(self, rows: Int64s, cells: Int64s) -> None:
+        self._head[rows] = np.maximum(self._head[rows], cells - PREFILL)
+
+    def _store(self, rows: Int64s, cells: Int64s, pcm: Int16s) -> None:
+        length = pcm.shape[1]
+        tags = cells[:, None] + np.arange(length)
+        self._tag[rows[:, None], tags % _CELLS] = tags
+        self._audio[rows[:, None] * _CELLS + tags % _CELLS] = pcm
+        self._newest[rows] = np.maximum(self._newest[rows], cells + length)
+        self._slack[rows] = np.minimum(self._slack[rows], cells - self._head[rows])
+
+    def pop(self, rows: Int64s) -> tuple[Int16s, Bools]:
+        """20 ms of each row, (rows, 160), and which 10 ms of it are there, (rows, 2); the rest is not zeroed."""
+        self._tick += 1
+        if self._tick % _REVIEW == 0:
+            self._slack_before[rows], self._slack[rows] = self._slack[rows], _MUCH
+        head = self._head[rows]
+        pcm, have = self._read(rows, head, 2)
+        self._head[rows] = head + np.clip(self._newest[rows] - head, 0, 2)
+        spare = np.minimum(self._slack[rows], self._slack_before[rows]) - PREFILL
+        cut = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & have.all(axis=1)
+        if cut.any():
+            pcm[cut] = self._cut(rows[cut], head[cut], spare[cut])
+        return pcm.reshape(-1, 2 * CELL), have
+
+    def _read(self, rows: Int64s, head: Int64s, length: int) -> tuple[Int16s, Bools]:
+        cells = head[:, None] + np.arange(length)
+        flat = rows[:, None] * _CELLS + cells % _CELLS
+        return self._audio[flat], self._tag.reshape(-1)[flat] == cells
+
+    def _cut(self, rows: Int64s, head: Int64s, spare: Int64s) -> Int16s:
+        """Play three cells in the time of two: the first fades into the second. Faster, the more there is to spare."""
+        pcm, _ = self._read(rows, head, 3)
+        self._head[rows] += 1
+        self._slack[rows] -= 1
+        self._slack_before[rows] -= 1
+        self._next_cut[rows] = self._tick + np.select([spare > 8, spare > 2], [2, 10], 50)
+        return np.stack([_crossfade(pcm[:, 0], pcm[:, 1]), pcm[:, 2]], axis=1)
+
+    def delay_ms(self, row: int) -> float:
+        """What the buffer now adds, from a packet's arrival to its playout, for the statistics."""
+        return float(10 * max(0, self._newest[row] - self._head[row]))
+
+
+_RISING = (np.arange(CELL, dtype=np.float32) + 0.5) / CELL
+
+
+def _crossfade(one: Int16s, other: Int16s) -> Int16s:
+    return np.rint(one * (1 - _RISING) + other * _RISING).astype(np.int16)

@@ -1,0 +1,179 @@
+"""The legs: hot facts in columns for all of them at once, cold ones in an object each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import numpy as np
+
+from gateway.core.errors import CapacityError, MisuseError
+from gateway.core.ids import Ids
+from gateway.media import g711
+from gateway.media.commands import ConnectLeg, OpenLeg
+from gateway.media.datagrams import Address
+from gateway.media.dtmf import DigitReceiver
+from gateway.media.history import FRAME
+from gateway.media.ports import Int64s
+from gateway.media.trace import TraceWriter
+
+
+@dataclass(slots=True)
+class Leg:
+    """What is looked at when something happens, not every tick."""
+
+    name: str
+    row: int
+    kind: str
+    port: int
+    opened: int
+    """Position of the plane's sample clock when the leg was opened."""
+
+    record: str | None
+    silent_after_s: float
+    connected: bool = False
+    signalled: Address | None = None
+    """Where the peer's SDP says it is."""
+
+    latched: Address | None = None
+    """Where its media really comes from."""
+
+    codec: int = 0
+    dtmf_payload_type: int | None = None
+    rtcp_mux: bool = False
+    cname: str = ""
+    digits: DigitReceiver = field(default_factory=DigitReceiver)
+    probation: tuple[int, int] | None = None
+    """An SSRC that came once in place of the known one, and the sequence number that would confirm it."""
+
+    trace: TraceWriter | None = None
+    trace_file: int | None = None
+    unsent: bytearray = field(default_factory=bytearray)
+    """Coded audio that does not fill a packet yet, where packets are not 20 ms."""
+
+    pushed: int = 0
+    """Samples pushed into a `pcm` leg: its timestamps."""
+
+    foreign: int = 0
+    malformed: int = 0
+    round_trip_s: float | None = None
+    remote_lost: int | None = None
+    last_sender_report: int = 0
+    last_sender_report_at: float | None = None
+
+
+class LegTable:
+    """Columns by row (slot)."""
+
+    def __init__(self, slots: int, ids: Ids) -> None:
+        self._ids = ids
+        self._free = list(range(slots - 1, -1, -1))
+        self.legs: dict[str, Leg] = {}
+        self.by_row: list[Leg | None] = [None] * slots
+        self.row_of: dict[str, int] = {}
+        """Rows of connected legs by name: whoever is not here receives nothing."""
+
+        self.latched: list[Address | None] = [None] * slots
+        self.remote: list[Address | None] = [None] * slots
+        """Where a row's packets go."""
+
+        self.law = np.zeros(slots, np.int64)
+        self.payload_type = np.zeros(slots, np.int64)
+        self.packet_samples = np.full(slots, FRAME, np.int64)
+        self.ssrc = np.zeros(slots, np.int64)
+        self.remote_ssrc = np.full(slots, -1, np.int64)
+        self.sequence = np.zeros(slots, np.int64)
+        self.timestamp = np.zeros(slots, np.int64)
+        self.marker = np.zeros(slots, np.bool_)
+        self.sent = np.zeros(slots, np.int64)
+        self.is_pcm = np.zeros(slots, np.bool_)
+        self.reachable = np.zeros(slots, np.bool_)
+        """Where `remote` is known."""
+
+        self.sends = np.zeros(slots, np.bool_)
+        self.hears = np.zeros(slots, np.bool_)
+        self.loopback = np.zeros(slots, np.bool_)
+        self.silent = np.zeros(slots, np.bool_)
+        self.silent_after = np.zeros(slots, np.float64)
+        self.last_media = np.zeros(slots, np.float64)
+        self.next_report = np.zeros(slots, np.float64)
+        self.rows: Int64s = np.zeros(0, np.int64)
+        """Connected legs."""
+
+        self.sending: Int64s = np.zeros(0, np.int64)
+        """Those of them that send."""
+
+    def open(self, command: OpenLeg, port: int, position: int) -> Leg:
+        """Raises `MisuseError` for a name in use and `CapacityError` when all slots are."""
+        if command.leg in self.legs:
+            raise MisuseError("a leg of this name is open")
+        if not self._free:
+            raise CapacityError("all media slots are in use")
+        row = self._free.pop()
+        leg = Leg(command.leg, row, command.kind, port, position, command.record, command.silent_after_s)
+        leg.cname = f"{self._ids.token(16)}@gateway"
+        self.legs[leg.name] = self.by_row[row] = leg
+        self.ssrc[row] = self._ids.uint32()
+        self.sequence[row] = self._ids.uint32() & 0x7FFF  # below the middle: RFC 3711 wraps are easier to keep then
+        self.timestamp[row] = self._ids.uint32()
+        self.remote_ssrc[row] = -1
+        self.latched[row] = self.remote[row] = None
+        self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
+        self.sent[row] = 0
+        self.silent_after[row] = command.silent_after_s
+        self.loopback[row] = self.silent[row] = self.sends[row] = self.hears[row] = False
+        return leg
+
+    def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
+        row, signalled = leg.row, (command.host, command.port)
+        leg.codec = g711.LAWS.index(command.codec)
+        leg.dtmf_payload_type, leg.rtcp_mux = command.dtmf_payload_type, command.rtcp_mux
+        if signalled != leg.signalled:
+            # The peer has moved: whoever sends now may be latched to.
+            leg.signalled, leg.latched = signalled, None
+            self.latched[row] = None
+            reachable = leg.kind == "rtp" and command.port > 0 and _is_somewhere(command.host)
+            self.remote[row] = signalled if reachable else None
+            self.reachable[row] = reachable
+        self.law[row], self.payload_type[row] = leg.codec, command.payload_type
+        self.packet_samples[row] = 8 * min(max(command.ptime_ms // 10 * 10, 10), 60)
+        self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
+        self.hears[row] = command.direction in ("sendrecv", "recvonly")
+
+    def connect_row(self, leg: Leg, now: float, *, sends: bool) -> None:
+        """Let the row take part in the ticks. Waiting for media begins anew."""
+        row = leg.row
+        self.marker[row] |= sends and not self.sends[row]
+        self.sends[row], self.hears[row] = sends, True
+        self.last_media[row] = now
+        leg.connected = True
+        self.row_of[leg.name] = row
+        self._know_rows()
+
+    def latch(self, leg: Leg, source: Address) -> None:
+        leg.latched = self.latched[leg.row] = self.remote[leg.row] = source
+        self.reachable[leg.row] = True
+
+    def close(self, leg: Leg) -> None:
+        del self.legs[leg.name]
+        self.row_of.pop(leg.name, None)
+        self.by_row[leg.row] = self.latched[leg.row] = None
+        self._free.append(leg.row)
+        self._know_rows()
+
+    def at(self, row: int) -> Leg:
+        leg = self.by_row[row]
+        assert leg is not None, "an open row"
+        return leg
+
+    def _know_rows(self) -> None:
+        self.rows = np.array(sorted(self.row_of.values()), np.int64)
+        self.sending = self.rows[self.sends[self.rows]]
+
+
+def _is_somewhere(host: str) -> bool:
+    """Whether packets can go there at once: names would have to be looked up, and 0.0.0.0 is the old way to hold."""
+    try:
+        return not ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""The caller's speech, cut into pieces for a recogniser: preroll, then 100 ms at a time, to the end of the stretch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.media import g711
+from gateway.media.commands import AudioFormat
+from gateway.media.history import DEPTH, FRAME, AudioHistory
+from gateway.media.options import PlaneOptions
+from gateway.media.ports import Int64s
+from gateway.media.resample import TAPS, double_rate
+
+_OLDEST = DEPTH - FRAME - TAPS
+"""How far back a piece may begin, so that its filter's past is still there."""
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    row: int
+    position: int
+    audio: bytes
+    speech: bool
+    last: bool
+
+
+class SpeechCutter:
+    """Cuts stretches of speech out of the history, in each row's format. No sample goes out twice."""
+
+    def __init__(self, slots: int, history: AudioHistory, options: PlaneOptions) -> None:
+        self._history = history
+        self._piece = 8 * options.piece_ms
+        self._preroll = 8 * options.preroll_ms
+        self._formats: list[AudioFormat | None] = [None] * slots
+        self._speech_began = np.zeros(slots, np.int64)
+        self._first = np.zeros(slots, np.int64)  # nothing before this was kept for us, or was not sent already
+        self._next = np.full(slots, _NEVER, np.int64)  # first sample of the next piece; _NEVER between stretches
+
+    def reset(self, row: int, position: int) -> None:
+        self._formats[row] = None
+        self._first[row] = position
+        self._next[row] = _NEVER
+
+    def listen(self, row: int, audio_format: AudioFormat | None) -> None:
+        self._formats[row] = audio_format
+        if audio_format is None:
+            self._stop(row)
+
+    def begin(self, row: int, began: int, now: int) -> None:
+        """Speech began at `began` (or began there before anybody listened); audio is there up to `now`."""
+        if self._formats[row] is None or self._next[row] != _NEVER:
+            return
+        self._speech_began[row] = began
+        self._next[row] = max(began - self._preroll, int(self._first[row]), now - _OLDEST)
+
+    def cut(self, rows: Int64s, now: int) -> list[Piece]:
+        """Every whole piece there is up to `now`."""
+        pieces: list[Piece] = []
+        while len(ready := rows[now - self._next[rows] >= self._piece]):
+            pieces += self._pieces(ready, self._piece)
+        return pieces
+
+    def finish(self, row: int, ended: int, now: int) -> list[Piece]:
+        """The stretch is over (its speech ended at `ended`): what is left up to `now`, perhaps no sample at all."""
+        start = int(self._next[row])
+        if start == _NEVER:
+            return []
+        audio = self._encode(row, start, now - start) if now > start else b""
+        self._next[row] = now
+        self._stop(row)
+        return [Piece(row, start, audio, speech=start < ended, last=True)]
+
+    def _stop(self, row: int) -> None:
+        if self._next[row] != _NEVER:
+            self._first[row], self._next[row] = self._next[row], _NEVER
+
+    def _pieces(self, rows: Int64s, length: int) -> list[Piece]:
+        starts = self._next[rows]
+        self._next[rows] = starts + length
+        speech = starts + length > self._speech_began[rows]
+        return [
+            Piece(int(row), int(start), self._encode(int(row), int(start), length), bool(heard), last=False)
+            for row, start, heard in zip(rows, starts, speech, strict=True)
+        ]
+
+    def _encode(self, row: int, start: int, length: int) -> bytes:
+        rows, end = np.array([row]), np.array([start + length])
+        if self._formats[row] == "pcm_16k":
+            return double_rate(self._history.read(rows, end, length + TAPS - 1)).tobytes()
+        pcm = self._history.read(rows, end, length)
+        return g711.encode(pcm).tobytes() if self._formats[row] == "ulaw_8k" else pcm.tobytes()

@@ -1,0 +1,27 @@
+"""How a media plane is set up. A plain value, so that it can be sent to a worker."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PlaneOptions(msgspec.Struct, frozen=True):
+    slots: int = 1024
+    """Legs a plane (and in a pool: a worker) can hold at once."""
+
+    begin_probability: float = 0.5
+    """Speech begins when the detector's probability stays at or above this for `begin_ms`."""
+
+    begin_ms: int = 64
+    end_probability: float = 0.35
+    """Speech ends when the probability stays below this for `end_ms`. The turn's end is the session's business."""
+
+    end_ms: int = 200
+    preroll_ms: int = 300
+    """Audio sent along from before the speech began."""
+
+    piece_ms: int = 100
+    """Length of a piece of `HeardAudio`."""
+
+    rtcp_interval_s: float = 5.0
+    """Between our reports, RFC 3550 6.2; spread over the legs so that they do not come all at once."""

@@ -1,0 +1,300 @@
+"""The media plane: every leg of a process in one tick of 20 ms, with no socket, clock or thread in sight.
+
+A tick sends what is due, takes what has come, plays 20 ms out of every jitter buffer, and looks at it: conceal, record,
+detect, cut. The plane's own sample clock counts FRAME a tick; events lie where their samples lie on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gateway.core.errors import GatewayError
+from gateway.core.events import LineFellSilent, LineRecovered, SpeechBegan, SpeechEnded
+from gateway.core.ids import Ids
+from gateway.media import commands as c
+from gateway.media.archive import Archive
+from gateway.media.commands import AnyCommand
+from gateway.media.control import ControlChannel
+from gateway.media.datagrams import Received, Tick, ToSend
+from gateway.media.files import DirectFiles, FileSink
+from gateway.media.history import FRAME, AudioHistory
+from gateway.media.jitter import JitterBuffer
+from gateway.media.legs import Leg, LegTable
+from gateway.media.listening import Piece, SpeechCutter
+from gateway.media.options import PlaneOptions
+from gateway.media.playout import Playouts
+from gateway.media.plc import Concealer
+from gateway.media.ports import BatchVad, Int64s, NoiseSuppressor, Said
+from gateway.media.receive import Receiver
+from gateway.media.reception import Reception
+from gateway.media.speech import SpeechChange, SpeechDetector
+from gateway.media.transmit import Transmitter
+
+TICK_S = FRAME / 8000
+
+__all__ = ["TICK_S", "MediaPlane", "PlaneOptions", "Received", "Tick", "ToSend"]
+
+
+class MediaPlane:
+    """All legs of one process (or one phase group of it).
+
+    `command` may be called at any time between ticks. A tick is `tick`, or its halves `transmit` and `receive` where
+    the shell wants the packets out before it reads its sockets. `now` is the tick's due time: ticks that are late
+    but none left out keep the sample clock, and a gap of ticks is bridged with silence.
+    """
+
+    def __init__(
+        self,
+        options: PlaneOptions,
+        ids: Ids,
+        vad: BatchVad | None,
+        *,
+        files: FileSink | None = None,
+        suppressor: NoiseSuppressor | None = None,
+    ) -> None:
+        slots = options.slots
+        self._position = 0
+        self._epoch: float | None = None  # time of position 0; None before the first tick with a leg
+        self._said: list[Said] = []
+        self._parting: list[ToSend] = []
+        self._suppressor = suppressor
+        self.table = LegTable(slots, ids)
+        self._history = AudioHistory(slots)
+        self._jitter = JitterBuffer(slots)
+        self._concealer = Concealer(slots, self._history)
+        self._reception = Reception(slots)
+        self._control = ControlChannel(self.table, self._reception, self._jitter, options.rtcp_interval_s)
+        self._receiver = Receiver(self.table, self._jitter, self._reception, self._control)
+        self._playouts = Playouts(slots)
+        self._transmitter = Transmitter(slots, self.table, self._playouts, self._history)
+        self._detector = SpeechDetector(slots, vad, self._history, options) if vad is not None else None
+        self._cutter = SpeechCutter(slots, self._history, options)
+        self._archive = Archive(slots, self.table, files or DirectFiles())
+        self._began: dict[int, int] = {}  # rows in speech, and where it began
+
+    @property
+    def busy(self) -> bool:
+        """Whether ticks are needed: a leg is open, or something of one has still to be said."""
+        return bool(self.table.legs or self._said or self._parting or self._archive.waiting)
+
+    @property
+    def open_legs(self) -> int:
+        return len(self.table.legs)
+
+    @property
+    def has_room(self) -> bool:
+        return self.open_legs < len(self.table.by_row)
+
+    # Commands
+
+    def command(self, command: AnyCommand, now: float, *, port: int = 0) -> None:
+        """Carry out a command; what it answers comes with the next tick. `port` is what the shell bound for `OpenLeg`.
+
+        A command for a leg that is not open is passed over: it crossed the leg's end on the way.
+        """
+        if isinstance(command, c.OpenLeg):
+            self._open(command, now, port)
+            return
+        leg = self.table.legs.get(command.leg)
+        if leg is not None:
+            _CARRY_OUT[type(command)](self, leg, command, now)
+
+    def _open(self, command: c.OpenLeg, now: float, port: int) -> None:
+        if not self.table.legs:
+            self._epoch = None
+        try:
+            leg = self.table.open(command, port, self._position)
+        except GatewayError as error:
+            self._said.append(c.LegFailed(now, command.leg, str(error)))
+            return
+        for part in (self._jitter, self._concealer, self._reception, self._playouts, self._transmitter):
+            part.reset(leg.row)
+        self._history.clear(leg.row)
+        self._archive.open(leg, command.trace)
+        if leg.kind == "pcm":
+            self.table.connect_row(leg, now, sends=True)
+            self._begin_hearing(leg, now)
+        self._said.append(c.LegOpened(now, leg.name, port, int(self.table.ssrc[leg.row])))
+
+    def _connect(self, leg: Leg, command: c.ConnectLeg, now: float) -> None:
+        first = not leg.connected
+        self.table.connect(leg, command, now)
+        if first:
+            self._begin_hearing(leg, now)
+
+    def _begin_hearing(self, leg: Leg, now: float) -> None:
+        self._control.begin(leg, now)
+        self._cutter.reset(leg.row, self._position)
+        if self._detector is not None:
+            self._detector.reset(leg.row, self._position)
+        if self._suppressor is not None:
+            self._suppressor.reset(np.array([leg.row]))
+        self._said += self._archive.start_recording(leg, self._position, now)
+
+    def _close(self, leg: Leg, command: c.CloseLeg, now: float) -> None:
+        self._said += self._flush_clips(leg, now)
+        if goodbye := self._control.report(leg, now, bye=True):
+            self._parting.append(goodbye)
+        stats = self._control.stats(leg)
+        self._began.pop(leg.row, None)
+        self._transmitter.reset(leg.row)
+        self._archive.close(leg, stats, now)
+        self.table.close(leg)
+
+    def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
+        whole = len(command.pcm) // 2 * 2
+        self._playouts.queue(leg.row, command.clip, np.frombuffer(command.pcm[:whole], "<i2"), command.last)
+
+    def _pause(self, leg: Leg, command: c.PausePlayout, now: float) -> None:
+        self._playouts.pause(leg.row)
+
+    def _resume(self, leg: Leg, command: c.ResumePlayout, now: float) -> None:
+        self._playouts.resume(leg.row)
+
+    def _flush(self, leg: Leg, command: c.FlushPlayout, now: float) -> None:
+        self._said += self._flush_clips(leg, now)
+
+    def _flush_clips(self, leg: Leg, now: float) -> list[Said]:
+        flushed = self._playouts.flush(leg.row)
+        return [c.ClipFinished(now, leg.name, p.clip, (p.played or 0) / 8000, p.complete) for p in flushed]
+
+    def _set_loopback(self, leg: Leg, command: c.SetLoopback, now: float) -> None:
+        self.table.loopback[leg.row] = command.on
+
+    def _set_tone(self, leg: Leg, command: c.SetTone, now: float) -> None:
+        self._transmitter.set_tone(leg.row, command.hz, command.dbm0)
+
+    def _listen(self, leg: Leg, command: c.Listen, now: float) -> None:
+        self._cutter.listen(leg.row, command.format)
+        if leg.row in self._began:
+            self._cutter.begin(leg.row, self._began[leg.row], self._position)
+
+    def _send_digits(self, leg: Leg, command: c.SendDigits, now: float) -> None:
+        self._transmitter.send_digits(leg.row, command.digits, command.duration_ms)
+
+    def _push_pcm(self, leg: Leg, command: c.PushPcm, now: float) -> None:
+        if leg.kind == "pcm" and len(command.pcm) == 2 * FRAME:
+            self._receiver.push(leg, np.frombuffer(command.pcm, "<i2"), now)
+
+    # Ticks
+
+    def tick(self, now: float, received: Sequence[Received]) -> Tick:
+        """One tick: what is to be sent, and everything there is to say since the last one."""
+        to_send = self.transmit(now)
+        return Tick(to_send, self.receive(now, received))
+
+    def transmit(self, now: float) -> list[ToSend]:
+        """The first half of a tick: the packets due at `now`."""
+        self._keep_time(now)
+        to_send, said = self._transmitter.tick(now, self._position)
+        self._said += said
+        to_send += self._control.due(now) + self._parting
+        self._parting = []
+        return to_send
+
+    def receive(self, now: float, received: Sequence[Received]) -> list[Said]:
+        """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
+        self._archive.trace(received, self._position, now)
+        self._said += self._receiver.take(received, now)
+        rows = self.table.rows
+        if len(rows):
+            self._hear(rows, now)
+            self._said += self._watch_silence(rows, now)
+        self._said += self._archive.news(now)
+        self._position += FRAME
+        return self.take_said()
+
+    def take_said(self) -> list[Said]:
+        """What there is to say now; for shells that will not wait for the tick with a command's answer."""
+        said, self._said = self._said, []
+        return said
+
+    def _keep_time(self, now: float) -> None:
+        """Tie the sample clock to `now`; jump over ticks that never came."""
+        if self._epoch is None:
+            self._epoch = now - self._position / 8000
+        late_s = now - self._epoch - self._position / 8000
+        if abs(late_s) < 1.5 * TICK_S:
+            return
+        missed = max(0, round(late_s / TICK_S))
+        self._epoch += late_s - missed * TICK_S
+        silence = np.zeros((len(self.table.rows), FRAME), np.int16)
+        for k in range(max(0, missed - 64), missed):
+            self._history.write(self.table.rows, self._position + k * FRAME, silence)
+        self._position += missed * FRAME
+        if self._detector is not None:
+            self._detector.skip(self.table.rows, missed * FRAME)
+
+    def _time_of(self, position: int) -> float:
+        assert self._epoch is not None, "only ticks have positions"
+        return self._epoch + position / 8000
+
+    def _hear(self, rows: Int64s, now: float) -> None:
+        pcm, have = self._jitter.pop(rows)
+        self._concealer.conceal(rows, self._position, pcm, have)
+        self._archive.record(rows, self._position, pcm, self._transmitter.sent)
+        samples = pcm.astype(np.float32)
+        if self._suppressor is not None:
+            samples = self._suppressor.clean(rows, samples / np.float32(32768)) * np.float32(32768)
+            pcm = np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+        self._history.write(rows, self._position, pcm)
+        changes: list[SpeechChange] = []
+        if self._detector is not None:
+            energies = np.einsum("rk,rk->r", samples, samples) / FRAME
+            changes = self._detector.step(rows, self._position, energies)
+        self._cut(rows, changes, now)
+
+    def _cut(self, rows: Int64s, changes: list[SpeechChange], now: float) -> None:
+        """Tell of speech, in the order a listener wants it: its beginning, its audio, its end."""
+        end = self._position + FRAME
+        for change in changes:
+            if change.began:
+                self._began[change.row] = change.position
+                self._cutter.begin(change.row, change.position, end)
+                began_at = self._time_of(change.position)
+                self._said.append(SpeechBegan(now, self.table.at(change.row).name, began_at, change.probability))
+        self._said += [self._heard(piece, now) for piece in self._cutter.cut(rows, end)]
+        for change in changes:
+            if not change.began:
+                self._began.pop(change.row, None)
+                pieces = self._cutter.finish(change.row, change.position, end)
+                self._said += [self._heard(piece, now) for piece in pieces]
+                ended_at = self._time_of(change.position)
+                self._said.append(SpeechEnded(now, self.table.at(change.row).name, ended_at))
+
+    def _heard(self, piece: Piece, now: float) -> Said:
+        leg, began_at = self.table.at(piece.row).name, self._time_of(piece.position)
+        return c.HeardAudio(now, leg, began_at, piece.audio, piece.speech, piece.last)
+
+    def _watch_silence(self, rows: Int64s, now: float) -> list[Said]:
+        table = self.table
+        table.last_media[rows[~table.hears[rows]]] = now
+        quiet = now - table.last_media[rows] >= table.silent_after[rows]
+        changed = rows[quiet != table.silent[rows]]
+        table.silent[rows] = quiet
+        said: list[Said] = []
+        for row in changed.tolist():
+            name = table.at(row).name
+            fell = table.silent[row]
+            said.append(
+                LineFellSilent(now, name, now - float(table.last_media[row])) if fell else LineRecovered(now, name)
+            )
+        return said
+
+
+_CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]] = {
+    c.ConnectLeg: MediaPlane._connect,
+    c.CloseLeg: MediaPlane._close,
+    c.QueueAudio: MediaPlane._queue_audio,
+    c.PausePlayout: MediaPlane._pause,
+    c.ResumePlayout: MediaPlane._resume,
+    c.FlushPlayout: MediaPlane._flush,
+    c.SetLoopback: MediaPlane._set_loopback,
+    c.SetTone: MediaPlane._set_tone,
+    c.Listen: MediaPlane._listen,
+    c.SendDigits: MediaPlane._send_digits,
+    c.PushPcm: MediaPlane._push_pcm,
+}

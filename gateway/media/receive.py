@@ -1,0 +1,228 @@
+"""From datagrams to the jitter buffer: 20 ms packets of known senders all at once, everything odd one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gateway.core.errors import PeerError
+from gateway.core.events import DigitPressed
+from gateway.media import g711, rtp
+from gateway.media.commands import LegLatched
+from gateway.media.control import ControlChannel
+from gateway.media.datagrams import Received
+from gateway.media.dtmf import DigitReceiver, Press
+from gateway.media.history import FRAME
+from gateway.media.jitter import CELL, JitterBuffer
+from gateway.media.legs import Leg, LegTable
+from gateway.media.ports import Float64s, Int64s, Said
+from gateway.media.reception import Reception
+
+_PLAIN = rtp.HEADER + FRAME
+_LONGEST = 6 * CELL
+
+
+class _Audio(NamedTuple):
+    """Packets of one length, in columns; a row may stand here more than once."""
+
+    rows: Int64s
+    sequences: Int64s
+    timestamps: Int64s
+    arrivals: Float64s
+    pcm: g711.Int16s
+
+    def pick(self, chosen: Int64s) -> _Audio:
+        """Only the packets at these indices."""
+        rows, sequences, timestamps = self.rows[chosen], self.sequences[chosen], self.timestamps[chosen]
+        return _Audio(rows, sequences, timestamps, self.arrivals[chosen], self.pcm[chosen])
+
+
+class _OddAudio(NamedTuple):
+    row: int
+    packet: rtp.RtpPacket
+    at: float
+
+
+class Receiver:
+    def __init__(self, table: LegTable, jitter: JitterBuffer, reception: Reception, control: ControlChannel) -> None:
+        self._table, self._jitter, self._reception, self._control = table, jitter, reception, control
+        self._pressing: set[int] = set()  # rows with a digit that has not ended
+
+    def take(self, received: Sequence[Received], now: float) -> list[Said]:
+        """Sort in everything that came, and say what it means. Nothing a peer sends makes this raise."""
+        row_of, latched = self._table.row_of, self._table.latched
+        rows: list[int] = []
+        plain: list[Received] = []
+        odd: list[tuple[int, Received]] = []
+        for datagram in received:
+            row = row_of.get(datagram[0])
+            if row is None:
+                continue
+            if len(datagram[1]) == _PLAIN and datagram[2] == latched[row]:
+                rows.append(row)
+                plain.append(datagram)
+            else:
+                odd.append((row, datagram))
+        if plain:
+            odd += self._take_plain(rows, plain)
+        said = self._take_odd(odd) if odd else []
+        return said + self._expire_digits(now) if self._pressing else said
+
+    def _take_plain(self, rows: list[int], datagrams: list[Received]) -> list[tuple[int, Received]]:
+        """Packets of the common length from the right place. Gives back those that are odd after all."""
+        raw = np.frombuffer(b"".join([d[1] for d in datagrams]), np.uint8).reshape(-1, _PLAIN)
+        headers, row = rtp.parse_many(raw), np.array(rows, np.int64)
+        table = self._table
+        good = headers.plain & (headers.payload_types == table.payload_type[row]) & table.hears[row]
+        good &= headers.ssrcs == table.remote_ssrc[row]
+        at = np.array([d[3] for d in datagrams])
+        rest = [(rows[k], datagrams[k]) for k in np.flatnonzero(~good)]
+        if rest:
+            raw, row, at = raw[good], row[good], at[good]
+            headers = rtp.Headers(*(column[good] for column in headers))
+        if len(row):
+            pcm = g711.decode(raw[:, rtp.HEADER :], self._laws(row))
+            self._accept(_Audio(row, headers.sequences, headers.timestamps, at, pcm))
+        return rest
+
+    def _laws(self, rows: Int64s) -> Int64s | int:
+        laws = self._table.law[rows]
+        return int(laws[0]) if (laws == laws[0]).all() else laws
+
+    def _accept(self, audio: _Audio) -> None:
+        """Into the jitter buffer, in rounds in which each row comes once."""
+        for chosen in _rounds(audio.rows):
+            part = audio if chosen is None else audio.pick(chosen)
+            self._reception.count(part.rows, part.sequences)
+            positions = self._jitter.insert(part.rows, part.timestamps, part.pcm)
+            self._reception.time(part.rows, positions, part.arrivals)
+            self._table.last_media[part.rows] = part.arrivals
+
+    def _take_odd(self, odd: list[tuple[int, Received]]) -> list[Said]:
+        said: list[Said] = []
+        audio: list[_OddAudio] = []
+        for row, datagram in odd:
+            leg = self._table.at(row)
+            try:
+                packet = self._packet(leg, datagram, said)
+            except (PeerError, ValueError):
+                leg.malformed += 1
+                continue
+            if packet is not None:
+                audio.append(_OddAudio(row, packet, datagram.at))
+        for length in {len(a.packet.payload) for a in audio}:
+            self._accept(_in_columns([a for a in audio if len(a.packet.payload) == length]))
+        return said
+
+    def _packet(self, leg: Leg, datagram: Received, said: list[Said]) -> rtp.RtpPacket | None:
+        """An audio packet to be played, or None when it is something else that has been dealt with."""
+        if not self._may_send(leg, datagram):
+            leg.foreign += 1
+            return None
+        if rtp.is_rtcp(datagram.data):
+            self._control.receive(leg, datagram.data, datagram.at)
+            self._table.last_media[leg.row] = datagram.at
+            return None
+        packet = rtp.parse(datagram.data)
+        self._check(leg, packet)
+        if leg.latched != datagram.source:
+            self._table.latch(leg, datagram.source)
+            said.append(LegLatched(datagram.at, leg.name, *datagram.source))
+        if not self._table.hears[leg.row] or not self._is_source(leg, packet):
+            return None
+        if packet.payload_type in g711.LAW_OF_PAYLOAD_TYPE or packet.payload_type == self._payload_type(leg):
+            return packet
+        self._not_audio(leg, packet, datagram.at, said)
+        return None
+
+    def _may_send(self, leg: Leg, datagram: Received) -> bool:
+        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that."""
+        if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
+            return True
+        return rtp.is_rtcp(datagram.data) and datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
+
+    def _check(self, leg: Leg, packet: rtp.RtpPacket) -> None:
+        """Raises `PeerError` for a payload that was not agreed on, or of a length nobody sends."""
+        kind, length = packet.payload_type, len(packet.payload)
+        if kind in g711.LAW_OF_PAYLOAD_TYPE or kind == self._payload_type(leg):
+            if not 0 < length <= _LONGEST or length % CELL:
+                raise PeerError("audio is not 10 to 60 ms")
+        elif kind not in (leg.dtmf_payload_type, rtp.COMFORT_NOISE):
+            raise PeerError("payload type was not agreed on")
+
+    def _payload_type(self, leg: Leg) -> int:
+        return int(self._table.payload_type[leg.row])
+
+    def _is_source(self, leg: Leg, packet: rtp.RtpPacket) -> bool:
+        """Whether the packet is of the stream we play. A new SSRC takes over with its second packet in a row."""
+        known = int(self._table.remote_ssrc[leg.row])
+        if packet.ssrc == known:
+            leg.probation = None
+            return True
+        if known >= 0 and leg.probation != (packet.ssrc, packet.sequence):
+            leg.probation = (packet.ssrc, packet.sequence + 1 & 0xFFFF)
+            return False
+        leg.probation = None
+        self._table.remote_ssrc[leg.row] = packet.ssrc
+        self._reception.change_source(leg.row)
+        self._jitter.expect_new_source(leg.row)
+        leg.digits = DigitReceiver()
+        return True
+
+    def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, at: float, said: list[Said]) -> None:
+        self._reception.count(np.array([leg.row]), np.array([packet.sequence]))
+        self._table.last_media[leg.row] = at
+        if packet.payload_type == leg.dtmf_payload_type:
+            said += _pressed(leg, leg.digits.receive(packet.payload, packet.timestamp, at), at)
+            if leg.digits.waiting:
+                self._pressing.add(leg.row)
+
+    def _expire_digits(self, now: float) -> list[Said]:
+        said: list[Said] = []
+        for row in list(self._pressing):
+            leg = self._table.by_row[row]
+            if leg is not None:
+                said += _pressed(leg, leg.digits.expire(now), now)
+            if leg is None or not leg.digits.waiting:
+                self._pressing.discard(row)
+        return said
+
+    def push(self, leg: Leg, pcm: g711.Int16s, now: float) -> None:
+        """Audio of a leg without a socket, as if it had come in a packet."""
+        rows, timestamps = np.array([leg.row]), np.array([leg.pushed & 0xFFFFFFFF])
+        leg.pushed += len(pcm)
+        self._jitter.insert(rows, timestamps, pcm[None])
+        self._table.last_media[leg.row] = now
+
+
+def _pressed(leg: Leg, presses: list[Press], at: float) -> list[Said]:
+    return [DigitPressed(at, leg.name, press.digit, press.duration_ms) for press in presses]
+
+
+def _in_columns(audio: list[_OddAudio]) -> _Audio:
+    packets = [a.packet for a in audio]
+    codes = np.frombuffer(b"".join(p.payload for p in packets), np.uint8).reshape(len(packets), -1)
+    laws = np.array([g711.LAW_OF_PAYLOAD_TYPE.get(p.payload_type, 0) for p in packets])
+    return _Audio(
+        np.array([a.row for a in audio]),
+        np.array([p.sequence for p in packets]),
+        np.array([p.timestamp for p in packets]),
+        np.array([a.at for a in audio]),
+        g711.decode(codes, laws),
+    )
+
+
+def _rounds(rows: Int64s) -> list[Int64s | None]:
+    """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
+    if len(np.unique(rows)) == len(rows):
+        return [None]
+    turn: dict[int, int] = {}
+    rounds: list[list[int]] = []
+    for k, row in enumerate(rows.tolist()):
+        turn[row] = n = turn.get(row, -1) + 1
+        if n == len(rounds):
+            rounds.append([])
+        rounds[n].append(k)
+    return [np.array(chosen) for chosen in rounds]

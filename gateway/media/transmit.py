@@ -1,0 +1,179 @@
+"""What each leg says in a tick (clips, a tone, its own echo, keys), coded and put into packets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.media import g711, rtp, tones
+from gateway.media.commands import ClipFinished, ClipStarted, PcmReady
+from gateway.media.datagrams import ToSend
+from gateway.media.dtmf import DigitSender, EventPacket
+from gateway.media.history import FRAME, AudioHistory
+from gateway.media.legs import Leg, LegTable
+from gateway.media.playout import Passed, Playouts
+from gateway.media.ports import Int64s, Said
+
+
+@dataclass(slots=True)
+class _Tone:
+    hz: float
+    dbm0: float
+    position: int = 0
+
+
+class Transmitter:
+    def __init__(self, slots: int, table: LegTable, playouts: Playouts, history: AudioHistory) -> None:
+        self._table, self._playouts, self._history = table, playouts, history
+        self._tones: dict[int, _Tone] = {}
+        self._keys: dict[int, DigitSender] = {}
+        self.sent = np.zeros((slots, FRAME), np.int16)
+        """The frame each row said last; silence where it said nothing. For the recording."""
+
+    def reset(self, row: int) -> None:
+        self._tones.pop(row, None)
+        self._keys.pop(row, None)
+        self.sent[row] = 0
+
+    def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
+        self._tones.pop(row, None)
+        if hz is not None:
+            self._tones[row] = _Tone(hz, dbm0)
+
+    def send_digits(self, row: int, digits: str, duration_ms: int) -> None:
+        sender = self._keys.setdefault(row, DigitSender())
+        sender.send(digits, duration_ms)
+        if not sender.busy:
+            del self._keys[row]
+
+    def tick(self, now: float, position: int) -> tuple[list[ToSend], list[Said]]:
+        """This tick's packets and PCM. `position` is where the history ends."""
+        rows = self._table.sending
+        to_send, said = self._speak(rows, now, position) if len(rows) else ([], [])
+        self._table.timestamp[self._table.rows] += FRAME
+        return to_send, said
+
+    def _speak(self, rows: Int64s, now: float, position: int) -> tuple[list[ToSend], list[Said]]:
+        frames = np.zeros((len(rows), FRAME), np.int16)
+        passed = self._say(rows, frames, position)
+        said = [self._report(p, now) for p in passed]
+        events = self._press_keys(rows, frames) if self._keys else []
+        self.sent[rows] = frames
+        said += self._pcm(rows, frames, now)
+        return self._packets(rows, frames, events), said
+
+    def _say(self, rows: Int64s, frames: g711.Int16s, position: int) -> list[Passed]:
+        looped = self._table.loopback[rows]
+        busy = looped.copy()
+        for special in (self._tones, self._keys):
+            if special:
+                busy |= np.isin(rows, list(special))
+        if not busy.any():
+            return self._playouts.take(rows, frames)
+        spoken = np.zeros((int((~busy).sum()), FRAME), np.int16)
+        passed = self._playouts.take(rows[~busy], spoken)
+        frames[~busy] = spoken
+        if looped.any():
+            frames[looped] = self._history.read(rows[looped], position, FRAME)
+        if self._tones:
+            self._sound(rows, frames)
+        return passed
+
+    def _sound(self, rows: Int64s, frames: g711.Int16s) -> None:
+        for k in np.flatnonzero(np.isin(rows, list(self._tones))):
+            row = int(rows[k])
+            tone = self._tones[row]
+            frames[k] = tones.sine(tone.hz, tone.dbm0, int(self._table.law[row]), tone.position)
+            tone.position += FRAME
+
+    def _press_keys(self, rows: Int64s, frames: g711.Int16s) -> list[tuple[int, list[EventPacket]]]:
+        """Digits go before everything else. Gives the rows whose packets are events this time, with these."""
+        events = []
+        for k in np.flatnonzero(np.isin(rows, list(self._keys))):
+            row = int(rows[k])
+            digit, sounded, packets = self._keys[row].tick()
+            if not self._keys[row].busy:
+                del self._keys[row]
+            frames[k] = 0
+            if digit is not None and self._table.at(row).dtmf_payload_type is None:
+                frames[k] = tones.key(digit, sounded)
+            elif packets:
+                events.append((row, packets))
+        return events
+
+    def _report(self, passed: Passed, now: float) -> Said:
+        name, at = self._table.at(passed.row).name, now + passed.offset / 8000
+        if passed.played is None:
+            return ClipStarted(at, name, passed.clip)
+        return ClipFinished(at, name, passed.clip, passed.played / 8000, passed.complete)
+
+    def _pcm(self, rows: Int64s, frames: g711.Int16s, now: float) -> list[Said]:
+        pushed = np.flatnonzero(self._table.is_pcm[rows])
+        return [PcmReady(now, self._table.at(int(rows[k])).name, frames[k].tobytes()) for k in pushed]
+
+    def _packets(self, rows: Int64s, frames: g711.Int16s, events: list[tuple[int, list[EventPacket]]]) -> list[ToSend]:
+        table = self._table
+        laws = table.law[rows]
+        codes = g711.encode(frames, int(laws[0]) if (laws == laws[0]).all() else laws)
+        audio = table.reachable[rows]
+        to_send = []
+        for row, packets in events:
+            audio[np.searchsorted(rows, row)] = False
+            to_send += self._event_packets(table.at(row), packets)
+        usual = table.packet_samples[rows] == FRAME
+        for k in np.flatnonzero(audio & ~usual):
+            to_send += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
+        plain = audio & usual
+        if plain.all():
+            return to_send + self._plain_packets(rows, codes)
+        return to_send + self._plain_packets(rows[plain], codes[plain])
+
+    def _plain_packets(self, rows: Int64s, codes: g711.Bytes) -> list[ToSend]:
+        table = self._table
+        headers = rtp.Headers(
+            np.ones(len(rows), np.bool_),
+            table.payload_type[rows],
+            table.sequence[rows] & 0xFFFF,
+            table.timestamp[rows] & 0xFFFFFFFF,
+            table.ssrc[rows],
+        )
+        packets = rtp.build_many(headers, table.marker[rows], codes)
+        table.marker[rows] = False
+        table.sequence[rows] += 1
+        table.sent[rows] += 1
+        blob, size = packets.tobytes(), packets.shape[1]
+        legs, remote = table.by_row, table.remote
+        return [
+            ToSend(legs[row].name, blob[start : start + size], remote[row])
+            for row, start in zip(rows.tolist(), range(0, len(blob), size), strict=True)
+        ]
+
+    def _repacked(self, leg: Leg, codes: bytes) -> list[ToSend]:
+        """Packets of another length than the tick's, as they fill up."""
+        row, size = leg.row, int(self._table.packet_samples[leg.row])
+        leg.unsent += codes
+        packets = []
+        while len(leg.unsent) >= size:
+            timestamp = int(self._table.timestamp[row]) + FRAME - len(leg.unsent)
+            packets += self._one(leg, int(self._table.payload_type[row]), timestamp, bytes(leg.unsent[:size]))
+            del leg.unsent[:size]
+        return packets
+
+    def _event_packets(self, leg: Leg, packets: list[EventPacket]) -> list[ToSend]:
+        kind, now = leg.dtmf_payload_type, int(self._table.timestamp[leg.row])
+        assert kind is not None
+        leg.unsent.clear()
+        return [made for p in packets for made in self._one(leg, kind, now - p.ago, p.payload, p.marker)]
+
+    def _one(self, leg: Leg, kind: int, timestamp: int, payload: bytes, marker: bool = False) -> list[ToSend]:
+        row, remote = leg.row, self._table.remote[leg.row]
+        if remote is None:
+            return []
+        marker |= bool(self._table.marker[row])
+        sequence, ssrc = int(self._table.sequence[row]) & 0xFFFF, int(self._table.ssrc[row])
+        self._table.marker[row] = False
+        self._table.sequence[row] += 1
+        self._table.sent[row] += 1
+        packet = rtp.RtpPacket(kind, sequence, timestamp & 0xFFFFFFFF, ssrc, payload, marker)
+        return [ToSend(leg.name, rtp.build(packet), remote)]

@@ -1,0 +1,80 @@
+"""What the gateway's process and its media workers say to each other: length-prefixed msgpack over a socket pair."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from gateway.media.commands import AnyCommand
+from gateway.media.options import PlaneOptions
+from gateway.media.ports import Said
+
+T = TypeVar("T")
+
+_LENGTH = struct.Struct("!I")
+
+
+class WorkerSetup(msgspec.Struct, frozen=True, tag=True):
+    """The first message to a worker. `rtp_ports` are its own: first and last, RTP on the even ones."""
+
+    bind: str
+    rtp_ports: tuple[int, int]
+    options: PlaneOptions
+    vad: str
+
+
+class WorkerPulse(msgspec.Struct, frozen=True, tag=True):
+    """How a worker is doing, once a second; the first one says that it is ready.
+
+    `late_us` is by how much each of its steps began late, `cpu_s` the processor time it has taken since its start.
+    """
+
+    at: float
+    legs: int = 0
+    cpu_s: float = 0.0
+    late_us: list[int] = []
+    unsent: int = 0
+    """Datagrams the network would not take."""
+
+
+ToWorker: TypeAlias = WorkerSetup | AnyCommand
+FromWorker: TypeAlias = WorkerPulse | Said
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def pack(messages: Sequence[ToWorker] | Sequence[FromWorker]) -> bytes:
+    body = _encoder.encode(messages)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unpacker(Generic[T]):
+    """Takes octets as they come and gives the messages that are complete."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[T]]) -> None:
+        self._decoder = decoder
+        self._unread = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """Raises `msgspec.ValidationError` for what is no message; the stream is lost then."""
+        unread, messages, at = self._unread, [], 0
+        unread += data
+        while len(unread) >= at + 4:
+            (length,) = _LENGTH.unpack_from(unread, at)
+            if len(unread) < at + 4 + length:
+                break
+            messages += self._decoder.decode(memoryview(unread)[at + 4 : at + 4 + length])
+            at += 4 + length
+        del unread[:at]
+        return messages
+
+
+def of_commands() -> Unpacker[ToWorker]:
+    return Unpacker(msgspec.msgpack.Decoder(list[ToWorker]))
+
+
+def of_reports() -> Unpacker[FromWorker]:
+    return Unpacker(msgspec.msgpack.Decoder(list[FromWorker]))

@@ -1,0 +1,389 @@
+"""A media process: RTP sockets, and planes that tick in turn every 5 ms. `MediaPool` runs this module.
+
+A step of 5 ms belongs to one of four planes (phase groups), so that the work of many calls spreads over the 20 ms of
+a tick: its packets go out first, to be on time; then all sockets are read, then the plane takes what came for it.
+The process lives as long as its socket to the gateway is open; signals meant for the gateway's group do not end it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from gateway.core.errors import ConfigError
+from gateway.core.ids import RandomIds
+from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, OpenLeg
+from gateway.media.datagrams import Received, ToSend
+from gateway.media.files import DirectFiles, FileNews
+from gateway.media.options import PlaneOptions
+from gateway.media.plane import MediaPlane
+from gateway.media.portrange import PortRange
+from gateway.media.ports import BatchVad
+from gateway.media.vad import SileroVad
+from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_commands, pack
+
+log = structlog.get_logger()
+
+_GROUPS = 4
+_STEP_S = 0.02 / _GROUPS
+_CROWDED = 32
+"""Legs of one group before the next one is used: few calls shall not pay for four ticks."""
+
+_HOPELESS_S = 0.2
+"""Steps that are later than this are left out."""
+
+_READS = 4
+"""Datagrams taken from one socket in a step: 16 times what a call sends. A flood fills its own socket only."""
+
+_PULSE_S = 1.0
+_LARGEST = 2048
+_MOST_UNWRITTEN = 64 << 20
+"""Octets of recordings waiting for the disk before it is called too slow."""
+
+_MOST_UNTOLD = 256 << 20
+"""Octets of reports waiting for the gateway: it hangs, and this process would grow without end."""
+
+
+class LegSockets:
+    """An RTP port and the RTCP port above it."""
+
+    def __init__(self, bind: str, port: int) -> None:
+        """Raises OSError when somebody else holds either of them."""
+        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        self.port = port
+        self.rtp, self.rtcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            for sock, number in ((self.rtp, port), (self.rtcp, port + 1)):
+                sock.setblocking(False)
+                sock.bind((bind, number))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.rtp.close()
+        self.rtcp.close()
+
+
+class ThreadedFiles:
+    """A `FileSink` whose disk work is done by a thread; a disk that cannot keep up costs the file, not the call."""
+
+    def __init__(self) -> None:
+        self._direct = DirectFiles()
+        self._work: queue.SimpleQueue[tuple[str, int, object]] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[FileNews] = queue.SimpleQueue()
+        self._unwritten = 0
+        self._lock = threading.Lock()
+        self._given_up: set[int] = set()
+        threading.Thread(target=self._run, name="recordings", daemon=True).start()
+
+    def open(self, file: int, path: str) -> None:
+        self._work.put(("open", file, path))
+
+    def write(self, file: int, data: bytes) -> None:
+        if file in self._given_up:
+            return
+        with self._lock:
+            self._unwritten += len(data)
+            too_slow = self._unwritten > _MOST_UNWRITTEN
+        self._work.put(("write", file, data))
+        if too_slow:
+            self._given_up.add(file)
+            self._news.put(FileNews(file, "the disk is too slow"))
+
+    def close(self, file: int, head: bytes = b"") -> None:
+        self._given_up.discard(file)
+        self._work.put(("close", file, head))
+
+    def poll(self) -> list[FileNews]:
+        news = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                news.append(self._news.get_nowait())
+        return news
+
+    def _run(self) -> None:
+        while True:
+            what, file, argument = self._work.get()
+            getattr(self._direct, what)(file, argument)
+            if isinstance(argument, bytes) and what == "write":
+                with self._lock:
+                    self._unwritten -= len(argument)
+            for news in self._direct.poll():
+                self._news.put(news)
+
+
+def build_vad(name: str, slots: int) -> BatchVad | None:
+    """The detector called `name`. Raises `ConfigError` for one we do not have."""
+    if name == "silero":
+        return SileroVad(slots)
+    if name == "none":
+        return None
+    raise ConfigError(f"unknown voice activity detector {name!r}; there are silero and none")
+
+
+class _Group:
+    """A plane and what came for it since its last tick."""
+
+    def __init__(self, plane: MediaPlane) -> None:
+        self.plane = plane
+        self.received: list[Received] = []
+        self.parting: list[str] = []
+        """Legs whose sockets close when their last packets are out."""
+
+
+class Worker:
+    def __init__(self, control: socket.socket, setup: WorkerSetup) -> None:
+        self._control, self._setup = control, setup
+        self._ports = PortRange(*setup.rtp_ports)
+        files = ThreadedFiles()
+        slots = -(-setup.options.slots // _GROUPS)
+        options = msgspec.structs.replace(setup.options, slots=slots)
+        self._groups = [_Group(self._plane(options, files)) for _ in range(_GROUPS)]
+        self._group_of: dict[str, _Group] = {}
+        self._sockets: dict[str, LegSockets] = {}
+        self._reading: dict[int, tuple[socket.socket, str, list[Received]]] = {}
+        self._epoll = select.epoll()
+        self._commands = of_commands()
+        self._untold = bytearray()
+        self._late_us: list[int] = []
+        self._unsent = 0
+        self._pulse_at = 0.0
+        self._open = True
+
+    def _plane(self, options: PlaneOptions, files: ThreadedFiles) -> MediaPlane:
+        return MediaPlane(options, RandomIds(), build_vad(self._setup.vad, options.slots), files=files)
+
+    def run(self) -> None:
+        """Until the gateway closes its end."""
+        self._tell([WorkerPulse(time.monotonic())])
+        start, step = time.monotonic(), 0
+        while self._open:
+            if not any(group.plane.busy for group in self._groups):
+                self._wait_for_work()
+                start, step = time.monotonic(), 0
+            due = start + step * _STEP_S
+            delay = due - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            elif delay < -_HOPELESS_S:
+                # Whole rounds only, so that every group keeps its place.
+                step += int(-delay / _STEP_S) // _GROUPS * _GROUPS
+                continue
+            self._late_us.append(int(1e6 * (time.monotonic() - due)))
+            self._step(self._groups[step % _GROUPS], due)
+            step += 1
+        self._finish()
+
+    def _wait_for_work(self) -> None:
+        self._control.setblocking(True)
+        try:
+            self._control.sendall(self._untold)
+            self._untold.clear()
+            self._obey(self._control.recv(1 << 20))
+        except OSError:
+            self._open = False
+        finally:
+            self._control.setblocking(False)
+
+    def _step(self, group: _Group, due: float) -> None:
+        self._read_control()
+        try:
+            if group.plane.busy:
+                self._send(group.plane.transmit(due))
+                self._release(group)
+            self._read_sockets()
+            if group.plane.busy:
+                received, group.received[:] = list(group.received), []
+                self._tell(group.plane.receive(due, received))
+        except Exception:
+            # A fault of ours in one call must not take the other calls of this process along.
+            log.exception("media.tick_failed")
+        if due >= self._pulse_at:
+            self._pulse(due)
+        self._write_control()
+
+    def _pulse(self, now: float) -> None:
+        self._pulse_at = now + _PULSE_S
+        self._tell([WorkerPulse(now, len(self._group_of), time.process_time(), self._late_us, self._unsent)])
+        self._late_us = []
+
+    # The network
+
+    def _send(self, datagrams: list[ToSend]) -> None:
+        sockets = self._sockets
+        for leg, data, destination, control in datagrams:
+            pair = sockets.get(leg)
+            if pair is None:
+                continue
+            try:
+                (pair.rtcp if control else pair.rtp).sendto(data, destination)
+            except OSError:
+                self._unsent += 1
+
+    def _read_sockets(self) -> None:
+        now, reading = time.monotonic(), self._reading
+        for _ in range(_READS):
+            ready = self._epoll.poll(0, max(1, len(reading)))
+            if not ready:
+                return
+            for number, _event in ready:
+                sock, leg, received = reading[number]
+                try:
+                    data, source = sock.recvfrom(_LARGEST)
+                except OSError:
+                    continue
+                received.append(Received(leg, data, source[:2] if len(source) > 2 else source, now))
+
+    def _release(self, group: _Group) -> None:
+        for leg in group.parting:
+            pair = self._sockets.pop(leg)
+            for sock in (pair.rtp, pair.rtcp):
+                self._epoll.unregister(sock)
+                del self._reading[sock.fileno()]
+            pair.close()
+            self._ports.give_back(pair.port, time.monotonic())
+        group.parting.clear()
+
+    # The gateway
+
+    def _read_control(self) -> None:
+        try:
+            data = self._control.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._obey(data)
+
+    def _obey(self, data: bytes) -> None:
+        if not data:
+            self._open = False
+            return
+        now = time.monotonic()
+        for command in self._commands.feed(data):
+            if isinstance(command, OpenLeg):
+                self._open_leg(command, now)
+            elif not isinstance(command, WorkerSetup) and (group := self._group_of.get(command.leg)):
+                self._pass_on(group, command, now)
+        for group in self._groups:
+            self._tell(group.plane.take_said())
+
+    def _open_leg(self, command: OpenLeg, now: float) -> None:
+        if command.leg in self._group_of:
+            self._tell([LegFailed(now, command.leg, "a leg of this name is open")])
+            return
+        group = self._roomiest()
+        if not group.plane.has_room:
+            self._tell([LegFailed(now, command.leg, "all media slots are in use")])
+            return
+        port = 0
+        if command.kind == "rtp":
+            pair = self._bind(now)
+            if pair is None:
+                self._tell([LegFailed(now, command.leg, "no free RTP port")])
+                return
+            port = pair.port
+            self._sockets[command.leg] = pair
+            for sock in (pair.rtp, pair.rtcp):
+                self._reading[sock.fileno()] = sock, command.leg, group.received
+                self._epoll.register(sock, select.EPOLLIN)
+        self._group_of[command.leg] = group
+        group.plane.command(command, now, port=port)
+
+    def _pass_on(self, group: _Group, command: AnyCommand, now: float) -> None:
+        group.plane.command(command, now)
+        if isinstance(command, CloseLeg):
+            self._forget(group, command.leg)
+
+    def _forget(self, group: _Group, leg: str) -> None:
+        del self._group_of[leg]
+        if leg in self._sockets:
+            group.parting.append(leg)
+
+    def _roomiest(self) -> _Group:
+        for group in self._groups:
+            if group.plane.open_legs < _CROWDED:
+                return group
+        return min(self._groups, key=lambda group: group.plane.open_legs)
+
+    def _bind(self, now: float) -> LegSockets | None:
+        """The next port pair that is really free; those taken by somebody else are passed over."""
+        for _ in range(len(self._ports)):
+            port = self._ports.take(now)
+            if port is None:
+                return None
+            try:
+                return LegSockets(self._setup.bind, port)
+            except OSError:
+                self._ports.give_back(port, now)
+        return None
+
+    def _tell(self, messages: Sequence[FromWorker]) -> None:
+        if messages:
+            self._untold += pack(messages)
+
+    def _write_control(self) -> None:
+        if not self._untold:
+            return
+        try:
+            sent = self._control.send(self._untold)
+            del self._untold[:sent]
+        except BlockingIOError:
+            if len(self._untold) > _MOST_UNTOLD:
+                self._open = False
+        except OSError:
+            self._open = False
+
+    def _finish(self) -> None:
+        """Close every leg, so that recordings are whole, and give the disk a moment."""
+        now = time.monotonic()
+        for leg, group in list(self._group_of.items()):
+            self._pass_on(group, CloseLeg(leg), now)
+        while any(group.plane.busy for group in self._groups) and time.monotonic() < now + 3.0:
+            for group in self._groups:
+                self._send(group.plane.transmit(time.monotonic()))
+                group.plane.receive(time.monotonic(), [])
+            time.sleep(0.01)
+
+
+def main(number: int) -> None:
+    """Serve the gateway at the other end of socket `number`."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    control = socket.socket(fileno=number)
+    setup = _receive_setup(control)
+    if setup is None:
+        return
+    control.setblocking(False)
+    worker = Worker(control, setup)
+    # Ticks make no cycles; what is here now stays. Collections would be the latest packets of all.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    worker.run()
+
+
+def _receive_setup(control: socket.socket) -> WorkerSetup | None:
+    unpacker = of_commands()
+    while data := control.recv(1 << 16):
+        for message in unpacker.feed(data):
+            if isinstance(message, WorkerSetup):
+                return message
+    return None
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
