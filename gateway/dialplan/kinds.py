@@ -1,0 +1,100 @@
+"""The kinds of value an operator writes: durations, texts with `{variables}`, names of routes, patterns, windows.
+
+A kind is an annotated type. `Meta.extra` tells the converter what it is (`kind`) and how to read it (`read`: text in,
+value out, `ValueError` with what is expected instead); actions of third parties get the same checks by using them.
+Values stay builtins (str, float), so that a model goes through JSON unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from gateway.dialplan import hours, patterns
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INTERPOLATION = re.compile(r"\{([^{}]*)\}")
+_DIGITS = re.compile(r"[0-9A-D*#]+")
+
+
+def _kind(kind: str, read: Callable[[str], Any] | None = None, **schema: Any) -> Meta:
+    return Meta(extra={"kind": kind, "read": read}, extra_json_schema=schema or None)
+
+
+def read_duration(text: str) -> float:
+    """`3s`, `500ms`, `2m`, `1h` or a plain number of seconds, in seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError("a duration such as 3s, 500ms or 2m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def read_share(text: str) -> float:
+    """`20%`, as a fraction."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
+    if not found or not 0 < float(found[1]) <= 100:
+        raise ValueError("a share of traffic such as 20%")
+    return float(found[1]) / 100
+
+
+def _read_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name of letters, digits and underscores")
+    return text
+
+
+def _read_digits(text: str) -> str:
+    if not _DIGITS.fullmatch(text):
+        raise ValueError("keys of a telephone: 0-9, * and #")
+    return text
+
+
+def variables_in(text: str) -> list[str]:
+    """The names a text interpolates, in order; what stands in braces without being a name is among them as it is."""
+    return _INTERPOLATION.findall(text)
+
+
+def interpolate(text: str, values: dict[str, str]) -> str:
+    """Put the values in; a name without one leaves nothing behind."""
+    return _INTERPOLATION.sub(lambda found: values.get(found[1], ""), text)
+
+
+def _read_pattern(text: str) -> str:
+    patterns.compile_pattern(text)
+    return text
+
+
+def _read_window(text: str) -> str:
+    hours.read_window(text)
+    return text
+
+
+def _read_date(text: str) -> str:
+    hours.read_dates(text)
+    return text
+
+
+_scalar = {"type": ["string", "number"]}
+
+Seconds = Annotated[float, _kind("duration", read_duration, **_scalar, examples=["3s", "500ms", "2m"])]
+Share = Annotated[float, _kind("share", read_share, type="string", examples=["20%"])]
+Text = Annotated[str, _kind("text")]
+"""Spoken; may hold `{variables}`."""
+Template = Annotated[str, _kind("template")]
+"""Not spoken, but may hold `{variables}` too."""
+RouteName = Annotated[str, _kind("route")]
+FlowName = Annotated[str, _kind("flow")]
+File = Annotated[str, _kind("file", examples=["prompts/welcome.wav"])]
+"""A WAV beside the dialplan; absolute once read."""
+Sets = Annotated[str, _kind("sets", _read_name)]
+"""The name of a variable that the step fills."""
+Digits = Annotated[str, _kind("digits", _read_digits, **_scalar)]
+Phrase = Annotated[str, _kind("phrase")]
+Pattern = Annotated[str, _kind("pattern", _read_pattern, **_scalar, examples=["1000", "49*", "/^1[0-9]{2}$/"])]
+Window = Annotated[str, _kind("window", _read_window, examples=["mon-fri 09:00-17:30", "sat,sun"])]
+Dates = Annotated[str, _kind("dates", _read_date, examples=["2026-12-24", "12-24..12-26"])]

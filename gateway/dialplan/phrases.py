@@ -1,0 +1,53 @@
+"""Which of some phrases a caller said: matching on normalised words, the longest phrase winning."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+Words = tuple[str, ...]
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+class Span(msgspec.Struct, frozen=True, order=True):
+    """A found phrase: words `begin` up to `end` of the utterance stand for `value`."""
+
+    begin: int
+    end: int
+    value: str
+
+
+def normalise(text: str) -> Words:
+    """Lower-case words without punctuation; inner apostrophes stay ("I'd like" is i'd, like)."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return tuple(_WORD.findall(folded))
+
+
+def spans(words: Sequence[str], choices: Mapping[str, Iterable[str]]) -> list[Span]:
+    """Where phrases of the choices stand, left to right, not overlapping; at one place the longest wins."""
+    by_length = sorted(
+        ((normalise(phrase), value) for value, phrases in choices.items() for phrase in phrases),
+        key=lambda entry: -len(entry[0]),
+    )
+    found: list[Span] = []
+    at = 0
+    while at < len(words):
+        span = next((span for phrase, value in by_length if (span := _at(words, at, phrase, value))), None)
+        if span:
+            found.append(span)
+        at = span.end if span else at + 1
+    return found
+
+
+def _at(words: Sequence[str], at: int, phrase: Words, value: str) -> Span | None:
+    end = at + len(phrase)
+    return Span(at, end, value) if phrase and tuple(words[at:end]) == phrase else None
+
+
+def chosen(text: str, choices: Mapping[str, Iterable[str]]) -> str | None:
+    """The one value that the text names; None for none, or for several different ones."""
+    values = {span.value for span in spans(normalise(text), choices)}
+    return values.pop() if len(values) == 1 else None
