@@ -25,7 +25,8 @@ class _Caller:
     def __init__(self, door: BrowserDoor, token: str, options: PeerOptions) -> None:
         self._door = door
         self._line: PcmLine | None = None
-        self.peer = BrowserPeer(token, self._push, self._lost, self._digit, options)
+        self._ready = False
+        self.peer = BrowserPeer(token, self._push, self._lost, self._digit, self._can_hear, options)
         self.codec = ""
 
     def line(self, call_id: str, tell: Tell, record: str | None, trace: str | None) -> PcmLine:
@@ -41,12 +42,14 @@ class _Caller:
             silent_after_s=SILENT_AFTER_S,
             gone=lambda: self._door.gone(call_id),
         )
-        self._door.spawn(self._connect(self._line))
+        if self._ready:
+            self._line.far_side_ready()
         return self._line
 
-    async def _connect(self, line: PcmLine) -> None:
-        await self.peer.connected()
-        line.far_side_ready()
+    def _can_hear(self) -> None:
+        self._ready = True
+        if self._line is not None:
+            self._line.far_side_ready()
 
     def play(self, pcm: bytes) -> None:
         self.peer.play(pcm)

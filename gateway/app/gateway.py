@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import msgspec
 import structlog
 
 from gateway.app.browser import BrowserDoor
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
+from gateway.app.prompts import PromptShelf
 from gateway.call.io import Desk, DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
 from gateway.call.sip_line import SipDoor, SipLineOptions
-from gateway.core.clock import SystemClock
+from gateway.core.clock import Clock, SystemClock
 from gateway.core.ids import RandomIds
 from gateway.dialplan import load as load_dialplan
 from gateway.media.io import MediaPool
 from gateway.media.plane import PlaneOptions
 from gateway.ops.http import HttpOffice, HttpOptions
 from gateway.providers.load import build_agent, build_stt, build_tts
-from gateway.replay.bundle import BundleFolder
+from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
 from gateway.sip.endpoint import EndpointOptions
+from gateway.sip.flow import Transport
 from gateway.sip.io import SipServer
 from gateway.store import open_store
 
@@ -46,7 +51,7 @@ class Gateway:
         self._stt = build_stt(*_parts(config.stt, "stt"))
         self._tts = build_tts(*_parts(config.tts, "tts"))
         self._agents: dict[str, Agent] = {}
-        self._bundles = BundleFolder(config.data_path / "calls") if config.recording.bundles else None
+        self._bundles = _bundles(config, self._clock) if config.recording.bundles else None
         self.desk = Desk(
             Services(
                 clock=self._clock,
@@ -58,7 +63,7 @@ class Gateway:
                 agent=self._agent,
                 dialplan=lambda: self._dialplan,
                 bundle=self._bundle,
-                load_prompt=prompt_loader(config.dialplan_path),
+                load_prompt=PromptShelf(config.dialplan_path),
             ),
             DeskOptions(
                 max_calls=config.limits.max_calls,
@@ -68,7 +73,7 @@ class Gateway:
             ),
         )
         self.sip = SipServer(
-            EndpointOptions(advertised_host=config.advertise),
+            EndpointOptions(advertised=_advertised(config)),
             clock=self._clock,
             ids=ids,
             on_event=lambda event: self._sip_door.on_event(event),
@@ -80,9 +85,9 @@ class Gateway:
             options=SipLineOptions(codecs=config.codecs, advertise=config.advertise),
             incoming=self.desk.incoming,
         )
-        self._browsers = BrowserDoor(self.desk, self._media, bind=config.bind, advertise=config.advertise)
+        self._browsers = BrowserDoor(self.desk, self._media, self._clock, bind=config.bind, advertise=config.advertise)
         self.http = HttpOffice(
-            Office(self.desk, self._browsers, self._store, lambda: self._dialplan),
+            Office(self.desk, self._browsers, self._store, lambda: self._dialplan, config.data_path / "calls"),
             HttpOptions(token=config.http.token, origins=config.http.origins),
         )
         self._housekeeping = Housekeeping(config, self._store, self._clock)
@@ -135,6 +140,8 @@ class Gateway:
         await self._media.close()
         for closing in (self._stt, self._tts, *self._agents.values()):
             await closing.close()
+        if self._bundles is not None:
+            await asyncio.to_thread(self._bundles.close)
         await self._store.close()
         log.info("gateway.stopped")
 
@@ -142,3 +149,15 @@ class Gateway:
 def _parts(table: dict[str, object], what: str) -> tuple[str, dict[str, object]]:
     config = provider(table, what)
     return config.kind, config.options
+
+
+def _advertised(config: GatewayConfig) -> dict[Transport, tuple[str, int]]:
+    if config.advertise is None:
+        return {}
+    return {"udp": (config.advertise, config.sip_port), "tcp": (config.advertise, config.sip_port)}
+
+
+def _bundles(config: GatewayConfig, clock: Clock) -> BundleFolder:
+    sources = Sources.read(config.dialplan_path)
+    settings = {"conversation": msgspec.to_builtins(config.conversation), "call": msgspec.to_builtins(config.call)}
+    return BundleFolder(config.data_path / "calls", clock=clock, dialplan=lambda: sources, settings=settings)

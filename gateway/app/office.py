@@ -12,7 +12,7 @@ from gateway.call import commands as c
 from gateway.call.io import Desk, LiveCall
 from gateway.core import events as e
 from gateway.core.errors import PeerError
-from gateway.dialplan.model import Dialplan
+from gateway.dialplan import Dialplan
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo
 from gateway.store.ports import Session, SessionInfo, SessionStore
 
@@ -42,10 +42,10 @@ class Office:
         return self._browsers.hang_up(call_id)
 
     def routes(self) -> list[RouteInfo]:
-        plan = self._dialplan()
+        document = self._dialplan().document
         return [
-            RouteInfo(name=name, title=name, description=plan.description(name), default=name == plan.default)
-            for name in plan.routes
+            RouteInfo(name=name, title=name, description=route.about, default=name == document.default)
+            for name, route in document.routes.items()
         ]
 
     def live_calls(self) -> list[CallSummary]:

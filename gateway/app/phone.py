@@ -11,6 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from gateway.call.agreed import connect_leg
 from gateway.core import events as e
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import ConfigError, GatewayError, PeerError
@@ -22,6 +23,7 @@ from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.endpoint import EndpointOptions
+from gateway.sip.flow import Transport
 from gateway.sip.io import SipServer
 from gateway.sip.offer_answer import LocalMedia, accept, offer
 
@@ -52,7 +54,7 @@ class Target:
         self.host = "127.0.0.1" if parts["host"] == "localhost" else parts["host"].strip("[]")
         self.port = int(parts["port"] or 5060)
         transport = re.search(r";transport=(\w+)", parts["rest"] or "", re.IGNORECASE)
-        self.transport = transport[1].lower() if transport else "udp"
+        self.transport: Transport = "tcp" if transport and transport[1].lower() == "tcp" else "udp"
 
 
 class Phone:
@@ -185,19 +187,7 @@ class Phone:
             self._server.send(sip.HangUp(self.dialog))
             self._refused = CallRefused(error.status_hint, str(error))
             return
-        self._leg.send(
-            media.ConnectLeg(
-                LEG,
-                host=agreed.host,
-                port=agreed.port,
-                codec=agreed.codec,
-                payload_type=agreed.payload_type,
-                dtmf_payload_type=agreed.dtmf_payload_type,
-                ptime_ms=agreed.ptime_ms,
-                direction=agreed.direction,
-                rtcp_mux=agreed.rtcp_mux,
-            )
-        )
+        self._leg.send(connect_leg(LEG, agreed))
         self._accepted = sdp or b""
         self._say_note(f"answered, {agreed.codec} to {agreed.host}:{agreed.port}")
 

@@ -23,9 +23,8 @@ from gateway.core.clock import Clock
 from gateway.core.errors import GatewayError
 from gateway.core.ids import Ids
 from gateway.core.loops import Alarm
-from gateway.dialplan.model import Dialplan
-from gateway.dialplan.plan import Offer, Plan
-from gateway.dialplan.plan import run as run_plan
+from gateway.dialplan import Dialplan, Offer, Plan
+from gateway.dialplan import run as run_plan
 from gateway.media import commands as media
 from gateway.media.ports import MediaControl, Said
 from gateway.session import commands as s

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.call import commands as c
+from gateway.call.agreed import connect_leg
 from gateway.call.ports import Incoming, LineFactory, Tell
 from gateway.core.clock import Clock
 from gateway.core.errors import CapacityError, PeerError
@@ -153,19 +154,7 @@ class SipLine:
 
     def _connect(self, agreed: Negotiated) -> None:
         self._codec = agreed.codec
-        self._leg.send(
-            media.ConnectLeg(
-                self._id,
-                host=agreed.host,
-                port=agreed.port,
-                codec=agreed.codec,
-                payload_type=agreed.payload_type,
-                dtmf_payload_type=agreed.dtmf_payload_type,
-                ptime_ms=agreed.ptime_ms,
-                direction=agreed.direction,
-                rtcp_mux=agreed.rtcp_mux,
-            )
-        )
+        self._leg.send(connect_leg(self._id, agreed))
         if agreed.held != self._held:
             self._held = agreed.held
             self._tell(c.LineHeld(agreed.held))
@@ -193,7 +182,7 @@ class SipDoor:
         leg: MediaControl,
         clock: Clock,
         options: SipLineOptions,
-        incoming: Callable[[Incoming, LineFactory], None],
+        incoming: Callable[[Incoming, LineFactory], object],
     ) -> None:
         self._send, self._leg, self._clock, self._options = send, leg, clock, options
         self._incoming = incoming

@@ -1,0 +1,39 @@
+"""Stored prompts: WAV files beside the dialplan, read once and kept as what the line speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from gateway.core.errors import ConfigError
+from gateway.providers.wav import read_wav
+
+log = structlog.get_logger()
+
+
+class PromptShelf:
+    """Called with a prompt's name or path; gives its 8 kHz PCM, or None when there is no such (usable) file.
+
+    A relative name is looked for in the dialplan's folder and in its `prompts/`; `.wav` may be left out.
+    """
+
+    def __init__(self, dialplan: Path) -> None:
+        folder = dialplan if dialplan.is_dir() else dialplan.parent
+        self._folders = (folder, folder / "prompts")
+        self._kept: dict[str, bytes | None] = {}
+
+    def __call__(self, name: str) -> bytes | None:
+        if name not in self._kept:
+            self._kept[name] = self._read(name)
+        return self._kept[name]
+
+    def _read(self, name: str) -> bytes | None:
+        for folder in self._folders:
+            for path in (folder / name, folder / f"{name}.wav"):
+                if path.is_file():
+                    try:
+                        return read_wav(path)
+                    except ConfigError as error:
+                        log.error("prompt.unusable", path=str(path), error=str(error))
+        return None

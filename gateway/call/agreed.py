@@ -1,0 +1,23 @@
+"""What offer and answer agreed on, as the media leg is told it: the one place where SIP and media meet."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from gateway.media.commands import ConnectLeg
+from gateway.sip.offer_answer import Negotiated
+
+
+def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
+    """The codec is one of those we offered or took, and we only ever name G.711's two."""
+    return ConnectLeg(
+        leg,
+        host=agreed.host,
+        port=agreed.port,
+        codec=cast(Literal["PCMU", "PCMA"], agreed.codec),
+        payload_type=agreed.payload_type,
+        dtmf_payload_type=agreed.dtmf_payload_type,
+        ptime_ms=agreed.ptime_ms,
+        direction=agreed.direction,
+        rtcp_mux=agreed.rtcp_mux,
+    )
