@@ -1,0 +1,160 @@
+"""Debian's Chromium against the browser's door: a real page, a real WebRTC stack, a microphone from a WAV."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import wave
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from gateway.ops.http import HttpOffice
+from gateway.ops.parrot import ParrotDesk
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--use-fake-device-for-media-stream"]  # fmt: skip
+GRANT = "--use-fake-ui-for-media-stream"
+RATE = 48000
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
+]
+
+
+@pytest.fixture
+async def browser_gateway_url() -> AsyncIterator[str]:
+    """Where the page is served. Any gateway will do whose default route answers speech with speech."""
+    desk = ParrotDesk()
+    office = HttpOffice(desk)
+    await office.start("127.0.0.1", 0)
+    yield f"http://127.0.0.1:{office.port}/"
+    await desk.close()
+    await office.close()
+
+
+@pytest.fixture
+def microphone(tmp_path: Path) -> Path:
+    """Half a second of silence, two of a voice-like sound, five of silence; Chromium plays it in a loop."""
+    t = np.arange(2 * RATE) / RATE
+    voice = 9000 * np.sin(2 * np.pi * 300 * t) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * t))
+    samples = np.concatenate([np.zeros(RATE // 2), voice, np.zeros(5 * RATE)]).astype(np.int16)
+    path = tmp_path / "microphone.wav"
+    with wave.open(str(path), "wb") as wav:
+        wav.setparams((1, 2, RATE, 0, "NONE", ""))
+        wav.writeframes(samples.tobytes())
+    return path
+
+
+@pytest.fixture
+async def page(browser_gateway_url: str, microphone: Path, request: Any, tmp_path: Path) -> AsyncIterator[Page]:
+    """The page, loaded; a picture of it stays in the test's folder when the test fails."""
+    async with async_playwright() as playwright:
+        arguments = [*QUIET, *getattr(request, "param", [GRANT]), f"--use-file-for-fake-audio-capture={microphone}"]
+        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        page = await browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        await page.goto(browser_gateway_url)
+        await expect(page.locator("#call")).to_be_enabled()
+        try:
+            yield page
+        finally:
+            await page.screenshot(path=tmp_path / "last-seen.png", full_page=True)
+            await browser.close()
+        assert errors == []
+
+
+async def call(page: Page) -> None:
+    await page.click("#call")
+    await expect(page.locator("body")).to_have_attribute("data-state", "listening", timeout=10_000)
+
+
+async def loudest(page: Page, meter: str, within_ms: int) -> None:
+    """Wait until a level meter has shown a voice."""
+    await page.wait_for_function(
+        "meter => Number(document.getElementById(meter).ariaValueNow) > 30", arg=meter, timeout=within_ms
+    )
+
+
+async def test_a_browser_calls_talks_hears_the_answer_and_hangs_up(page: Page) -> None:
+    """The main thing: both directions carry sound, the transcript shows who spoke, and the call ends properly."""
+    await call(page)
+    await loudest(page, "level-mic", 10_000)
+    await expect(page.locator(".bubble.you").first).to_be_visible()
+    await expect(page.locator("body")).to_have_attribute("data-state", "speaking", timeout=15_000)
+    await loudest(page, "level-bot", 5_000)
+    await expect(page.locator(".bubble.bot .text").first).not_to_have_text("")
+    await expect(page.locator("#timer")).not_to_have_text("0:00")
+    await page.click("#hangup")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+    await expect(page.locator("#log")).to_contain_text("You hung up.")
+    await expect(page.locator("#problem")).to_be_hidden()
+
+
+async def test_digits_go_by_pad_and_by_keyboard(page: Page) -> None:
+    """Both reach the gateway, in order; the transcript shows what the gateway got."""
+    await call(page)
+    await page.locator("#pad button", has_text="7").click()
+    await page.keyboard.press("3")
+    await page.keyboard.press("#")
+    await expect(page.locator(".line kbd")).to_have_text(["7", "3", "#"])
+
+
+async def test_a_reload_is_not_the_end_of_the_conversation(page: Page) -> None:
+    """The page keeps its identity, offers to go on, and the gateway knows who came back."""
+    await call(page)
+    await page.reload()
+    await expect(page.locator("#call-label")).to_have_text("Pick up where we stopped")
+    await call(page)
+    await expect(page.locator("#log")).to_contain_text("Welcome back")
+
+
+async def test_starting_afresh_forgets_who_called(page: Page) -> None:
+    """Somebody else at the same browser is not taken for the one before."""
+    await call(page)
+    await page.click("#hangup")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+    before = await page.evaluate("localStorage.getItem('gateway.caller')")
+    await page.click("#forget")
+    await call(page)
+    assert await page.evaluate("localStorage.getItem('gateway.caller')") != before
+    await expect(page.locator("#log")).not_to_contain_text("Welcome back")
+
+
+async def test_a_page_without_a_data_channel_still_shows_the_conversation(page: Page) -> None:
+    """Where SCTP does not get through, events come by HTTP, from the call's first on."""
+    await page.evaluate(
+        """() => {
+            const make = RTCPeerConnection.prototype.createDataChannel;
+            RTCPeerConnection.prototype.createDataChannel = function () { return make.call(this, "not-the-gateways"); };
+            Object.defineProperty(RTCDataChannel.prototype, "readyState", { get: () => "connecting" });
+        }"""
+    )
+    await page.click("#call")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=10_000)
+    await expect(page.locator(".bubble.you").first).to_be_visible(timeout=15_000)
+
+
+async def test_a_busy_gateway_is_said_in_words(page: Page) -> None:
+    """Refusals name the reason and when to try again; the page is ready for another call at once."""
+    if not await page.locator("input[value=full]").count():
+        pytest.skip("this gateway has no route that is always busy")
+    await page.locator("input[value=full]").check(force=True)
+    await page.click("#call")
+    await expect(page.locator("#problem-text")).to_have_text(re.compile(r"busy .*all lines.* in 5 seconds"))
+    await expect(page.locator("#call")).to_be_enabled()
+
+
+@pytest.mark.parametrize("page", [["--deny-permission-prompts"]], indirect=True)
+async def test_a_refused_microphone_is_said_in_words(page: Page) -> None:
+    """Not a silent call: the user reads what to change."""
+    await page.click("#call")
+    await expect(page.locator("#problem-text")).to_contain_text("may not use the microphone")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
