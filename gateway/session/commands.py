@@ -70,7 +70,7 @@ class ResumePlayout(Command, frozen=True, tag=True):
 
 
 class FlushPlayout(Command, frozen=True, tag=True):
-    """Every clip begun or queued is answered by `PlayoutFinished`."""
+    """Every clip begun or queued is answered by `PlayoutFinished`. A pause ends with it."""
 
 
 class Log(Command, frozen=True, tag=True):
@@ -145,7 +145,10 @@ class AgentFailed(Input, frozen=True, tag=True):
 
 
 class SpeechReady(Input, frozen=True, tag=True):
-    """All of the clip's audio is queued. `words` are timed from its start, estimated where the voice gave none."""
+    """All of the clip's audio is queued. `words` are timed from its start; none where the voice does not tell.
+
+    A `CancelSpeech` that came in time is answered by this too, with what had been queued until then.
+    """
 
     clip: int
     duration_s: float
@@ -153,10 +156,13 @@ class SpeechReady(Input, frozen=True, tag=True):
 
 
 class SpeechFailed(Input, frozen=True, tag=True):
+    """The rest of the clip will not come. What is queued of it, `queued_s`, is played and ends as a clip does."""
+
     clip: int
     what: str
     category: str
     message: str
+    queued_s: float = 0.0
 
 
 class PlayoutStarted(Input, frozen=True, tag=True):

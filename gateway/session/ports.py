@@ -95,7 +95,11 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
 
 
 class CallerSaid(msgspec.Struct, frozen=True, tag=True):
-    """A finished turn of the caller. `interrupted` when it cut the bot off."""
+    """A finished turn of the caller; the context's history holds it already. `interrupted` when it cut the bot off.
+
+    Empty `text` and `digits` with `confidence` 0: the caller spoke, but nobody understood. A caller who went on
+    speaking before any answer was audible is asked about once, `text` holding everything since the last answer.
+    """
 
     text: str
     digits: str = ""
@@ -150,6 +154,27 @@ class Agent(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Playout(Protocol):
+    """The way to the caller's ear. Nothing here blocks; what comes of it is told as `PlayoutStarted`/`Finished`."""
+
+    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
+        """Append 8 kHz 16-bit mono audio to `clip`, played after what is queued already; `last` completes the clip.
+
+        The last piece may be empty, a whole clip never is.
+        """
+        ...
+
+    def pause(self) -> None:
+        """From the next packet on, and until `resume`; also what is queued meanwhile waits."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def flush(self) -> None:
+        """Drop everything; every clip begun or queued gets its `PlayoutFinished`. Ends a pause."""
+        ...
 
 
 class TurnDetector(Protocol):

@@ -1,0 +1,33 @@
+"""Digits as an answer: collected until there are enough, the end key comes, or no more follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.core.speech import Expectation
+
+
+@dataclass
+class Keypad:
+    """`keys` so far, for one expectation. `complete` once nothing is to be waited for."""
+
+    expectation: Expectation
+    keys: str = ""
+    complete: bool = False
+    _last_at: float = 0.0
+
+    def press(self, key: str, now: float) -> None:
+        """Keys after the complete answer are not part of it and are ignored."""
+        if self.complete:
+            return
+        self._last_at = now
+        if key == self.expectation.digits_end:
+            self.complete = True
+            return
+        self.keys += key
+        self.complete = len(self.keys) >= self.expectation.digits_max
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next key is too late to belong to this answer."""
+        return None if self.complete else self._last_at + self.expectation.digits_gap_s

@@ -1,0 +1,70 @@
+"""Words and their places in audio: which of them were heard, and when two texts say the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from gateway.core.speech import Word
+
+LETTERS_PER_S = 14.0
+"""The pace of an ordinary synthetic voice; used only while nothing better is known."""
+PAUSE_LETTERS = {",": 3.0, ";": 4.0, ":": 4.0, ".": 6.0, "?": 6.0, "!": 6.0}
+"""Punctuation takes time too: counted in letters, by the mark that ends a word."""
+HEARD_TOLERANCE_S = 0.02
+"""One packet: where the playout stopped is known no better."""
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def normalised(text: str) -> tuple[str, ...]:
+    """The words alone: lower case, no punctuation, hyphens part words. Two texts with equal results say the same."""
+    return tuple(match.group().replace("’", "'") for match in _WORD.finditer(text.lower()))
+
+
+def similarity(one: str, other: str) -> float:
+    """Share of equal words in order, 0..1; 1 for two empty texts."""
+    return SequenceMatcher(None, normalised(one), normalised(other), autojunk=False).ratio()
+
+
+def guessed_duration_s(text: str) -> float:
+    """How long a voice would take for `text`, by its length alone."""
+    return sum(_weight(token) for token in text.split()) / LETTERS_PER_S
+
+
+def estimated(text: str, duration_s: float | None = None) -> tuple[Word, ...]:
+    """Times for the words of `text`, in proportion to their length, filling `duration_s` (or an ordinary pace)."""
+    tokens = text.split()
+    total = sum(map(_weight, tokens))
+    if not tokens:
+        return ()
+    per_letter = (duration_s if duration_s is not None else total / LETTERS_PER_S) / total
+    words, at = [], 0.0
+    for token in tokens:
+        spoken, whole = len(token) * per_letter, _weight(token) * per_letter
+        words.append(Word(token, at, at + spoken))
+        at += whole
+    return tuple(words)
+
+
+def heard(text: str, words: Sequence[Word], played_s: float) -> str:
+    """The part of `text` whose words were played to their end.
+
+    `words` come from the voice and may be spelt unlike the text ("3" as "three"): where their number differs, the
+    cut falls at the same share of both, rounded down, because history must not hold what was not heard.
+    """
+    tokens = text.split()
+    count = sum(word.end_s <= played_s + HEARD_TOLERANCE_S for word in words)
+    if len(words) != len(tokens) and words:
+        count = len(tokens) * count // len(words)
+    return " ".join(tokens[:count])
+
+
+def _weight(token: str) -> float:
+    return len(token) + 1 + PAUSE_LETTERS.get(token[-1], 0.0)
+
+
+def joined(*texts: str) -> str:
+    """Texts one after the other with single spaces, empty ones left out."""
+    return " ".join(stripped for text in texts if (stripped := text.strip()))
