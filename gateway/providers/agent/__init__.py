@@ -1,0 +1,4 @@
+"""What answers the caller (`Agent`).
+
+A module with a `build` is a provider and its name a `kind`; the others are helpers.
+"""

@@ -1,0 +1,4 @@
+"""Speech recognisers (`SpeechToText`).
+
+A module with a `build` is a provider and its name a `kind`; the others are helpers.
+"""

@@ -1,0 +1,4 @@
+"""Whether somebody speaks (`BatchVad`).
+
+A module with a `build` is a provider and its name a `kind`; the others are helpers.
+"""

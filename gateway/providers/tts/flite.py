@@ -1,0 +1,76 @@
+"""`kind: flite`, the built-in voice: small, quick (a hundred times real time), English, and no key needed.
+
+Needs Debian's `libflite1`. Words are timed exactly. A text spoken before comes from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gateway.providers.jobs import InlineJobs, Jobs
+from gateway.providers.processes import ProcessJobs
+from gateway.providers.tts.cache import SpokenCache
+from gateway.providers.tts.flite_engine import Reply, Request
+from gateway.providers.tts.flite_library import VOICES
+from gateway.session.ports import SpeechChunk
+
+ENGINE = "gateway.providers.tts.flite_engine"
+
+
+class Options(msgspec.Struct, frozen=True):
+    voice: Literal["slt", "rms", "awb", "kal", "kal16"] = "slt"
+    """slt is female; rms, awb and kal are male. kal speaks at 8 kHz, the others at 16."""
+    pace: Annotated[float, Meta(ge=0.5, le=2.0)] = 1.0
+    """1.25 speaks a quarter faster."""
+    cache_bytes: Annotated[int, Meta(ge=0)] = 32_000_000
+    """Audio kept for repeated texts; the default holds about a quarter of an hour."""
+    processes: Annotated[int, Meta(ge=0, le=64)] = 1
+    """Worker processes; 0 is one per core."""
+    inline: bool = False
+    """Speak in this process, at once: for replay and tests."""
+    reply_within_s: Annotated[float, Meta(gt=0)] = 10.0
+    """A worker that takes longer is killed and started anew."""
+
+
+class Flite:
+    """Implements `TextToSpeech`."""
+
+    def __init__(self, options: Options, jobs: Jobs) -> None:
+        self.sample_rate = VOICES[options.voice]
+        self._jobs, self._reply_within_s = jobs, options.reply_within_s
+        self._cache = SpokenCache(options.cache_bytes)
+
+    async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
+        """All in one chunk: it is done before a first piece would be worth sending."""
+        chunk = self._cache.get(text)
+        if chunk is None:
+            chunk = await self._synthesise(text)
+            self._cache.put(text, chunk)
+        if chunk.pcm:
+            yield chunk
+
+    async def _synthesise(self, text: str) -> SpeechChunk:
+        job = await self._jobs.begin()
+        try:
+            job.send(Request(text))
+            reply: Reply = await job.receive(within_s=self._reply_within_s)
+        finally:
+            job.end()
+        return SpeechChunk(reply.pcm, reply.words)
+
+    async def warm(self) -> None:
+        """Start the worker before the first call needs it. Raises `ProviderError` when there is no flite."""
+        await self._jobs.warm()
+
+    async def close(self) -> None:
+        await self._jobs.close()
+
+
+def build(options: Options) -> Flite:
+    engine = {"voice": options.voice, "pace": options.pace}
+    jobs = InlineJobs(ENGINE, engine) if options.inline else ProcessJobs(ENGINE, engine, processes=options.processes)
+    return Flite(options, jobs)
