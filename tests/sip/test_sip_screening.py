@@ -1,0 +1,214 @@
+"""What is refused before anybody looks at it, and what gets no answer at all (RFC 3261 8.2)."""
+
+from __future__ import annotations
+
+import pytest
+from sip_wire import SDP, Line, ack_of, invite, request, statuses
+
+from gateway.sip.events import CallOffered
+
+
+def refused(message: bytes, **options: object) -> tuple[int, dict[str, str]]:
+    """The one final answer to it, as status and headers."""
+    line = Line(**options)
+    final = [m for m in line.receive(message) if statuses([m])[0] >= 200]
+    assert line.events == []
+    (answer,) = final
+    return statuses([answer])[0], dict(answer.headers)
+
+
+def test_options_tells_what_we_can() -> None:
+    """RFC 3261 11.2."""
+    status, headers = refused(request("OPTIONS"))
+    assert status == 200
+    assert {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "UPDATE"} <= set(headers["Allow"].split(", "))
+    assert headers["Accept"] == "application/sdp"
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"])
+def test_a_method_we_know_and_do_not_serve_gets_405_with_allow(method: str) -> None:
+    """RFC 3261 8.2.1."""
+    status, headers = refused(request(method))
+    assert status == 405
+    assert "INVITE" in headers["Allow"]
+
+
+def test_a_method_nobody_knows_gets_501_with_allow() -> None:
+    """RFC 3261 21.5.2, RFC 4475 3.3.x."""
+    status, headers = refused(request("BREW"))
+    assert status == 501
+    assert "INVITE" in headers["Allow"]
+
+
+def test_an_unknown_scheme_gets_416() -> None:
+    """RFC 3261 8.2.2.1."""
+    assert refused(invite(uri="nobodyknows:thisscheme"))[0] == 416
+
+
+def test_a_telephone_number_is_an_address() -> None:
+    """RFC 3966: trunks call numbers."""
+    line = Line()
+    line.receive(invite(uri="tel:+4930123;phone-context=example.com"))
+    assert line.event(CallOffered).called == "+4930123"
+
+
+def test_no_hops_left_gets_483() -> None:
+    """A gateway stands for what it would call next."""
+    assert refused(invite().replace(b"Max-Forwards: 70", b"Max-Forwards: 0"))[0] == 483
+
+
+def test_options_without_hops_left_is_about_us() -> None:
+    """RFC 3261 11: so a client finds out what is on its path."""
+    assert refused(request("OPTIONS").replace(b"Max-Forwards: 70", b"Max-Forwards: 0"))[0] == 200
+
+
+def test_the_same_call_by_another_way_gets_482() -> None:
+    """RFC 3261 8.2.2.2: a proxy forked, and both branches reached us."""
+    line = Line()
+    line.receive(invite(branch="z9hG4bK-1"))
+    assert statuses(line.receive(invite(branch="z9hG4bK-2"))) == [482]
+    line.event(CallOffered)
+
+
+def test_an_extension_we_lack_gets_420_naming_it() -> None:
+    """RFC 3261 8.2.2.3."""
+    status, headers = refused(invite(headers=("Require: nothingSupportsThis, alsoNothing",)))
+    assert (status, headers["Unsupported"]) == (420, "nothingSupportsThis, alsoNothing")
+
+
+def test_a_proxys_requirement_is_not_ours() -> None:
+    """RFC 3261 20.29: Proxy-Require is for proxies."""
+    line = Line()
+    line.receive(invite(headers=("Proxy-Require: nothingSupportsThis",)))
+    line.event(CallOffered)
+
+
+def test_a_body_that_is_no_session_gets_415_with_accept() -> None:
+    """RFC 3261 8.2.3."""
+    status, headers = refused(invite(content_type="application/unknown"))
+    assert (status, headers["Accept"]) == (415, "application/sdp")
+
+
+def test_an_encoded_body_gets_415_with_accept_encoding() -> None:
+    """RFC 3261 8.2.3."""
+    status, headers = refused(invite(headers=("Content-Encoding: gzip",)))
+    assert (status, headers["Accept-Encoding"]) == (415, "identity")
+
+
+def test_a_session_inside_a_multipart_body_is_found() -> None:
+    """RFC 5621: trunks send ISUP beside it."""
+    part = b"--b1\r\nContent-Type: application/isup\r\n\r\n\x01\x02\r\n--b1\r\nContent-Type: application/sdp\r\n\r\n"
+    line = Line()
+    line.receive(invite(body=part + SDP + b"\r\n--b1--\r\n", content_type='multipart/mixed; boundary="b1"'))
+    assert line.event(CallOffered).sdp == SDP
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO", "UPDATE"])
+def test_what_belongs_into_a_dialog_gets_481_without_one(method: str) -> None:
+    """RFC 3261 12.2.2."""
+    assert refused(request(method))[0] == 481
+
+
+def test_an_invite_nobody_could_answer_gets_400() -> None:
+    """RFC 3261 8.1.1.8: without a Contact there is nobody to say BYE to."""
+    assert refused(invite(contact=None))[0] == 400
+
+
+# Overload
+
+
+def test_a_call_too_many_gets_503_with_retry_after_and_leaves_nothing() -> None:
+    """The refusal is stateless: repeated INVITEs get it again, the ACK is dropped."""
+    line = Line(max_calls=1, retry_after_s=9)
+    line.receive(invite(call_id="a"))
+    before = line.endpoint.transactions
+    (full,) = line.receive(invite(call_id="b", branch="z9hG4bK-b"))
+    assert (statuses([full]), full.required("Retry-After")) == ([503], "9")
+    (again,) = line.receive(invite(call_id="b", branch="z9hG4bK-b"))
+    assert again.to.tag == full.to.tag
+    assert line.receive(ack_of(full)) == []
+    assert (line.endpoint.transactions, line.endpoint.calls) == (before, 1)
+
+
+def test_a_transaction_too_many_gets_503_and_leaves_nothing() -> None:
+    """A flood of OPTIONS must not eat the memory."""
+    line = Line(max_transactions=3)
+    answers = [line.receive(request("OPTIONS", branch=f"z9hG4bK-{n}", call_id=str(n)))[0] for n in range(6)]
+    assert statuses(answers) == [200, 200, 200, 503, 503, 503]
+    assert line.endpoint.transactions == 3
+
+
+# Scanners and rubbish
+
+
+def test_scanners_get_no_answer() -> None:
+    """An answer would only tell them that somebody is here."""
+    line = Line()
+    assert line.receive(request("OPTIONS", headers=("User-Agent: friendly-scanner",))) == []
+    assert line.endpoint.counters["scanners"] == 1
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"",
+        b"\0\0\0\0",
+        b"\r\n\r\n",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"INVITE sip:x SIP/2.0\r\n\r\n",
+        b"SIP/2.0 4294967301 better not break the receiver\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9\nX: y\r\n\r\n",
+        b"OPTIONS sip:x SIP/2.0\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        b"OPTIONS sip:x SIP/2.0\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
+        b"\xff" * 1000,
+    ],
+)
+def test_rubbish_is_counted_and_not_answered(rubbish: bytes) -> None:
+    """Nothing that comes by wire may raise, and what cannot be answered is not."""
+    line = Line()
+    assert line.receive(rubbish) == []
+    assert line.endpoint.transactions == 0
+
+
+@pytest.mark.parametrize(
+    ("find", "put"),
+    [
+        (b"CSeq: 1 OPTIONS", b"CSeq: 1 INVITE"),
+        (b"CSeq: 1 OPTIONS", b"CSeq: 36893488147419103232 OPTIONS"),
+        (b"From: Alice <sip:alice@example.org>", b'From: "Alice <sip:alice@example.org>'),
+        (b"To: <sip:desk@192.0.2.1>", b"To: <sip:desk@192.0.2.1"),
+        (b"Max-Forwards: 70", b"Max-Forwards: 300"),
+        (b"Call-ID: call-1", b"Call-ID: call-1\r\nCall-ID: call-2"),
+        (b"Content-Length: 0", b"Content-Length: -999"),
+        (b"Content-Length: 0", b"Content-Length: 9999"),
+        (b"OPTIONS sip:desk@192.0.2.1 SIP/2.0", b"OPTIONS <sip:desk@192.0.2.1> SIP/2.0"),
+        (b"OPTIONS sip:desk@192.0.2.1 SIP/2.0", b"OPTIONS sip:desk@192.0.2.1; lr SIP/2.0"),
+        (b"OPTIONS sip:desk@192.0.2.1 SIP/2.0", b"OPTIONS  sip:desk@192.0.2.1  SIP/2.0"),
+    ],
+)
+def test_a_malformed_request_gets_400_and_leaves_nothing(find: bytes, put: bytes) -> None:
+    """RFC 3261 21.4.1; answered without keeping anything."""
+    line = Line()
+    message = request("OPTIONS")
+    assert find in message
+    (answer,) = line.receive(message.replace(find, put))
+    assert statuses([answer]) == [400]
+    assert line.endpoint.transactions == 0
+    assert line.endpoint.counters["malformed"] == 1
+
+
+def test_another_version_gets_505() -> None:
+    """RFC 3261 21.5.6."""
+    assert refused(request("OPTIONS").replace(b"SIP/2.0\r\nVia", b"SIP/7.0\r\nVia"))[0] == 505
+
+
+def test_text_that_is_not_utf8_comes_through_and_goes_back_unharmed() -> None:
+    """Events must be writable, answers must match byte for byte."""
+    line = Line()
+    line.receive(invite().replace(b"From: Alice", b"From: Andr\xe9").replace(b"Call-ID: call-1", b"Call-ID: \xff1"))
+    offer = line.event(CallOffered)
+    assert offer.display == "Andr\N{REPLACEMENT CHARACTER}"
+    assert b"From: Andr\xe9 <sip:alice@example.org>" in line.raw[0]
+    assert b"Call-ID: \xff1\r\n" in line.raw[0]
