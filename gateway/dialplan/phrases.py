@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
+V = TypeVar("V", bound=Hashable)
 Words = tuple[str, ...]
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
-class Span(msgspec.Struct, frozen=True, order=True):
+class Span(msgspec.Struct, Generic[V], frozen=True):
     """A found phrase: words `begin` up to `end` of the utterance stand for `value`."""
 
     begin: int
     end: int
-    value: str
+    value: V
 
 
 def normalise(text: str) -> Words:
@@ -26,13 +28,16 @@ def normalise(text: str) -> Words:
     return tuple(_WORD.findall(folded))
 
 
-def spans(words: Sequence[str], choices: Mapping[str, Iterable[str]]) -> list[Span]:
-    """Where phrases of the choices stand, left to right, not overlapping; at one place the longest wins."""
+def spans(words: Sequence[str], choices: Mapping[V, Iterable[str]]) -> list[Span[V]]:
+    """Where phrases of the choices stand, left to right, not overlapping.
+
+    At one place the longest wins, among equals the choice named first.
+    """
     by_length = sorted(
         ((normalise(phrase), value) for value, phrases in choices.items() for phrase in phrases),
         key=lambda entry: -len(entry[0]),
     )
-    found: list[Span] = []
+    found: list[Span[V]] = []
     at = 0
     while at < len(words):
         span = next((span for phrase, value in by_length if (span := _at(words, at, phrase, value))), None)
@@ -42,7 +47,7 @@ def spans(words: Sequence[str], choices: Mapping[str, Iterable[str]]) -> list[Sp
     return found
 
 
-def _at(words: Sequence[str], at: int, phrase: Words, value: str) -> Span | None:
+def _at(words: Sequence[str], at: int, phrase: Words, value: V) -> Span[V] | None:
     end = at + len(phrase)
     return Span(at, end, value) if phrase and tuple(words[at:end]) == phrase else None
 

@@ -1,4 +1,4 @@
-"""JSON Schema of a dialplan file, for editors that complete and check while one types. Made from the types themselves."""
+"""JSON Schema of a dialplan file, for editors that complete and check while one types; made from the types."""
 
 from __future__ import annotations
 
