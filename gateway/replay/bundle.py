@@ -6,7 +6,7 @@ Whatever happens to the disk, the call goes on: the first loss is logged and the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from gateway import __version__
+from gateway.call.ports import LoadPrompt
 from gateway.core import events as e
 from gateway.core.clock import Clock, SystemClock
 from gateway.replay import layout
@@ -46,7 +47,7 @@ class BundleFolder:
     """Makes a bundle per call, `root/CALL-ID/`.
 
     `dialplan` gives the sources in force, `settings` the desk's options as plain values; a replay uses both.
-    `redact_caller` keeps the caller's number out of the bundle.
+    `redact_caller` keeps the caller's number out of the bundle. `utc_offset_s` None is the machine's own.
     """
 
     def __init__(
@@ -58,13 +59,20 @@ class BundleFolder:
         settings: Mapping[str, Any] | None = None,
         spool: Spool | None = None,
         redact_caller: bool = False,
+        utc_offset_s: float | None = None,
     ) -> None:
         self.root, self.clock = root, clock or SystemClock()
         self.dialplan, self.settings, self.redact_caller = dialplan, dict(settings or {}), redact_caller
         self.spool: Spool = spool or ThreadSpool()
+        self._utc_offset_s = utc_offset_s
 
     def __call__(self, call_id: str) -> FolderBundle:
         return FolderBundle(self.root / call_id, call_id, self)
+
+    def utc_offset_s(self) -> float:
+        """Local time minus UTC, now."""
+        local = time.localtime(self.clock.wall()).tm_gmtoff
+        return float(local) if self._utc_offset_s is None else self._utc_offset_s
 
     def close(self) -> None:
         """Return when everything is on disk."""
@@ -88,7 +96,7 @@ class FolderBundle:
             seed=call_id,
             wall=self._clock.wall(),
             at=self._clock.now(),
-            utc_offset_s=float(time.localtime(self._clock.wall()).tm_gmtoff),
+            utc_offset_s=owner.utc_offset_s(),
             settings=owner.settings,
             dialplan=sources.base if sources else "",
         )
@@ -120,7 +128,7 @@ class FolderBundle:
         line = e.encode(event) + b"\n"
         self._put(lambda: self._events.write(line))
 
-    def resumes(self, events: Iterable[e.AnyEvent]) -> None:
+    def resumes(self, events: Sequence[e.AnyEvent]) -> None:
         lines = b"".join(e.encode(event) + b"\n" for event in events)
         self._put(lambda: write_whole(self._folder / layout.SESSION, lines))
 
@@ -133,7 +141,7 @@ class FolderBundle:
     def think_through(self, name: str, agent: Agent) -> Agent:
         return RecordedAgent(name, agent, self) if self._is_there else agent
 
-    def play_through(self, load_prompt: Callable[[str], bytes | None]) -> Callable[[str], bytes | None]:
+    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt:
         noted: set[str] = set()
 
         def load(name: str) -> bytes | None:

@@ -39,14 +39,10 @@ def test_a_call_is_the_same_as_itself_at_another_time_and_under_other_names() ->
     """Absolute times, call ids, session ids and clip numbers mean nothing; their sameness within the call does."""
     renamed: list[e.AnyEvent] = []
     for event in CALL:
-        names = {"call": "c-2", "at": event.at - 90}
-        for name, value in (("session", "s-9"), ("clip", 7), ("turn", 4)):
-            if name in event.__struct_fields__:
-                names[name] = value
-        for name in ("began_at", "ended_at"):
-            if name in event.__struct_fields__:
-                names[name] = getattr(event, name) - 90
-        renamed.append(msgspec.structs.replace(event, **names))
+        other = {"call": "c-2", "session": "s-9", "clip": 7, "turn": 4}
+        moved = {name: getattr(event, name) - 90 for name in event.__struct_fields__ if name.endswith("at")}
+        names = {name: value for name, value in other.items() if name in event.__struct_fields__}
+        renamed.append(msgspec.structs.replace(event, **names, **moved))
     assert compare(CALL, renamed, tolerance_s=0).same
 
 

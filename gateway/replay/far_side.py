@@ -1,0 +1,182 @@
+"""The far side of a replayed call: what it sends and does, and when, as a plain value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from gateway.call import commands as c
+from gateway.call.ports import Incoming
+from gateway.call.sip_line import SipLineOptions
+from gateway.core import events as e
+from gateway.core.errors import ConfigError
+from gateway.core.ids import Ids
+from gateway.media import g711, rtp
+from gateway.media.trace import TICK_S, Traced
+from gateway.replay import layout
+from gateway.replay.audio import read_wav
+from gateway.replay.reading import Recorded
+
+FRAME_BYTES = 320
+"""20 ms of 8 kHz PCM."""
+FRAME_SAMPLES = 160
+
+BROWSER_SILENT_AFTER_S = 5.0
+CALLER_ADDRESS = ("192.0.2.1", 4000)
+"""Where a made-up caller sends from (RFC 5737: for documentation)."""
+
+Told: TypeAlias = c.AnyInput | e.DigitPressed
+
+
+class FarSide(msgspec.Struct, frozen=True):
+    """Either `datagrams` for an RTP leg, timed from the leg's opening, or 20 ms `frames` for a PCM leg (None: the far
+    side was silent then). `told` is what comes by signalling, timed from the call's start."""
+
+    incoming: Incoming
+    codec: str = "PCMU"
+    payload_type: int = 0
+    dtmf_payload_type: int | None = None
+    opens_s: float = 0.0
+    """When the leg opens, since the call's start; later when the call is answered later."""
+    answer_s: float = 0.0
+    """From the leg's opening to the far side's confirmation."""
+    silent_after_s: float = SipLineOptions().silent_after_s
+    datagrams: tuple[Traced, ...] = ()
+    frames: tuple[bytes | None, ...] = ()
+    told: tuple[tuple[float, Told], ...] = ()
+
+    @property
+    def is_rtp(self) -> bool:
+        return not self.frames
+
+
+def far_side_of(recorded: Recorded) -> FarSide:
+    """The one that called when the bundle was recorded. Raises `ConfigError` when its audio is missing."""
+    events = recorded.events
+    started = next((event for event in events if isinstance(event, e.CallStarted)), None)
+    if started is None:
+        raise ConfigError("no call started in it", path=recorded.folder / layout.EVENTS)
+    answered = next((event for event in events if isinstance(event, e.CallAnswered)), None)
+    opened = next((event for event in events if isinstance(event, e.RecordingStarted)), answered)
+    side = FarSide(
+        Incoming(started.door, started.caller, started.called, started.headers), told=tuple(_told(events, started.at))
+    )
+    if answered is None or opened is None:
+        return side
+    silences = [event.for_s for event in events if isinstance(event, e.LineFellSilent)]
+    default = SipLineOptions().silent_after_s if recorded.datagrams else BROWSER_SILENT_AFTER_S
+    side = msgspec.structs.replace(
+        side,
+        codec=answered.codec,
+        # To the microsecond, so that a replay of a replay computes with the same numbers.
+        opens_s=round(opened.at - started.at, 6),
+        answer_s=round(max(0.0, answered.at - opened.at), 6),
+        silent_after_s=round(silences[0], 1) if silences else default,
+    )
+    if recorded.datagrams:
+        audio, digits = payload_types(recorded.datagrams)
+        return msgspec.structs.replace(side, datagrams=recorded.datagrams, payload_type=audio, dtmf_payload_type=digits)
+    return msgspec.structs.replace(side, frames=tuple(_frames(recorded, opened.at)))
+
+
+def payload_types(datagrams: tuple[Traced, ...]) -> tuple[int, int | None]:
+    """Of the audio (PCMU 0 or PCMA 8, whichever comes more) and of RFC 4733 events: dynamic, of four octets."""
+    counts = {0: 0, 8: 0}
+    digits: int | None = None
+    for datagram in datagrams:
+        kind = datagram.data[1] & 0x7F if len(datagram.data) > rtp.HEADER else -1
+        if kind in counts:
+            counts[kind] += 1
+        elif 96 <= kind <= 127 and not rtp.is_rtcp(datagram.data) and len(datagram.data) == rtp.HEADER + 4:
+            digits = kind
+    return max(counts, key=lambda kind: counts[kind]), digits
+
+
+def _told(events: tuple[e.AnyEvent, ...], start: float) -> Iterator[tuple[float, Told]]:
+    """What reached the call by its signalling. What the gateway did by itself it must do again by itself."""
+    ended_at: float | None = None
+    lost_since: float | None = None
+    for event in events:
+        match event:
+            case e.CallHeld(at=at):
+                yield at - start, c.LineHeld(True)
+            case e.CallRetrieved(at=at):
+                yield at - start, c.LineHeld(False)
+            case e.DigitPressed(at=at, method="info" | "page"):
+                yield at - start, event
+            case e.LineFellSilent(at=at):
+                lost_since = at
+            case e.LineRecovered():
+                lost_since = None
+            case e.StateChanged(at=at, state="ended"):
+                ended_at = at
+            case e.CallEnded() if (ending := _ending(event, lost_since is not None)) is not None:
+                yield (ended_at if ended_at is not None else event.at) - start, ending
+            case _:
+                pass
+
+
+def _ending(ended: e.CallEnded, line_was_silent: bool) -> c.LineEnded | c.Stop | None:
+    """None when the gateway ended the call of its own accord: the bot was done, or a limit was reached."""
+    match ended.reason, ended.by:
+        case "line_lost", _ if line_was_silent:
+            return None
+        case (("hangup" | "cancelled" | "timeout" | "line_lost"), "caller"):
+            return c.LineEnded(ended.reason, "caller")
+        case "shutdown", by:
+            return c.Stop("shutdown", by)
+        case "hangup", "gateway":
+            return c.Stop("hangup", "gateway")
+        case _:
+            return None
+
+
+def _frames(recorded: Recorded, opened_at: float) -> Iterator[bytes | None]:
+    """A browser's audio, from the left channel of the recording; None while its line was silent."""
+    path = recorded.folder / layout.RECORDING
+    if not path.exists():
+        raise ConfigError(
+            f"neither {layout.TRACE} nor {layout.RECORDING} holds the caller's audio", path=recorded.folder
+        )
+    pcm = read_wav(path).at_8k(0)
+    silences = list(_silences(recorded.events))
+    for index in range(len(pcm) // FRAME_BYTES):
+        at = opened_at + index * TICK_S
+        if any(since <= at < until for since, until in silences):
+            yield None
+        else:
+            yield pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES]
+
+
+def _silences(events: tuple[e.AnyEvent, ...]) -> Iterator[tuple[float, float]]:
+    changes = [event for event in events if isinstance(event, e.LineFellSilent | e.LineRecovered)]
+    ends = [*changes, None]
+    for event, following in pairwise(ends):
+        if isinstance(event, e.LineFellSilent):
+            yield event.at - event.for_s, following.at if following is not None else float("inf")
+
+
+def talking(pcm: bytes, incoming: Incoming, ids: Ids, *, hang_up_after_s: float) -> FarSide:
+    """A caller who plays 8 kHz PCM as PCMU in packets of 20 ms, listens for `hang_up_after_s` more, and hangs up."""
+    silence = bytes(round(hang_up_after_s * 8000) * 2)
+    samples = np.frombuffer(pcm + bytes(-len(pcm) % FRAME_BYTES) + silence, "<i2")
+    codes = g711.encode(samples.astype(np.int16))
+    sequence, timestamp, ssrc = ids.uint32() & 0xFFFF, ids.uint32(), ids.uint32()
+    packets = []
+    for index in range(len(codes) // FRAME_SAMPLES):
+        payload = codes[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES].tobytes()
+        at = timestamp + index * FRAME_SAMPLES
+        packet = rtp.RtpPacket(0, (sequence + index) & 0xFFFF, at & 0xFFFFFFFF, ssrc, payload, index == 0)
+        # Half-way between two ticks: whatever rounding does, a packet belongs to one of them.
+        tick = index + 1
+        packets.append(Traced(tick, (tick - 0.5) * TICK_S, CALLER_ADDRESS, rtp.build(packet)))
+    return FarSide(
+        incoming,
+        datagrams=tuple(packets),
+        dtmf_payload_type=101,
+        told=((len(packets) * TICK_S, c.LineEnded("hangup", "caller")),),
+    )

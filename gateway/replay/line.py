@@ -1,0 +1,138 @@
+"""The line of a replayed call: lets a `FarSide` happen, in the replay's time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from gateway.call import commands as c
+from gateway.call.ports import Tell
+from gateway.core import events as e
+from gateway.core.clock import Clock
+from gateway.media import commands as media
+from gateway.media.io import InlineMedia
+from gateway.media.trace import TICK_S
+from gateway.replay.far_side import FarSide, Told
+
+AHEAD_OF_TICK_S = 0.001
+"""How long before its tick a datagram comes at the latest, so that no rounding lets it miss the tick."""
+
+
+class ReplayLine:
+    """Implements `gateway.call.ports.Line`."""
+
+    def __init__(
+        self,
+        call_id: str,
+        side: FarSide,
+        *,
+        leg: InlineMedia,
+        clock: Clock,
+        tell: Tell,
+        record: str | None,
+        trace: str | None,
+    ) -> None:
+        self._id, self._side, self._leg, self._clock, self._tell = call_id, side, leg, clock, tell
+        self._record, self._trace = record, trace
+        self._start = self._opened_at = clock.now()
+        self._opened = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spawn(self._signal())
+
+    def ring(self) -> None:
+        pass
+
+    def answer(self) -> None:
+        self._spawn(self._open())
+
+    def reject(self, status: int, reason: str | None) -> None:
+        self._stop()
+
+    def hang_up(self) -> None:
+        self._stop()
+
+    def media_said(self, report: media.AnyReport) -> None:
+        match report:
+            case media.LegOpened():
+                self._connect()
+                self._spawn(self._confirm())
+                self._spawn(self._send_datagrams() if self._side.is_rtp else self._push_frames())
+            case media.LegFailed() | media.MediaDied():
+                self._tell(c.LineEnded("error", "gateway"))
+            case _:
+                pass
+
+    def release(self) -> None:
+        self._stop()
+        if self._opened:
+            self._leg.send(media.CloseLeg(self._id))
+
+    async def _open(self) -> None:
+        await self._clock.sleep_until(self._start + self._side.opens_s)
+        self._opened = True
+        self._opened_at = self._clock.now()
+        self._leg.send(
+            media.OpenLeg(
+                self._id,
+                kind="rtp" if self._side.is_rtp else "pcm",
+                record=self._record,
+                trace=self._trace,
+                silent_after_s=self._side.silent_after_s,
+            )
+        )
+
+    def _connect(self) -> None:
+        side = self._side
+        if side.is_rtp:
+            host, port = side.datagrams[0].source if side.datagrams else ("192.0.2.1", 4000)
+            self._leg.send(
+                media.ConnectLeg(
+                    self._id,
+                    host=host,
+                    port=port,
+                    codec="PCMA" if side.payload_type == 8 else "PCMU",
+                    payload_type=side.payload_type,
+                    dtmf_payload_type=side.dtmf_payload_type,
+                )
+            )
+
+    async def _confirm(self) -> None:
+        await self._clock.sleep_until(self._opened_at + self._side.answer_s)
+        self._tell(c.LineAnswered(self._side.codec))
+
+    async def _send_datagrams(self) -> None:
+        for datagram in self._side.datagrams:
+            due_s = min(datagram.at_s, datagram.tick * TICK_S - AHEAD_OF_TICK_S)
+            await self._clock.sleep_until(self._opened_at + due_s)
+            self._leg.inject(self._id, datagram.data, datagram.source)
+
+    async def _push_frames(self) -> None:
+        for index, frame in enumerate(self._side.frames):
+            await self._clock.sleep_until(self._opened_at + (index + 0.5) * TICK_S)
+            if frame is not None:
+                self._leg.send(media.PushPcm(self._id, frame))
+
+    async def _signal(self) -> None:
+        for at_s, told in self._side.told:
+            await self._clock.sleep_until(self._start + at_s)
+            self._tell(self._now(told))
+
+    def _now(self, told: Told) -> Told:
+        if isinstance(told, e.DigitPressed):
+            return msgspec.structs.replace(told, at=self._clock.now(), call=self._id)
+        return told
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _stop(self) -> None:
+        """The far side does nothing more. Safe from within one of the tasks: it ends at its next wait."""
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()

@@ -1,0 +1,198 @@
+"""A bundle on disk: complete after a call, readable after a crash, silent about a full disk, clear about damage."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.core import events as e
+from gateway.core.errors import ConfigError
+from gateway.replay import layout
+from gateway.replay.bundle import BundleFolder, FolderBundle, Sources
+from gateway.replay.reading import read_bundle
+from gateway.replay.spool import InlineSpool, ThreadSpool
+
+STARTED = e.CallStarted(5.0, "c-1", "sip", "alice", "200", "desk")
+ANSWERED = e.CallAnswered(5.1, "c-1", "PCMU")
+ENDED = e.CallEnded(9.0, "c-1", "hangup", "caller", 4.0)
+SPOKEN = layout.Spoken(0.5, "Hello", 8000, (layout.Chunk(0.01, 4),), done_s=0.02)
+
+
+class StoppedClock:
+    """A quarter past something, for ever."""
+
+    def now(self) -> float:
+        return 5.0
+
+    def wall(self) -> float:
+        return 1_800_000_000.0
+
+    async def sleep_until(self, t: float) -> None:
+        raise AssertionError("a bundle waits for nothing")
+
+
+def folder_in(path: Path, **options: object) -> BundleFolder:
+    chosen = {"clock": StoppedClock(), "spool": InlineSpool(), "settings": {"max_calls": 7}, **options}
+    return BundleFolder(path / "calls", **chosen)  # type: ignore[arg-type]
+
+
+def a_call(bundle: FolderBundle) -> None:
+    for event in (STARTED, ANSWERED):
+        bundle.event(event)
+    bundle.note_audio(SPOKEN, b"\1\0\2\0", 8000)
+    bundle.event(ENDED)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """Events, answers, audio, settings and facts come back as they went in."""
+    folder = folder_in(tmp_path, dialplan=lambda: Sources("/etc/dialplans", {"default.yaml": b"routes: {}\n"}))
+    bundle = folder("c-1")
+    bundle.resumes([e.SessionStarted(1.0, "c-0", "s-1")])
+    a_call(bundle)
+    bundle.close()
+    read = read_bundle(tmp_path / "calls" / "c-1")
+    assert read.events == (STARTED, ANSWERED, ENDED)
+    assert read.session == (e.SessionStarted(1.0, "c-0", "s-1"),)
+    (spoken,) = read.answers
+    assert isinstance(spoken, layout.Spoken)
+    assert (spoken.text, read.speech(spoken.audio)) == ("Hello", b"\1\0\2\0")
+    meta = read.meta
+    assert (meta.caller, meta.called, meta.route, meta.codec, meta.door) == ("alice", "200", "desk", "PCMU", "sip")
+    assert (meta.wall, meta.at, meta.settings, meta.complete) == (1_800_000_000.0, 5.0, {"max_calls": 7}, True)
+    assert meta.dialplan == "/etc/dialplans"
+    assert read.dialplan is not None
+    assert (read.dialplan / "default.yaml").read_bytes() == b"routes: {}\n"
+
+
+def test_a_killed_gateway_leaves_a_readable_bundle(tmp_path: Path) -> None:
+    """Without any closing, and with a last line that was cut off in writing, everything before it counts."""
+    bundle = folder_in(tmp_path)("c-1")
+    a_call(bundle)
+    path = tmp_path / "calls" / "c-1"
+    with (path / layout.EVENTS).open("ab") as file:
+        file.write(e.encode(ENDED)[:20])
+    read = read_bundle(path)
+    assert read.events == (STARTED, ANSWERED, ENDED)
+    assert not read.meta.complete
+
+
+def test_a_disk_that_refuses_costs_the_bundle_and_not_the_call(tmp_path: Path) -> None:
+    """Nothing raises, whatever cannot be written; the bundle says what it lost, once."""
+    folder = folder_in(tmp_path)
+    bundle = folder("c-1")
+    (tmp_path / "calls" / "c-1" / layout.EVENTS).mkdir()
+    a_call(bundle)
+    bundle.close()
+    meta = json.loads((tmp_path / "calls" / "c-1" / layout.META).read_bytes())
+    assert not meta["complete"]
+    assert meta["lost"] == ["events.jsonl: Is a directory"]
+    with pytest.raises(ConfigError, match=r"events\.jsonl"):
+        read_bundle(tmp_path / "calls" / "c-1")
+
+
+def test_without_a_folder_the_call_goes_on_unrecorded(tmp_path: Path) -> None:
+    """A data directory that cannot be written: no recording is asked of the media plane, and no wrapper is put on."""
+    (tmp_path / "calls").write_text("a file is in the way")
+    bundle = folder_in(tmp_path)("c-1")
+    assert (bundle.recording, bundle.trace) == (None, None)
+    a_call(bundle)
+    voice = object()
+    assert bundle.speak_through(voice) is voice  # type: ignore[arg-type, comparison-overlap]
+    bundle.close()
+
+
+def test_the_callers_number_can_be_kept_out(tmp_path: Path) -> None:
+    """Redaction reaches every file of the bundle; the route still says where the call went."""
+    bundle = folder_in(tmp_path, redact_caller=True)("c-1")
+    a_call(bundle)
+    bundle.close()
+    path = tmp_path / "calls" / "c-1"
+    assert all(b"alice" not in file.read_bytes() for file in path.rglob("*") if file.is_file())
+    assert read_bundle(path).meta.caller == "redacted"
+
+
+def test_equal_audio_is_stored_once(tmp_path: Path) -> None:
+    """A question asked five times costs its samples once."""
+    bundle = folder_in(tmp_path)("c-1")
+    for _ in range(5):
+        a_call(bundle)
+    assert len(list((tmp_path / "calls" / "c-1" / layout.SPEECH).iterdir())) == 1
+
+
+def test_the_spool_finishes_what_was_put(tmp_path: Path) -> None:
+    """With the writing thread too, closing the folder means that everything is on disk."""
+    folder = folder_in(tmp_path, spool=ThreadSpool())
+    bundle = folder("c-1")
+    a_call(bundle)
+    bundle.close()
+    folder.close()
+    assert read_bundle(tmp_path / "calls" / "c-1").meta.complete
+
+
+def test_a_disk_that_hangs_makes_nobody_wait() -> None:
+    """When too much waits for the disk, further work is refused at once, and its owner told."""
+    spool = ThreadSpool(max_waiting=1)
+    lost: list[str] = []
+    import threading
+
+    gate, reached = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reached.set()
+        gate.wait(10)
+
+    spool.put(hang, lost.append)
+    assert reached.wait(10)
+    spool.put(lambda: None, lost.append)
+    spool.put(lambda: None, lost.append)
+    assert lost == ["the disk is too slow"]
+    gate.set()
+    spool.close()
+
+
+def test_packed_files_are_read_too(tmp_path: Path) -> None:
+    """A bundle kept for years may be gzipped file by file."""
+    bundle = folder_in(tmp_path)("c-1")
+    a_call(bundle)
+    bundle.close()
+    path = tmp_path / "calls" / "c-1"
+    for name in (layout.EVENTS, layout.PROVIDERS):
+        plain = path / name
+        plain.with_name(name + ".gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    assert read_bundle(path).events == (STARTED, ANSWERED, ENDED)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / layout.META).unlink(), r"c-1: not a bundle"),
+        (lambda path: (path / layout.META).write_text("{"), r"meta\.json: damaged"),
+        (lambda path: (path / layout.META).write_text("[1]"), r"meta\.json: damaged"),
+        (lambda path: (path / layout.META).write_text('{"format": 99}'), r"meta\.json: bundle format 99"),
+        (lambda path: (path / layout.EVENTS).unlink(), r"events\.jsonl: missing"),
+        (lambda path: (path / layout.EVENTS).write_text(""), r"events\.jsonl: the bundle holds no events"),
+        (lambda path: (path / layout.EVENTS).write_text('{"type":"Surprise"}\n'), r"events\.jsonl:1: "),
+        (lambda path: (path / layout.EVENTS).write_text("x"), r"events\.jsonl:1: the last line is cut off"),
+        (lambda path: (path / layout.PROVIDERS).write_bytes(b"\xff\n"), r"providers\.jsonl:1: "),
+        (lambda path: (path / layout.TRACE).write_bytes(b"noise"), r"packets\.trace: not an RTP trace"),
+    ],
+)
+def test_damage_is_named_with_its_place(tmp_path: Path, damage: object, message: str) -> None:
+    """An operator sees which file is wrong, and in which line."""
+    bundle = folder_in(tmp_path)("c-1")
+    a_call(bundle)
+    bundle.close()
+    path = tmp_path / "calls" / "c-1"
+    damage(path)  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=message):
+        read_bundle(path)
+
+
+def test_no_folder_is_no_bundle(tmp_path: Path) -> None:
+    """A mistyped path is answered as such."""
+    with pytest.raises(ConfigError, match="there is no such bundle"):
+        read_bundle(tmp_path / "nothing")
