@@ -24,6 +24,7 @@ from aiortc.stats import RTCTransportStats
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
+from gateway.webrtc import reorder
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.audio import Intake, Playout
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
@@ -95,10 +96,15 @@ class BrowserPeer:
         self._listen(connection)
         transceiver = connection.addTransceiver(self._playout, direction="sendrecv")
         transceiver.setCodecPreferences(_our_codecs())
+        reorder.install(transceiver.receiver)
         answer = await self._negotiate(connection, offer)
         self.codec = spoken_codec(answer)
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
+
+    async def connected(self) -> None:
+        """Return when ICE and DTLS are through: from here on the browser can hear."""
+        await self._connected.wait()
 
     def play(self, pcm: bytes) -> None:
         """20 ms (160 samples, 8 kHz) for the browser, as the media plane sends them."""

@@ -76,6 +76,7 @@ class Browser:
             transceiver.setCodecPreferences([c for c in codecs if c.mimeType == codec])
         self.connection.on("track", self._on_track)
         self._listening: asyncio.Task[None] | None = None
+        self.sent = 0
 
     async def offer(self) -> str:
         with gathering_on("127.0.0.1"):
@@ -92,6 +93,20 @@ class Browser:
             while sum(len(p) for p in pieces) < seconds * 48000:
                 pieces.append(await self.heard.get())
         return np.concatenate(pieces)
+
+    def lose(self, numbers: set[int]) -> None:
+        """Let the network lose the audio packets of these numbers, counted from now; `sent` counts them all."""
+        transport = self.connection.getTransceivers()[0].sender.transport
+        send = transport._send_rtp
+
+        async def lossy(data: bytes) -> None:
+            if not 72 <= data[1] & 0x7F <= 79:  # RTCP, by RFC 5761
+                self.sent += 1
+                if self.sent in numbers:
+                    return
+            await send(data)
+
+        transport._send_rtp = lossy
 
     def vanish(self) -> None:
         """As when the machine loses its network: nothing is said, the sockets are just gone."""

@@ -144,6 +144,18 @@ async def test_a_browser_whose_addresses_are_hidden_is_found_by_its_checks() -> 
     await ours.peer.close()
 
 
+async def test_a_lost_packet_costs_its_own_time_and_no_delay_after_it() -> None:
+    """Barge-in is decided on what arrives: a loss must not leave the caller's voice a third of a second late."""
+    async with connected() as (ours, browser):
+        await ours.receive(0.2)
+        browser.lose({20, 21, 40})
+        received = 0
+        while browser.sent < 70:
+            await soon(ours.pushed.get())
+            received += 1
+    assert browser.sent - received <= 3
+
+
 async def test_video_is_declined_and_audio_goes_on() -> None:
     """A page that offers a camera too gets a call with voice alone; the video m-line is answered with port 0."""
     ours, browser = Ours(), Browser()
