@@ -7,13 +7,13 @@ import math
 from collections.abc import AsyncIterator
 
 import pytest
-from store_backends import KINDS, NewUrl, new_url, postgres
+from store_backends import KINDS, NewUrl, new_url, postgres, redis
 
 from gateway.core.errors import MisuseError, SessionError
 from gateway.core.events import AgentRemembered, AnyEvent, DialogueCompleted, StepEntered, VariableSet
 from gateway.store import Identity, Numbered, SessionStore, open_store
 
-__all__ = ["new_url", "postgres"]  # pytest finds fixtures by name
+__all__ = ["new_url", "postgres", "redis"]  # pytest finds fixtures by name
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 

@@ -13,12 +13,12 @@ import store_writer
 from postgres_server import PostgresServer
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
-from store_backends import KINDS, NewUrl, new_url, postgres
+from store_backends import KINDS, NewUrl, new_url, postgres, redis
 
 from gateway.core.errors import StoreError
 from gateway.store import Identity, Numbered, open_store
 
-__all__ = ["new_url", "postgres"]
+__all__ = ["new_url", "postgres", "redis"]
 
 ANSWER_WITHIN_S = 30.0
 LASTING = [kind for kind in KINDS if kind.values != ("memory",)]

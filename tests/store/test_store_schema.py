@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, create_engine, inspect
-from store_backends import KINDS, NewUrl, new_url, postgres
+from store_backends import KINDS, NewUrl, new_url, postgres, redis
 
 from gateway.core.errors import StoreError
 from gateway.core.events import StepEntered
 from gateway.store import Identity, Numbered, open_store, schema
 
-__all__ = ["new_url", "postgres"]
+__all__ = ["new_url", "postgres", "redis"]
 
 LASTING = [kind for kind in KINDS if kind.values != ("memory",)]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer
-from store_backends import postgres
+from store_backends import postgres, redis
 
 from gateway.core.errors import StoreError
 from gateway.core.events import StepEntered
 from gateway.store import Identity, Numbered, SessionStore, open_store
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "redis"]
 
 ANNA = Identity("anna", "1")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PostgresServer, find_binaries
+from redis_server import RedisServer, find_binary
 
 from gateway.store import kinds
 
@@ -36,6 +37,21 @@ def postgres() -> Iterator[PostgresServer]:
         server.remove()
 
 
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A running Redis; a test that stops it starts it again."""
+    pytest.importorskip("redis")
+    binary = find_binary()
+    if binary is None:
+        pytest.skip("Redis is not installed (Debian: redis-tools)")
+    server = RedisServer(binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
 @pytest.fixture
 def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> NewUrl:
     """Each call is the URL of an empty store of the `kind` the test is parametrised with."""
@@ -45,8 +61,11 @@ def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> NewUrl
         numbers = count()
         return lambda: f"sqlite:///{tmp_path}/sessions{next(numbers)}.db"
     if kind == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        return server.new_database
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        return postgres.new_database
+    if kind == "redis":
+        redis: RedisServer = request.getfixturevalue("redis")
+        return redis.new_store
     place = os.environ.get(f"GATEWAY_TEST_STORE_{kind.upper()}")
     if place is None:
         pytest.skip(f"GATEWAY_TEST_STORE_{kind.upper()} names no {kind} store to test with")
