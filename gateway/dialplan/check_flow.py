@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.dialplan.flow import Ask, Confirm, Finish, FlowSpec, Slot, choices_of, listed, slot_of, successor
+from gateway.dialplan.flow import Ask, Confirm, Finish, FlowSpec, Slot, choices_of, listed, slot_of, successors
 from gateway.dialplan.model import Fault
 from gateway.dialplan.phrases import normalise
 from gateway.dialplan.places import Place, Places, did_you_mean
@@ -122,16 +122,9 @@ class _Flow:
         while ahead:
             name = ahead.pop()
             if name is not None and name in self.spec.nodes and name not in leads:
-                leads[name] = self._successors(name)
+                leads[name] = set(successors(self.spec, name, {}))
                 ahead += sorted(leads[name] - {None}, key=str)
         return leads
-
-    def _successors(self, name: str) -> set[str | None]:
-        node = self.spec.nodes[name]
-        if isinstance(node, Finish):
-            return set()
-        values: list[str | None] = [*(self._values(name, node) or [])]
-        return {successor(self.spec, name, value) for value in values or [None]}
 
     def _never_asked(self) -> Iterator[Fault]:
         asked = {slot_of(name, node) for name, node in self.spec.nodes.items() if isinstance(node, Ask)}

@@ -7,6 +7,7 @@ names, else the one written below it. The model only; `providers/agent/flow.py` 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -118,7 +119,7 @@ class FlowSpec(_Struct, frozen=True):
     repeat: Phrase | tuple[Phrase, ...] = ("repeat", "repeat that", "say that again", "pardon", "what was that")
     carriers: Phrase | tuple[Phrase, ...] = (
         "i'd like", "i'd like to", "i would like", "i would like to", "i want", "i want to", "can i",
-        "please", "make it", "let's say",
+        "please", "make it", "let's say", "change", "change it",
     )  # fmt: skip
     """Words around an answer that a grammar-driven recogniser should allow for; they carry no meaning."""
     links: Phrase | tuple[Phrase, ...] = ("a", "an", "the", "on", "on the", "in the", "for", "for a", "to", "and")
@@ -161,6 +162,19 @@ def _filled(value: str, choice: Choice | str | tuple[str, ...]) -> Choice:
         choice = Choice(phrases=choice)
     phrases = listed(choice.phrases) or (value.replace("_", " "),)
     return Choice(phrases=phrases, digits=choice.digits, say=choice.say or phrases[0])
+
+
+def successors(spec: FlowSpec, name: str, known: Mapping[str, str]) -> list[str | None]:
+    """The nodes that may follow `name`: one where its slot is known, else one for each value it may take."""
+    node = spec.nodes[name]
+    if isinstance(node, Finish):
+        return []
+    if isinstance(node, Confirm):
+        return [successor(spec, name, "yes")]
+    slot = slot_of(name, node)
+    about = spec.slots.get(slot)
+    values: Iterable[str | None] = choices_of(spec, about) if about is not None else [None]
+    return list(dict.fromkeys(successor(spec, name, value) for value in ([known[slot]] if slot in known else values)))
 
 
 def successor(spec: FlowSpec, name: str, value: str | None) -> str | None:

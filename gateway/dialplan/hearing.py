@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.core.speech import Expectation
 from gateway.dialplan import grammar
 from gateway.dialplan.flow import FlowSpec, choices_of, listed
@@ -13,9 +15,9 @@ ASKED_WEIGHT = 6
 """How much likelier the value asked for is than one of another slot."""
 
 
-def expectation(spec: FlowSpec, asked: str | None) -> Expectation:
-    """For the open slot `asked`, or for a confirmation (None)."""
-    by_meaning = meanings(spec, asked)
+def expectation(spec: FlowSpec, asked: str | None, known: Mapping[str, str]) -> Expectation:
+    """For the open slot `asked`, or for a confirmation (None), when the slots `known` are filled."""
+    by_meaning = meanings(spec, asked, known)
     wants_yes_no = asked is None or is_yes_no(spec, asked)
     if not wants_yes_no:
         # "No, Thursday" can be said to any question; a bare yes answers none but these.

@@ -16,7 +16,10 @@ from gateway.dialplan.model import Fault
 from gateway.dialplan.places import fault_at
 
 _MERGE = "tag:yaml.org,2002:merge"
-_PLAIN_TAGS = ("tag:yaml.org,2002:", "!")
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "seq", "map")
+)
 _MAX_NODES = 200_000
 """Of one tree with its aliases unfolded: more is a mistake or an attack ("billion laughs")."""
 SECTIONS = ("routes", "flows", "prompts")
@@ -151,7 +154,7 @@ def _flatten(node: MappingNode, faults: list[Fault], done: dict[int, Node]) -> M
 def _flatten_any(node: Node, faults: list[Fault], done: dict[int, Node]) -> Node:
     if id(node) in done:
         return done[id(node)]
-    if not node.tag.startswith(_PLAIN_TAGS):
+    if node.tag not in _PLAIN_TAGS:
         faults.append(fault_at(node, f"tags such as {node.tag} have no meaning here", "leave the tag out"))
     flat = node
     if isinstance(node, SequenceNode):

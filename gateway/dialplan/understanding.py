@@ -5,11 +5,12 @@ Matching is on whole phrases, wherever they stand: "no, make it Thursday afterno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-from gateway.dialplan.flow import Ask, FlowSpec, Slot, choices_of, listed, slot_of
+from gateway.dialplan.flow import Ask, FlowSpec, Slot, choices_of, listed, slot_of, successors
 from gateway.dialplan.phrases import Span, Words, normalise, spans
 
 Kind = Literal["slot", "named", "yes", "no", "repeat", "exit"]
@@ -32,9 +33,19 @@ class Understood(msgspec.Struct, frozen=True):
     repeat: bool = False
 
 
-def asked_slots(spec: FlowSpec) -> list[str]:
-    """The slots that some node asks for, in the flow's order."""
-    asked = (slot_of(name, node) for name, node in spec.nodes.items() if isinstance(node, Ask))
+def relevant_slots(spec: FlowSpec, known: Mapping[str, str]) -> list[str]:
+    """The slots asked for on the ways that are still open, given what is known; in the flow's order.
+
+    Who moves an appointment is not asked which service, so that no word can be taken for one.
+    """
+    ahead, passed = [next(iter(spec.nodes), None)], set[str]()
+    while ahead:
+        name = ahead.pop()
+        if name is None or name in passed or name not in spec.nodes:
+            continue
+        passed.add(name)
+        ahead += successors(spec, name, known)
+    asked = (slot_of(name, node) for name, node in spec.nodes.items() if isinstance(node, Ask) and name in passed)
     return [slot for slot in dict.fromkeys(asked) if slot in spec.slots]
 
 
@@ -43,14 +54,14 @@ def is_yes_no(spec: FlowSpec, slot: str) -> bool:
     return (about.type if isinstance(about, Slot) else about) == "yes_no"
 
 
-def meanings(spec: FlowSpec, asked: str | None) -> Phrases:
+def meanings(spec: FlowSpec, asked: str | None, known: Mapping[str, str]) -> Phrases:
     """Every phrase that means something while `asked` is the open slot (None: a confirmation is open).
 
     The open slot comes first, so that a word that two slots know goes to it. A yes or no fills only the slot that is
     asked: it says nothing of the others.
     """
     found: Phrases = {}
-    others = [slot for slot in asked_slots(spec) if slot != asked and not is_yes_no(spec, slot)]
+    others = [slot for slot in relevant_slots(spec, known) if slot != asked and not is_yes_no(spec, slot)]
     if asked is not None and not is_yes_no(spec, asked):
         others.insert(0, asked)
     for slot in others:
@@ -72,10 +83,10 @@ def names_of(spec: FlowSpec, slot: str) -> tuple[str, ...]:
     return named or (slot.replace("_", " "),)
 
 
-def understand(spec: FlowSpec, text: str, asked: str | None) -> Understood:
-    """What `text` means while `asked` is the open slot, or a confirmation for None."""
+def understand(spec: FlowSpec, text: str, asked: str | None, known: Mapping[str, str]) -> Understood:
+    """What `text` means while `asked` is the open slot, or a confirmation for None; `known` slots are filled."""
     words = normalise(text)
-    found = spans(words, meanings(spec, asked))
+    found = spans(words, meanings(spec, asked, known))
     links = {word for link in listed(spec.links) for word in normalise(link)}
     values = [span for span in found if span.value[0] == "slot"]
     denied = [span for span in values if _is_denied(span, words, links)]

@@ -141,7 +141,9 @@ class Dialogue:
         if said.digits:
             understood = pressed(self._spec, said.digits, asked)
         else:
-            understood = understand(self._spec, said.text, asked)
+            # A recogniser that rejected what it heard says so by a confidence of 0.
+            text = said.text if said.confidence > 0 else ""
+            understood = understand(self._spec, text, asked, self._progress.slots)
         if understood.exit is not None:
             return self._finish(understood.exit, self._spec.exits[understood.exit].say)
         return self._take(understood, asked)
@@ -216,7 +218,7 @@ class Dialogue:
     def _question(self, node: Ask | Confirm, before: tuple[str, ...]) -> Iterator[AgentAct]:
         yield Remember(msgspec.to_builtins(self._progress))
         yield from self._say(*before, self._wording(node))
-        yield Expect(expectation(self._spec, self._asked()))
+        yield Expect(expectation(self._spec, self._asked(), self._progress.slots))
 
     def _wording(self, node: Ask | Confirm) -> str:
         if isinstance(node, Ask):
