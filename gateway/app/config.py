@@ -71,8 +71,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recording: Recording = Recording()
     http: Http = Http()
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
-    stt: dict[str, Any] = {"kind": "pocketsphinx"}
-    tts: dict[str, Any] = {"kind": "flite"}
+    stt: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "pocketsphinx"})
+    tts: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "flite"})
     vad: str = "silero"
     agents: dict[str, dict[str, Any]] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -30,6 +31,10 @@ from gateway.sip.io import SipServer
 from gateway.store import open_store
 
 log = structlog.get_logger()
+
+
+class Closing(Protocol):
+    async def close(self) -> None: ...
 
 
 class Gateway:
@@ -138,8 +143,9 @@ class Gateway:
         await self.http.close()
         await self.sip.close()
         await self._media.close()
-        for closing in (self._stt, self._tts, *self._agents.values()):
-            await closing.close()
+        closing: list[Closing] = [self._stt, self._tts, *self._agents.values()]
+        for one in closing:
+            await one.close()
         if self._bundles is not None:
             await asyncio.to_thread(self._bundles.close)
         await self._store.close()
