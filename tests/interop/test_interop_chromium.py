@@ -58,7 +58,7 @@ async def page(browser_gateway_url: str, microphone: Path, request: Any, tmp_pat
     async with async_playwright() as playwright:
         arguments = [*QUIET, *getattr(request, "param", [GRANT]), f"--use-file-for-fake-audio-capture={microphone}"]
         browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = await browser.new_page()
+        page = await browser.new_page(base_url=browser_gateway_url)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(browser_gateway_url)
@@ -140,6 +140,30 @@ async def test_a_page_without_a_data_channel_still_shows_the_conversation(page: 
     await page.click("#call")
     await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=10_000)
     await expect(page.locator(".bubble.you").first).to_be_visible(timeout=15_000)
+
+
+async def test_a_call_that_the_operator_ends_is_over_on_the_page_too(page: Page) -> None:
+    """The page learns it from the call's last event, says so, and is ready for another call."""
+    await call(page)
+    calls = await (await page.request.get("/api/calls")).json()
+    await page.request.post(f"/api/calls/{calls[-1]['id']}/hangup")
+    await expect(page.locator("#log")).to_contain_text("The gateway ended the call.")
+    await expect(page.locator("#call")).to_be_visible()
+    assert len(await (await page.request.get("/api/calls")).json()) == len(calls) - 1
+
+
+async def test_hanging_up_while_the_call_is_set_up_leaves_nothing_behind(page: Page) -> None:
+    """Whenever the user changes their mind: no call at the gateway, no microphone left open."""
+    await page.evaluate(
+        """() => {
+            const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (wanted) => (window.opened = await open(wanted));
+        }"""
+    )
+    await page.evaluate("document.getElementById('call').click(); document.getElementById('hangup').click()")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+    await page.wait_for_function("window.opened?.getTracks().every(track => track.readyState === 'ended')")
+    assert await (await page.request.get("/api/calls")).json() == []
 
 
 async def test_a_busy_gateway_is_said_in_words(page: Page) -> None:

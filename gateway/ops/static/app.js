@@ -115,15 +115,15 @@ async function start(route, title) {
   answeredAt = null;
   context ??= new AudioContext();
   context.resume();
-  call = new BrowserCall(listener);
+  const placed = (call = new BrowserCall(listener));
   sessionStorage.setItem("gateway.calling", route);
   setMuted(false);
   phase("connecting", "Connecting…");
   requestAnimationFrame(draw);
   $("hangup").focus({ preventScroll: true });
   try {
-    await call.start(route, caller());
-    if (call?.microphone) meters.mic = new LevelMeter(context, call.microphone);
+    await placed.start(route, caller());
+    if (!placed.over) meters.mic = new LevelMeter(context, placed.microphone);
   } catch (error) {
     stop();
     problem(error instanceof Problem ? error.message : String(error));
@@ -201,6 +201,7 @@ $("dialler").addEventListener("submit", (event) => {
   const title = $("routes").querySelector("input:checked + strong").textContent;
   start(route, title);
 });
+$("routes").addEventListener("change", () => ($("call-label").textContent = "Call"));
 $("hangup").addEventListener("click", () => {
   $("state").textContent = "Hanging up…";
   call?.hangUp();

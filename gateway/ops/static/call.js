@@ -22,18 +22,20 @@ export class BrowserCall {
     this.timers = [];
   }
 
-  /** Ask for the microphone and call `route`. Throws `Problem`; then the call is over. */
+  /**
+   * Ask for the microphone and call `route`. Throws `Problem`; then the call is over.
+   * The user may hang up at any `await`: what was opened by then is closed again.
+   */
   async start(route, caller) {
     try {
       this.microphone = await openMicrophone();
+      if (this.over) return this.close();
       const connection = this.connect();
       await connection.setLocalDescription();
       await gathered(connection);
+      if (this.over) return;
       const answer = await this.offer(route, caller, connection.localDescription.sdp);
-      if (this.over) {
-        this.goodbye();
-        return;
-      }
+      if (this.over) return this.goodbye();
       await connection.setRemoteDescription({ type: "answer", sdp: answer });
     } catch (error) {
       if (this.over) return;

@@ -12,7 +12,7 @@ const ENDINGS = {
 };
 
 export class Transcript {
-  /** @param {HTMLOListElement} list */
+  /** @param {HTMLElement} list */
   constructor(list) {
     this.list = list;
     this.clear();
@@ -174,7 +174,7 @@ export class Transcript {
   }
 
   bubble(side, at, mark) {
-    const item = document.createElement("li");
+    const item = document.createElement("div");
     item.className = `bubble ${side} ${mark}`;
     const who = part(item, "span", "name");
     who.textContent = side === "you" ? "You" : "Bot";
@@ -188,7 +188,7 @@ export class Transcript {
   }
 
   line(at, text) {
-    const item = document.createElement("li");
+    const item = document.createElement("div");
     item.className = "line";
     const words = part(item, "span", "");
     words.textContent = text;
