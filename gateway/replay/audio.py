@@ -46,6 +46,14 @@ def wav(pcm: bytes, sample_rate: int, *, channels: int = 1) -> bytes:
     return out.getvalue()
 
 
+def mulaw_wav(pcm: bytes) -> bytes:
+    """8 kHz PCM as a WAV file of mu-law: half the size, and on a PCMU line the same bytes."""
+    data = g711.encode(np.frombuffer(pcm, "<i2").astype(np.int16), 0).tobytes()
+    form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 7, 1, 8000, 8000, 1, 8, 0)
+    body = b"WAVE" + form + struct.pack("<4sI", b"data", len(data)) + data + bytes(len(data) % 2)
+    return struct.pack("<4sI", b"RIFF", len(body)) + body
+
+
 def speech_name(pcm: bytes, sample_rate: int) -> str:
     """The file name of these samples in a bundle: equal audio is stored once."""
     return hashlib.sha256(sample_rate.to_bytes(4, "little") + pcm).hexdigest()[:20] + ".wav"
@@ -101,13 +109,14 @@ def _decoded(form: bytes, data: bytes) -> Wav:
 
 
 def _pcm_24(data: bytes) -> Samples:
-    upper: Samples = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, 1:].copy().view(np.dtype("<i2"))[:, 0]
-    return upper
+    upper = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(-1, 3)[:, 1:])
+    return np.frombuffer(upper.tobytes(), "<i2").astype(np.int16)
 
 
 def _floats(data: bytes) -> Samples:
     scaled = np.nan_to_num(np.frombuffer(data, "<f4")) * 32768
-    return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+    samples: Samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+    return samples
 
 
 _DECODERS: dict[tuple[int, int], Callable[[bytes], Samples]] = {
@@ -121,10 +130,12 @@ _DECODERS: dict[tuple[int, int], Callable[[bytes], Samples]] = {
 }
 
 
-def prompt_loader(folder: Path) -> Callable[[str], bytes | None]:
+def prompt_loader(folder: Path | None) -> Callable[[str], bytes | None]:
     """Stored prompts by file name, relative to `folder`; what cannot be read is not there."""
 
     def load(name: str) -> bytes | None:
+        if folder is None:
+            return None
         try:
             return read_wav(folder / name).at_8k()
         except ConfigError:

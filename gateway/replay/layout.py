@@ -57,7 +57,7 @@ class Meta(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
     """The desk's options in force, as `DeskOptions`."""
     dialplan: str = ""
-    """Where `dialplan/` was copied from; prompts that the bundle lacks are looked for there."""
+    """Where `dialplan/` was copied from; prompts that the bundle lacks are looked for there. Empty when kept."""
     exact: bool = False
     """The events came from a replay and were accepted: compare with no tolerance."""
     complete: bool = False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +13,7 @@ from gateway.core import events as e
 from gateway.core.errors import ConfigError, PeerError
 from gateway.media import trace
 from gateway.replay import layout
+from gateway.replay.audio import parse_wav
 
 T = TypeVar("T")
 
@@ -41,12 +40,10 @@ class Recorded(msgspec.Struct, frozen=True):
     def speech(self, name: str) -> bytes:
         """The samples of a file in `speech/`. Raises `ConfigError`."""
         path = self.folder / layout.SPEECH / name
-        data = _contents(path)
         try:
-            with wave.open(io.BytesIO(data), "rb") as file:
-                return file.readframes(file.getnframes())
-        except (wave.Error, EOFError) as error:
-            raise ConfigError(f"not a WAV file: {error}", path=path) from error
+            return parse_wav(_contents(path)).samples.astype("<i2").tobytes()
+        except ValueError as error:
+            raise ConfigError(str(error), path=path) from error
 
 
 def read_bundle(folder: Path) -> Recorded:

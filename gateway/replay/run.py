@@ -84,7 +84,7 @@ def replay_bundle(bundle: Path | Recorded, options: ReplayOptions | None = None)
         side=far_side_of(recorded),
         dialplan=_dialplan(path, route),
         sources=msgspec.structs.replace(sources, base=base),
-        load_prompt=prompt_loader(Path(base)),
+        load_prompt=prompt_loader(Path(base) if base else None),
         desk=options.desk or _desk_options(recorded),
         seed=meta.seed,
         answers=options.answers,
