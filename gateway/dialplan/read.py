@@ -98,6 +98,8 @@ def _syntax_remedy(what: str) -> str:
         return 'put a star key or pattern in quotes, as in "*72"'
     if "'\\t'" in what:
         return "indent with spaces"
+    if what.endswith("got '?'"):
+        return "put a text that ends with a question mark in quotes here"
     if "mapping values are not allowed" in what:
         return "put a text that holds a colon in quotes"
     return ""

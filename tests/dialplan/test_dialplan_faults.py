@@ -1,5 +1,7 @@
 """An operator's mistake is shown where it stands, with what would be right; and all mistakes are shown at once."""
 
+# ruff: noqa: E501 (the tables are read across, a fault a line)
+
 from __future__ import annotations
 
 import wave
@@ -57,6 +59,7 @@ STEPS = {
     "unknown anchor": ("- say: *x", "4:14", "undefined alias", "put a star key or pattern in quotes"),
     "tags": ("- say: !!python/name:os.system x", "4:14", "tags such as tag:yaml.org,2002:python", "leave the tag out"),
     "colon in a text": ("- say: Hello: you", "4:19", "mapping values are not allowed", "in quotes"),
+    "question mark": ("- say: {text: Who?}", "4:24", "expected ',' or '}', but got '?'", "in quotes"),
     "tab": ("- say:\n\t  text: x", "5:1", "cannot start any token", "indent with spaces"),
     "twice": ("- say: {text: a, text: b}", "4:24", "`text` is there twice", "the first is in line 4"),
     "missing recording": ("- play: none.wav", "4:15", "no file", "relative to the dialplan's folder"),
