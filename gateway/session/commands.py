@@ -163,6 +163,7 @@ class SpeechFailed(Input, frozen=True, tag=True):
     category: str
     message: str
     queued_s: float = 0.0
+    words: tuple[Word, ...] = ()
 
 
 class PlayoutStarted(Input, frozen=True, tag=True):

@@ -33,7 +33,9 @@ class Clip:
         """The words the caller heard in `played_s` of this clip."""
         if complete and self.duration_s:
             return " ".join(self.text.split())
-        return timing.heard(self.text, self.words or timing.estimated(self.text, self.duration_s), played_s)
+        words = self.words or timing.estimated(self.text, self.duration_s)
+        all_words = self.duration_s is not None or not self.words
+        return timing.heard(self.text, words, played_s, all_words=all_words)
 
 
 class Over(msgspec.Struct, frozen=True):
@@ -56,6 +58,7 @@ class Playback:
     _unfinished: dict[int, Clip] = field(default_factory=dict)
     _flushed: dict[int, Clip] = field(default_factory=dict)
     _paused_at: float = 0.0
+    _flowing: bool = False
 
     # What others may ask
 
@@ -69,6 +72,11 @@ class Playback:
         """What the caller is hearing now (or would be, were it not paused)."""
         # The order is that of playing, so only the first can have begun and not be over.
         return next((clip for clip in self._unfinished.values() if clip.started_at is not None), None)
+
+    @property
+    def audible(self) -> bool:
+        """The bot speaks. The seam between two clips that are both there is not a silence."""
+        return self.current is not None or self._flowing
 
     @property
     def saying(self) -> str:
@@ -114,7 +122,7 @@ class Playback:
             self.paused = False
         self._flushed |= self._unfinished
         self._waiting.clear()
-        self._unfinished, self._making = {}, None
+        self._unfinished, self._making, self._flowing = {}, None, False
         return commands
 
     def drop_unmade(self) -> list[AnyCommand]:
@@ -140,12 +148,12 @@ class Playback:
         clip.duration_s, self._making = duration_s, None
         return clip
 
-    def failed(self, clip_id: int, queued_s: float) -> Clip | None:
+    def failed(self, clip_id: int, queued_s: float, words: tuple[Word, ...]) -> Clip | None:
         """The clip if it is still wanted. What was queued of it is played to its end."""
         clip = self._making
         if clip is None or clip.id != clip_id:
             return None
-        self._making = None
+        clip.words, self._making = words, None
         if queued_s <= 0 and clip.started_at is None:
             del self._unfinished[clip_id]
         return clip
@@ -168,6 +176,8 @@ class Playback:
         self._flushed.pop(clip_id, None)
         if self._making is clip:
             self._making = None
+        following = next(iter(self._unfinished.values()), None)
+        self._flowing = following is not None and following.duration_s is not None
         heard = clip.heard(played_s, complete)
         return Over(clip_id, heard, played_s, complete and heard == " ".join(clip.text.split()))
 

@@ -48,7 +48,7 @@ class Recovery(Stage):
             self._fail(failed.what, failed.category, failed.message, now)
 
     def _recover_voice(self, failed: c.SpeechFailed, now: float) -> None:
-        clip = self._playback.failed(failed.clip, failed.queued_s)
+        clip = self._playback.failed(failed.clip, failed.queued_s, failed.words)
         if clip is None:
             return
         if failed.category in RETRYABLE and not clip.second_try:

@@ -44,7 +44,7 @@ class Scene:
         if not self.bot_busy:
             return "caller"
         reply = self.dialogue.reply
-        inaudible = reply is not None and reply.answering is not None and self.playback.current is None
+        inaudible = reply is not None and reply.answering is not None and not self.playback.audible
         return "preparing" if inaudible else "speaking"
 
     @property
@@ -70,7 +70,7 @@ class Scene:
 
     @property
     def awaited(self) -> Awaited | None:
-        if self.exchange is None or self.playback.current is not None:
+        if self.exchange is None or self.playback.audible:
             return None
         if self._bot_prepares:
             return "bot"
@@ -80,7 +80,7 @@ class Scene:
 
     def cue(self, state: State) -> Cue | None:
         """What `state` should become; None leaves it."""
-        if self.playback.current is not None:
+        if self.playback.audible:
             return "speak"
         if self.exchange is None:
             return "listen" if state == "speaking" else None

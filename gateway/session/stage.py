@@ -92,7 +92,7 @@ class Stage:
         if by != "digit" and reply is not None and reply.answering is not None:
             self._out += self._dialogue.withdraw(now)
         else:
-            self._interrupted = self._playback.current is not None
+            self._interrupted = self._playback.audible
             self._out += self._dialogue.cancel()
         self._cut_off(now)
         if isinstance(self._scene.exchange, Saying):
@@ -119,7 +119,7 @@ class Stage:
 
     def _say_no_more(self, now: float) -> None:
         """Let the clip that is being heard, and what is queued behind it, play to its end; drop what is not made."""
-        if self._playback.current is None:
+        if not self._playback.audible:
             self._cut_off(now)
         else:
             self._out += self._playback.drop_unmade()

@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 
 from gateway.core.speech import Word
 
-LETTERS_PER_S = 14.0
-"""The pace of an ordinary synthetic voice; used only while nothing better is known."""
+LETTERS_PER_S = 10.0
+"""A slow voice's pace, for a clip whose length is not known: rather a word too few in the history than one unheard."""
 PAUSE_LETTERS = {",": 3.0, ";": 4.0, ":": 4.0, ".": 6.0, "?": 6.0, "!": 6.0}
 """Punctuation takes time too: counted in letters, by the mark that ends a word."""
 HEARD_TOLERANCE_S = 0.02
@@ -28,13 +28,8 @@ def similarity(one: str, other: str) -> float:
     return SequenceMatcher(None, normalised(one), normalised(other), autojunk=False).ratio()
 
 
-def guessed_duration_s(text: str) -> float:
-    """How long a voice would take for `text`, by its length alone."""
-    return sum(_weight(token) for token in text.split()) / LETTERS_PER_S
-
-
 def estimated(text: str, duration_s: float | None = None) -> tuple[Word, ...]:
-    """Times for the words of `text`, in proportion to their length, filling `duration_s` (or an ordinary pace)."""
+    """Times for the words of `text`, in proportion to their length, filling `duration_s` (or at a slow pace)."""
     tokens = text.split()
     total = sum(map(_weight, tokens))
     if not tokens:
@@ -48,15 +43,16 @@ def estimated(text: str, duration_s: float | None = None) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def heard(text: str, words: Sequence[Word], played_s: float) -> str:
+def heard(text: str, words: Sequence[Word], played_s: float, *, all_words: bool = True) -> str:
     """The part of `text` whose words were played to their end.
 
     `words` come from the voice and may be spelt unlike the text ("3" as "three"): where their number differs, the
-    cut falls at the same share of both, rounded down, because history must not hold what was not heard.
+    cut falls at the same share of both, rounded down, because history must not hold what was not heard. Of a clip
+    that was made in part only (not `all_words`), they stand for as many words of the text.
     """
     tokens = text.split()
     count = sum(word.end_s <= played_s + HEARD_TOLERANCE_S for word in words)
-    if len(words) != len(tokens) and words:
+    if all_words and words and len(words) != len(tokens):
         count = len(tokens) * count // len(words)
     return " ".join(tokens[:count])
 

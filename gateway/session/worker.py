@@ -236,7 +236,7 @@ class Speaking(Worker):
 
     def failed(self, what: str, category: str, message: str) -> AnyInput:
         self._complete_early()
-        return c.SpeechFailed(self._clip, what, category, message, self.queued_s)
+        return c.SpeechFailed(self._clip, what, category, message, self.queued_s, tuple(self._words))
 
     async def work(self) -> None:
         if self._stored is not None:
