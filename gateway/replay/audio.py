@@ -131,14 +131,19 @@ _DECODERS: dict[tuple[int, int], Callable[[bytes], Samples]] = {
 
 
 def prompt_loader(folder: Path | None) -> Callable[[str], bytes | None]:
-    """Stored prompts by file name, relative to `folder`; what cannot be read is not there."""
+    """Stored prompts, looked for as the gateway does: in `folder` and its `prompts/`, with or without `.wav`.
+
+    What cannot be read is not there.
+    """
+    folders = (folder, folder / "prompts") if folder is not None else ()
 
     def load(name: str) -> bytes | None:
-        if folder is None:
-            return None
-        try:
-            return read_wav(folder / name).at_8k()
-        except ConfigError:
-            return None
+        for path in (inside / form for inside in folders for form in (name, f"{name}.wav")):
+            if path.is_file():
+                try:
+                    return read_wav(path).at_8k()
+                except ConfigError:
+                    continue
+        return None
 
     return load

@@ -110,10 +110,12 @@ def test_mu_law_files_sound_on_a_pcmu_line_as_the_samples_would(values: list[int
     assert (g711.encode(kept, 0) == g711.encode(pcm, 0)).all()
 
 
-def test_a_prompt_that_cannot_be_read_is_not_there(tmp_path: Path) -> None:
-    """The voice speaks its text instead."""
-    (tmp_path / "good.wav").write_bytes(wav(RAMP.tobytes(), 8000))
+def test_a_prompt_is_found_as_the_gateway_finds_it(tmp_path: Path) -> None:
+    """Beside the dialplan or in `prompts/`, by its name or its file; what cannot be read is not there, and then the
+    voice speaks its text."""
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "good.wav").write_bytes(wav(RAMP.tobytes(), 8000))
     (tmp_path / "bad.wav").write_bytes(b"noise")
     load = prompt_loader(tmp_path)
-    assert load("good.wav") == RAMP.tobytes()
-    assert load("bad.wav") is load("none.wav") is prompt_loader(None)("good.wav") is None
+    assert load("good.wav") == load("good") == load("prompts/good.wav") == RAMP.tobytes()
+    assert load("bad") is load("none") is prompt_loader(None)("good") is None
