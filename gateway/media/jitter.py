@@ -3,7 +3,8 @@
 Each row is a ring of 64 cells of 10 ms (any packet of 10 to 60 ms is a whole number of them), found by the RTP
 timestamp and tagged with their unwrapped cell number: reordering, duplicates, wraps and silence suppression need no
 code of their own. The delay adapts: a buffer that runs dry holds its place (the next packet is then early enough),
-one that stayed fuller than it needs for a while gives up 10 ms with a crossfade.
+one whose packets keep coming too late waits a tick, and one that stayed fuller than it needs for a while gives up
+10 ms with a crossfade.
 """
 
 from __future__ import annotations
@@ -32,8 +33,15 @@ PATIENCE = 5
 _REVIEW = 100
 """Ticks over which the least slack is taken, twice: how long a buffer must be too full to be emptied."""
 
+_TOLERATED = 1
+"""Late packets in a review that are taken as losses; more of them make the buffer wait."""
+
+_LATEST = 16
+"""Cells: a packet later than 160 ms is not worth waiting for."""
+
 _NONE = np.iinfo(np.int64).min
 _MUCH = np.iinfo(np.int32).max
+_MUCH_LATER = np.iinfo(np.int64).max
 
 
 class JitterBuffer:
@@ -46,9 +54,13 @@ class JitterBuffer:
         self._shift = np.zeros(slots, np.int64)  # what puts this sender's packets on cell boundaries
         self._head = np.zeros(slots, np.int64)  # next cell to play
         self._newest = np.zeros(slots, np.int64)  # end of the newest audio
+        self._dry = np.zeros(slots, np.bool_)  # nothing was left to play; then, the first cell that came since:
+        self._oldest = np.zeros(slots, np.int64)
         self._strays = np.zeros(slots, np.int64)  # packets in a row that were late or far ahead
         self._slack = np.full(slots, _MUCH, np.int64)  # least lead of a packet in this review, and in the last
         self._slack_before = np.zeros(slots, np.int64)
+        self._late_lately = np.zeros(slots, np.int64)  # in this review
+        self._wait = np.zeros(slots, np.bool_)
         self._next_cut = np.zeros(slots, np.int64)
         self._tick = 0
         self.late = np.zeros(slots, np.int64)
@@ -58,6 +70,8 @@ class JitterBuffer:
         self._anchored[row] = False
         self._tag[row] = _NONE
         self._head[row] = self._newest[row] = self._strays[row] = self.late[row] = self._next_cut[row] = 0
+        self._late_lately[row] = 0
+        self._dry[row] = self._wait[row] = False
 
     def expect_new_source(self, row: int) -> None:
         """The next packet counts its time from somewhere else: begin with it anew."""
@@ -70,18 +84,17 @@ class JitterBuffer:
         """
         positions, cells = self._locate(rows, timestamps)
         length = pcm.shape[1] // CELL
+        self._skip_silence(rows, cells + length)
         lead = cells - self._head[rows]
-        dry = self._newest[rows] <= self._head[rows]
         late = self._anchored[rows] & (lead + length <= 0)
-        stray = late | (~dry & (lead + length > _FARTHEST))
+        stray = late | (lead + length > _FARTHEST)
         self._strays[rows] = strays = np.where(stray, self._strays[rows] + 1, 0)
-        self.late[rows] += late
         fresh = ~self._anchored[rows] | (strays >= PATIENCE)
+        if late.any():
+            self._note_late(rows[late], lead[late])
         if fresh.any():
             self._restart(rows[fresh], cells[fresh])
         wanted = fresh | ~stray
-        # A dry buffer has no reason to wait for anything but what has just come.
-        self._skip_ahead(rows[wanted & dry], cells[wanted & dry])
         if not wanted.all():
             rows, cells, pcm = rows[wanted], cells[wanted], pcm[wanted]
         self._store(rows, cells, pcm.reshape(len(rows), length, CELL))
@@ -103,8 +116,19 @@ class JitterBuffer:
         self._strays[rows] = 0
         self._slack[rows], self._slack_before[rows] = _MUCH, PREFILL
 
-    def _skip_ahead(self, rows: Int64s, cells: Int64s) -> None:
-        self._head[rows] = np.maximum(self._head[rows], cells - PREFILL)
+    def _skip_silence(self, rows: Int64s, ends: Int64s) -> None:
+        """What comes to an empty buffer from far ahead comes after a silence: its place is right here."""
+        far = (self._newest[rows] <= self._head[rows]) & (ends - self._head[rows] > _FARTHEST) & self._anchored[rows]
+        if far.any():
+            self._head[rows[far]] = self._newest[rows[far]] = ends[far] - _FARTHEST // 2
+            self._dry[rows[far]] = True
+
+    def _note_late(self, rows: Int64s, lead: Int64s) -> None:
+        self.late[rows] += 1
+        self._late_lately[rows] += 1
+        worth_it = (lead > -_LATEST) & (self._late_lately[rows] > _TOLERATED)
+        self._wait[rows] |= worth_it
+        self._slack[rows] = np.minimum(self._slack[rows], lead)
 
     def _store(self, rows: Int64s, cells: Int64s, pcm: Int16s) -> None:
         length = pcm.shape[1]
@@ -112,6 +136,7 @@ class JitterBuffer:
         self._tag[rows[:, None], tags % _CELLS] = tags
         self._audio[rows[:, None] * _CELLS + tags % _CELLS] = pcm
         self._newest[rows] = np.maximum(self._newest[rows], cells + length)
+        self._oldest[rows] = np.minimum(self._oldest[rows], cells)
         self._slack[rows] = np.minimum(self._slack[rows], cells - self._head[rows])
 
     def pop(self, rows: Int64s) -> tuple[Int16s, Bools]:
@@ -119,14 +144,36 @@ class JitterBuffer:
         self._tick += 1
         if self._tick % _REVIEW == 0:
             self._slack_before[rows], self._slack[rows] = self._slack[rows], _MUCH
+            self._late_lately[rows] = 0
+        self._catch_up(rows)
         head = self._head[rows]
         pcm, have = self._read(rows, head, 2)
-        self._head[rows] = head + np.clip(self._newest[rows] - head, 0, 2)
+        moved = np.clip(self._newest[rows] - head, 0, 2)
+        self._head[rows] = head + moved
+        self._dry[rows] = moved == 0
+        waits = self._wait[rows] & (moved > 0)
+        if waits.any():
+            self._hold(rows[waits], moved[waits])
+            have[waits] = False
         spare = np.minimum(self._slack[rows], self._slack_before[rows]) - PREFILL
         cut = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & have.all(axis=1)
         if cut.any():
             pcm[cut] = self._cut(rows[cut], head[cut], spare[cut])
         return pcm.reshape(-1, 2 * CELL), have
+
+    def _catch_up(self, rows: Int64s) -> None:
+        """A buffer that was dry has no reason to wait for anything older than what has come since."""
+        dry = rows[self._dry[rows] & (self._newest[rows] > self._head[rows])]
+        if len(dry):
+            self._head[dry] = np.maximum(self._head[dry], self._oldest[dry] - PREFILL)
+        self._oldest[rows] = _MUCH_LATER
+
+    def _hold(self, rows: Int64s, moved: Int64s) -> None:
+        """Play nothing this time, so that what comes late is late no more."""
+        self._wait[rows] = False
+        self._head[rows] -= moved
+        self._slack[rows] += moved
+        self._slack_before[rows] += moved
 
     def _read(self, rows: Int64s, head: Int64s, length: int) -> tuple[Int16s, Bools]:
         cells = head[:, None] + np.arange(length)
