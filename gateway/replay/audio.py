@@ -8,38 +8,23 @@ import struct
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from gateway.core.errors import ConfigError
 from gateway.media import g711
+from gateway.providers.wav import read_wav
 from gateway.session.resample import to_8k
 
-Samples: TypeAlias = npt.NDArray[np.int16]
-
-_EXTENSIBLE = 0xFFFE
-"""The real format stands in the first two octets of the sub-format's GUID."""
+_RECORDING_HEAD = 44
+"""Octets before the samples of a stereo recording that the media plane wrote."""
 
 
-class Wav(msgspec.Struct, frozen=True):
-    """`samples` are (frames, channels), 16 bit whatever the file held."""
-
-    sample_rate: int
-    samples: Samples
-
-    def at_8k(self, channel: int = 0) -> bytes:
-        """One channel as 16-bit little-endian mono."""
-        return to_8k(self.samples[:, channel].astype("<i2").tobytes(), self.sample_rate)
-
-
-def wav(pcm: bytes, sample_rate: int, *, channels: int = 1) -> bytes:
-    """A WAV file of 16-bit little-endian samples."""
+def wav(pcm: bytes, sample_rate: int) -> bytes:
+    """A WAV file of 16-bit little-endian mono samples."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
-        file.setnchannels(channels)
+        file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
         file.writeframes(pcm)
@@ -59,75 +44,29 @@ def speech_name(pcm: bytes, sample_rate: int) -> str:
     return hashlib.sha256(sample_rate.to_bytes(4, "little") + pcm).hexdigest()[:20] + ".wav"
 
 
-def read_wav(path: Path) -> Wav:
-    """PCM of 8 to 32 bits, 32-bit float, mu-law or A-law; any rate from 8 kHz, any channels. Raises `ConfigError`.
-
-    A file whose header was never finished (its gateway was killed) is read to its end.
-    """
+def caller_of(path: Path) -> bytes:
+    """A WAV to be played as a caller, as 8 kHz PCM. Of a stereo file the left channel, where recordings of calls have
+    the caller. Raises `ConfigError`."""
     try:
-        return parse_wav(path.read_bytes())
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) == (2, 2):
+                return to_8k(_left(file.readframes(file.getnframes())), file.getframerate())
+    except (OSError, EOFError, wave.Error):
+        pass  # not plain PCM, or no WAV at all: the general reader knows more, and has the words for it
+    return read_wav(path)
+
+
+def caller_in_recording(path: Path) -> bytes:
+    """The left channel of the media plane's own recording. One whose header was never finished (its gateway was
+    killed) is read to its end. Raises `ConfigError`."""
+    try:
+        return _left(path.read_bytes()[_RECORDING_HEAD:])
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise ConfigError(str(error), path=path) from error
 
 
-def parse_wav(data: bytes) -> Wav:
-    """Raises `ValueError`."""
-    if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise ValueError("not a WAV file")
-    form: bytes | None = None
-    at = 12
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        body = data[at + 8 : at + 8 + size]
-        if name == b"fmt ":
-            form = body
-        elif name == b"data":
-            if form is None:
-                raise ValueError("the WAV file has its data before its format")
-            return _decoded(form, body if size else data[at + 8 :])
-        at += 8 + size + size % 2
-    raise ValueError("the WAV file holds no audio")
-
-
-def _decoded(form: bytes, data: bytes) -> Wav:
-    if len(form) < 16:
-        raise ValueError("the WAV file's format is cut off")
-    kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)
-    if kind == _EXTENSIBLE and len(form) >= 26:
-        kind = struct.unpack_from("<H", form, 24)[0]
-    decode = _DECODERS.get((kind, bits))
-    if decode is None:
-        raise ValueError(f"WAV format {kind} with {bits} bits is not supported; 16-bit PCM is")
-    if not 1 <= channels <= 8 or not 8000 <= rate <= 192000:
-        raise ValueError(f"{channels} channels at {rate} Hz are not supported; 8000 Hz and more are")
-    whole = len(data) - len(data) % (channels * bits // 8)
-    if not whole:
-        raise ValueError("the WAV file holds no audio")
-    return Wav(rate, decode(data[:whole]).reshape(-1, channels))
-
-
-def _pcm_24(data: bytes) -> Samples:
-    upper = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(-1, 3)[:, 1:])
-    return np.frombuffer(upper.tobytes(), "<i2").astype(np.int16)
-
-
-def _floats(data: bytes) -> Samples:
-    scaled = np.nan_to_num(np.frombuffer(data, "<f4")) * 32768
-    samples: Samples = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
-    return samples
-
-
-_DECODERS: dict[tuple[int, int], Callable[[bytes], Samples]] = {
-    (1, 8): lambda data: (np.frombuffer(data, np.uint8).astype(np.int16) - 128) << 8,
-    (1, 16): lambda data: np.frombuffer(data, "<i2").astype(np.int16),
-    (1, 24): _pcm_24,
-    (1, 32): lambda data: (np.frombuffer(data, "<i4") >> 16).astype(np.int16),
-    (3, 32): _floats,
-    (6, 8): lambda data: g711.decode(np.frombuffer(data, np.uint8), 1),
-    (7, 8): lambda data: g711.decode(np.frombuffer(data, np.uint8), 0),
-}
+def _left(stereo: bytes) -> bytes:
+    return np.frombuffer(stereo[: len(stereo) // 4 * 4], "<i2")[::2].tobytes()
 
 
 def prompt_loader(folder: Path | None) -> Callable[[str], bytes | None]:
@@ -141,7 +80,7 @@ def prompt_loader(folder: Path | None) -> Callable[[str], bytes | None]:
         for path in (inside / form for inside in folders for form in (name, f"{name}.wav")):
             if path.is_file():
                 try:
-                    return read_wav(path).at_8k()
+                    return read_wav(path)
                 except ConfigError:
                     continue
         return None

@@ -18,7 +18,7 @@ from gateway.core.ids import Ids
 from gateway.media import g711, rtp
 from gateway.media.trace import TICK_S, Traced
 from gateway.replay import layout
-from gateway.replay.audio import read_wav
+from gateway.replay.audio import caller_in_recording
 from gateway.replay.reading import Recorded
 
 FRAME_BYTES = 320
@@ -142,7 +142,7 @@ def _frames(recorded: Recorded, opened_at: float) -> Iterator[bytes | None]:
         raise ConfigError(
             f"neither {layout.TRACE} nor {layout.RECORDING} holds the caller's audio", path=recorded.folder
         )
-    pcm = read_wav(path).at_8k(0)
+    pcm = caller_in_recording(path)
     silences = list(_silences(recorded.events))
     for index in range(len(pcm) // FRAME_BYTES):
         at = opened_at + index * TICK_S

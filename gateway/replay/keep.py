@@ -63,9 +63,9 @@ def accept(bundle: Path, replayed: Path) -> None:
 def _small(answer: layout.AnyAnswer, recorded: Recorded, kept: Path) -> layout.AnyAnswer:
     match answer:
         case layout.PromptPlayed(audio=audio) if audio:
-            return msgspec.structs.replace(answer, audio=_keep_speech(recorded.speech(audio), kept))
+            return msgspec.structs.replace(answer, audio=_keep_speech(recorded.speech(audio, 8000), kept))
         case layout.Spoken(audio=audio) if audio:
-            return _small_speech(answer, recorded.speech(audio), kept)
+            return _small_speech(answer, recorded.speech(audio, answer.sample_rate), kept)
         case _:
             return answer
 

@@ -146,7 +146,7 @@ class ReplayedTts:
     def __init__(
         self,
         spoken: Iterable[Spoken],
-        audio: Callable[[str], bytes],
+        audio: Callable[[str, int], bytes],
         clock: Clock,
         unanswered: Unanswered,
         live: TextToSpeech | None = None,
@@ -167,7 +167,7 @@ class ReplayedTts:
         asked, given = self._clock.now(), 0
         found = self._take(text)
         if found is not None:
-            audio = self._audio(found.audio) if found.audio else b""
+            audio = self._audio(found.audio, found.sample_rate) if found.audio else b""
             for chunk in found.chunks:
                 await self._clock.sleep_until(asked + chunk.delay_s)
                 yield SpeechChunk(audio[given : given + chunk.bytes], chunk.words)

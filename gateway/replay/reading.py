@@ -12,8 +12,8 @@ import msgspec
 from gateway.core import events as e
 from gateway.core.errors import ConfigError, PeerError
 from gateway.media import trace
+from gateway.providers.wav import read_wav
 from gateway.replay import layout
-from gateway.replay.audio import parse_wav
 
 T = TypeVar("T")
 
@@ -37,13 +37,9 @@ class Recorded(msgspec.Struct, frozen=True):
         folder = self.folder / layout.DIALPLAN
         return folder if folder.is_dir() else None
 
-    def speech(self, name: str) -> bytes:
-        """The samples of a file in `speech/`. Raises `ConfigError`."""
-        path = self.folder / layout.SPEECH / name
-        try:
-            return parse_wav(_contents(path)).samples.astype("<i2").tobytes()
-        except ValueError as error:
-            raise ConfigError(str(error), path=path) from error
+    def speech(self, name: str, sample_rate: int) -> bytes:
+        """The samples of a file in `speech/`, 16 bit. Raises `ConfigError`."""
+        return read_wav(self.folder / layout.SPEECH / name, sample_rate)
 
 
 def read_bundle(folder: Path) -> Recorded:

@@ -23,7 +23,7 @@ from gateway.core.loops import run_virtual
 from gateway.dialplan import Dialplan, Offer, Plan
 from gateway.dialplan import load as load_dialplan
 from gateway.replay import layout
-from gateway.replay.audio import prompt_loader, read_wav
+from gateway.replay.audio import caller_of, prompt_loader
 from gateway.replay.bundle import Sources
 from gateway.replay.far_side import far_side_of, talking
 from gateway.replay.reading import Recorded, read_bundle
@@ -100,7 +100,7 @@ def replay_wav(path: Path, options: ReplayOptions) -> Replayed:
     """A caller who plays this WAV (its first channel), answered by live providers. Raises `ConfigError`."""
     if options.dialplan is None:
         raise ConfigError("a WAV needs a dialplan to be played to")
-    pcm = read_wav(path).at_8k()
+    pcm = caller_of(path)
     sources = _sources(options.dialplan)
     incoming = Incoming("replay", options.caller, options.called or options.route or "")
     stage = Stage(

@@ -87,7 +87,7 @@ class Cast:
         recorded = self._stage.recorded
         for answer in self._answers:
             if recorded is not None and isinstance(answer, layout.PromptPlayed) and answer.name == name:
-                return recorded.speech(answer.audio) if answer.audio else None
+                return recorded.speech(answer.audio, 8000) if answer.audio else None
         return self._stage.load_prompt(name)
 
     async def close(self) -> None:
@@ -112,8 +112,12 @@ class Cast:
         if live is not None and self._stage.answers == "live":
             return live
         spoken = [one for one in self._answers if isinstance(one, layout.Spoken)]
-        audio: Callable[[str], bytes] = self._stage.recorded.speech if self._stage.recorded else lambda name: b""
-        return ReplayedTts(spoken, audio, self._clock, self._missed, live)
+        return ReplayedTts(spoken, self._speech, self._clock, self._missed, live)
+
+    def _speech(self, name: str, sample_rate: int) -> bytes:
+        recorded = self._stage.recorded
+        assert recorded is not None, "only a bundle names speech"
+        return recorded.speech(name, sample_rate)
 
     def _agent(self, name: str) -> Agent:
         own, live = name in OWN_AGENTS, None

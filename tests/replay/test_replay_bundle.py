@@ -58,7 +58,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read.session == (e.SessionStarted(1.0, "c-0", "s-1"),)
     (spoken,) = read.answers
     assert isinstance(spoken, layout.Spoken)
-    assert (spoken.text, read.speech(spoken.audio)) == ("Hello", b"\1\0\2\0")
+    assert (spoken.text, read.speech(spoken.audio, 8000)) == ("Hello", b"\1\0\2\0")
     meta = read.meta
     assert (meta.caller, meta.called, meta.route, meta.codec, meta.door) == ("alice", "200", "desk", "PCMU", "sip")
     assert (meta.wall, meta.at, meta.settings, meta.complete) == (1_800_000_000.0, 5.0, {"max_calls": 7}, True)

@@ -48,6 +48,9 @@ class Notes:
         self.audio[name] = pcm
         self.answers.append(layout.msgspec.structs.replace(answer, audio=name))
 
+    def sound(self, name: str, sample_rate: int) -> bytes:
+        return self.audio[name]
+
 
 class SlowEar:
     """Hears "yes" at the second piece, is sure of "yes please" 0.3 s after the end; may fail instead."""
@@ -215,7 +218,7 @@ def test_a_voice_sounds_again_at_the_same_moments() -> None:
     async def scenario() -> None:
         notes = Notes()
         first = await spoken(RecordedTts(SlowVoice(), notes), "two words")
-        voice = ReplayedTts(notes.answers, notes.audio.__getitem__, clock(), pytest.fail)  # type: ignore[arg-type]
+        voice = ReplayedTts(notes.answers, notes.sound, clock(), pytest.fail)  # type: ignore[arg-type]
         assert await spoken(voice, "two words") == first == [(0.1, b"\0\0" * 80), (0.2, b"\1\0" * 80)]
         assert await spoken(voice, "two words") == first
 
@@ -248,7 +251,7 @@ def test_a_broken_off_answer_waits_to_be_broken_off_again() -> None:
         await speaking.aclose()
         missed: list[str] = []
         turns: Any = notes.answers
-        voice = ReplayedTts(turns, notes.audio.__getitem__, clock(), missed.append, live=SlowVoice())
+        voice = ReplayedTts(turns, notes.sound, clock(), missed.append, live=SlowVoice())
         chunks = await spoken(voice, "one two three")
         assert [pcm[0] for _, pcm in chunks] == [0, 1, 2]
         assert chunks[1][0] > 2.0
@@ -263,7 +266,7 @@ def test_an_unknown_text_has_no_voice() -> None:
     async def scenario() -> None:
         missed: list[str] = []
         with pytest.raises(ProviderError):
-            await spoken(ReplayedTts([], dict[str, bytes]().__getitem__, clock(), missed.append), "new words")
+            await spoken(ReplayedTts([], Notes().sound, clock(), missed.append), "new words")
         assert missed == ['"new words" was to be spoken']
 
     virtually(scenario)
