@@ -142,6 +142,34 @@ async def test_a_page_without_a_data_channel_still_shows_the_conversation(page: 
     await expect(page.locator(".bubble.you").first).to_be_visible(timeout=15_000)
 
 
+async def test_the_transcript_shows_what_was_really_heard(page: Page) -> None:
+    """An interrupted answer keeps the words that were played; the rest, unspoken sentences too, is struck out."""
+    events = [
+        {"type": "UtteranceSynthesised", "clip": 1, "text": "It is free at nine thirty, or at ten."},
+        {"type": "UtteranceStarted", "clip": 1},
+        {"type": "UtteranceSynthesised", "clip": 2, "text": "Which one?"},
+        {"type": "SpeechBegan"},
+        {"type": "PlaybackPaused", "clip": 1},
+        {"type": "BargedIn", "clip": 1},
+        {"type": "UtterancePlayed", "clip": 1, "heard": "it is free at nine thirty", "complete": False},
+        {"type": "UtterancePlayed", "clip": 2, "heard": "", "complete": False},
+        {"type": "TranscriptHeard", "turn": 1, "text": "nine", "final": True},
+        {"type": "UserTurnEnded", "turn": 1, "text": "nine thirty", "digits": ""},
+    ]
+    await page.evaluate(
+        """async events => {
+            const { Transcript } = await import("/static/transcript.js");
+            const transcript = new Transcript(document.getElementById("log"));
+            events.forEach((event, i) => transcript.show({ at: i, ...event }));
+        }""",
+        events,
+    )
+    await expect(page.locator(".bubble")).to_have_count(2)
+    await expect(page.locator(".bubble.bot s")).to_have_text(["or at ten.", "Which one?"])
+    await expect(page.locator(".bubble.bot .note")).to_contain_text("you interrupted")
+    await expect(page.locator(".bubble.you .text")).to_have_text("nine thirty")
+
+
 async def test_a_call_that_the_operator_ends_is_over_on_the_page_too(page: Page) -> None:
     """The page learns it from the call's last event, says so, and is ready for another call."""
     await call(page)

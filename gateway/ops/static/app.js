@@ -81,7 +81,6 @@ const listener = {
     meters.bot = new LevelMeter(context, stream);
   },
   onEvent(event) {
-    $("empty").hidden = true;
     if (event.type === "StateChanged") showState(event.state);
     else if (event.type === "CallAnswered") showState(page.dataset.state);
     transcript.show(event);
@@ -109,7 +108,6 @@ function stop() {
 async function start(route, title) {
   problem(null);
   transcript.clear();
-  $("empty").hidden = false;
   $("who").textContent = title;
   $("timer").textContent = clock(0);
   answeredAt = null;
@@ -155,7 +153,7 @@ async function showRoutes() {
   try {
     const response = await fetch("/api/routes");
     if (!response.ok) throw new Error(`status ${response.status}`);
-    const routes = await response.json();
+    const routes = (await response.json()).sort((a, b) => Number(b.default) - Number(a.default));
     const before = cutOffRoute() ?? localStorage.getItem("gateway.route");
     const chosen = routes.find((r) => r.name === before) ?? routes.find((r) => r.default) ?? routes[0];
     $("routes").replaceChildren(...routes.map((route) => choice(route, route === chosen)));

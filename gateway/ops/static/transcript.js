@@ -23,6 +23,7 @@ export class Transcript {
     this.turns = new Map();
     this.clips = new Map();
     this.hearing = null;
+    this.voice = null;
     this.keys = null;
     this.began = null;
     this.turnEnded = null;
@@ -77,33 +78,32 @@ export class Transcript {
     this.line(at, "Silence.");
   }
 
-  // The bot
+  // The bot: its clips are sentences; those that follow one another share a bubble
 
   UtteranceSynthesised({ clip, text }) {
     const known = this.clip(clip);
     known.said = text;
-    if (known.bubble && !known.over) known.bubble.text.textContent = text;
+    if (known.text && !known.over) known.text.textContent = text;
   }
 
   UtteranceStarted({ at, clip }) {
     const known = this.clip(clip);
-    known.bubble = this.bubble("bot", at, "speaking");
-    known.bubble.text.textContent = known.said ?? "…";
-    if (this.turnEnded !== null) known.bubble.note.textContent = `answered in ${(at - this.turnEnded).toFixed(1)} s`;
+    if (this.voice?.item !== this.list.lastElementChild) this.voice = this.bubble("bot", at, "speaking");
+    this.voice.item.classList.add("speaking");
+    known.bubble = this.voice;
+    known.text = sentence(this.voice.text, known.said ?? "…");
+    if (this.turnEnded !== null) this.voice.note.textContent = `answered in ${(at - this.turnEnded).toFixed(1)} s`;
     this.turnEnded = null;
     this.keys = null;
+    this.scroll();
   }
 
   UtterancePlayed({ clip, heard, complete }) {
     const known = this.clip(clip);
     known.over = true;
-    if (!known.bubble) return;
-    known.bubble.item.classList.remove("speaking", "paused");
-    if (complete) {
-      known.bubble.text.textContent = heard || known.said || "";
-      return;
-    }
-    this.cutOff(known, heard);
+    known.bubble?.item.classList.remove("speaking", "paused");
+    if (complete && known.text) known.text.textContent = heard || known.said || "";
+    else if (!complete) this.cutOff(known, heard);
   }
 
   BargedIn({ clip }) {
@@ -154,18 +154,21 @@ export class Transcript {
     return this.clips.get(number);
   }
 
-  /** `heard` may be punctuated otherwise than `said`, so the place of the cut is found by counting words. */
-  cutOff({ bubble, barged, said = "" }, heard) {
-    const words = said.match(/\S+/g) ?? [];
+  /**
+   * Strike out what was not heard, whole sentences too that never began.
+   * `heard` may be punctuated otherwise than `said`, so the place of the cut is found by counting words.
+   */
+  cutOff(known, heard) {
+    const bubble = known.bubble ?? this.voice;
+    if (!bubble) return;
+    const text = known.text ?? sentence(bubble.text, "");
+    const words = known.said?.match(/\S+/g) ?? [];
     const count = heard.match(/\S+/g)?.length ?? 0;
+    text.textContent = heard ? `${heard} ` : "";
+    if (count < words.length) part(text, "s", "").textContent = words.slice(count).join(" ");
+    if (!known.bubble) return;
     bubble.item.classList.add("cut");
-    bubble.text.textContent = heard ? `${heard} ` : "";
-    if (count < words.length) {
-      const unheard = document.createElement("s");
-      unheard.textContent = words.slice(count).join(" ");
-      bubble.text.append(unheard);
-    }
-    bubble.note.textContent = barged ? "you interrupted; the rest was not heard" : "not heard to the end";
+    bubble.note.textContent = known.barged ? "you interrupted; the rest was not heard" : "not heard to the end";
   }
 
   unclear(bubble) {
@@ -215,6 +218,13 @@ export function clock(seconds) {
 function ago(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} seconds ago`;
   return `${Math.round(seconds / 60)} minutes ago`;
+}
+
+function sentence(paragraph, text) {
+  if (paragraph.childNodes.length) paragraph.append(" ");
+  const element = part(paragraph, "span", "");
+  element.textContent = text;
+  return element;
 }
 
 function part(parent, tag, className) {
