@@ -43,6 +43,7 @@ class _Voice(Structure):
     _fields_ = (("name", c_char_p), ("features", c_void_p))
 
 
+_C: Final = CDLL(None)
 _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "flite_init": (c_int,),
     "flite_synth_text": (c_void_p, c_char_p, POINTER(_Voice)),
@@ -93,6 +94,7 @@ class Voice:
 
     def synthesise(self, text: str) -> tuple[bytes, list[Token]]:
         """PCM16 at `sample_rate`, and the tokens in order. `text` is ASCII and has something to say in it."""
+        _C.srand(1)  # breath is made of chance: the same text shall be the same samples
         utterance = self._library.flite_synth_text(text.encode("ascii"), self._voice)
         if not utterance:
             raise ProviderError("flite could not speak this text", category="bad_request", retryable=False)
