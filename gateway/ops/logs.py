@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import queue
 import sys
 import threading
@@ -30,10 +31,9 @@ class Outlet:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._run, name="log-outlet", daemon=True)
-        self._thread.start()
+        self._begin()
+        # A forked worker inherits the queue but not the thread that empties it.
+        os.register_at_fork(after_in_child=self._begin)
 
     def msg(self, message: str) -> None:
         try:
@@ -51,6 +51,12 @@ class Outlet:
         except queue.Full:
             return
         self._thread.join(timeout_s)
+
+    def _begin(self) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log-outlet", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:

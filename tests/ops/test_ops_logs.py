@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -90,6 +92,20 @@ class StuckFile(io.StringIO):
         self.taken.set()
         self.released.wait(5)
         return super().write(text)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_forked_worker_logs_into_the_same_stream(tmp_path: Path) -> None:
+    """Recognisers run in forked processes; what they have to say must not wait in a queue nobody empties."""
+    with (tmp_path / "log").open("w") as out:
+        outlet = configure("json", file=out)
+        if (child := os.fork()) == 0:
+            structlog.get_logger().info("stt.worker_ready")
+            outlet.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        outlet.close()
+    assert json.loads((tmp_path / "log").read_text())["event"] == "stt.worker_ready"
 
 
 def test_console_is_for_people() -> None:
