@@ -145,8 +145,8 @@ def _frames(recorded: Recorded, opened_at: float) -> Iterator[bytes | None]:
     pcm = caller_in_recording(path)
     silences = list(_silences(recorded.events))
     for index in range(len(pcm) // FRAME_BYTES):
-        at = opened_at + index * TICK_S
-        if any(since <= at < until for since, until in silences):
+        middle = opened_at + (index + 0.5) * TICK_S
+        if any(since <= middle < until for since, until in silences):
             yield None
         else:
             yield pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES]
