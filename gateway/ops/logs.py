@@ -7,6 +7,7 @@ as the event `log.<library>` with the prose under `message`.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import queue
@@ -62,13 +63,16 @@ class Outlet:
         while (line := self._lines.get()) is not None:
             if self._dropped:
                 line, self._dropped = f'{line}\n{{"event": "log.dropped", "lines": {self._dropped}}}', 0
-            try:
-                self._file.write(line + "\n")
-                if self._lines.empty():
-                    self._file.flush()
-            except (OSError, ValueError):
-                # The reader of our output is gone. Calls matter more than their log.
-                continue
+            self._write(line + "\n")
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        """Flushes when nothing more waits, so that a burst costs one system call."""
+        # The reader of our output may be gone (OSError, ValueError). Calls matter more than their log.
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+            if self._lines.empty():
+                self._file.flush()
 
 
 class _FromLibraries(logging.Handler):
