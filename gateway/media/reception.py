@@ -79,7 +79,8 @@ class Reception:
         missing = max(0, expected_now - received_now)
         fraction = min(255, 256 * missing // expected_now) if expected_now > 0 else 0
         lost = min(max(expected - received, -0x800000), 0x7FFFFF)
-        delay = 0 if delay_s is None else min(int(delay_s * 65536), 0xFFFFFFFF)
+        # A report may arrive within the very tick that answers it: its age is then below zero by our reckoning.
+        delay = 0 if delay_s is None else max(0, min(int(delay_s * 65536), 0xFFFFFFFF))
         highest = int(self._highest[row]) & 0xFFFFFFFF
         return Block(ssrc, fraction, lost, highest, min(int(self._jitter[row]), 0xFFFFFFFF), last_report, delay)
 

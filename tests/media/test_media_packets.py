@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import PeerError
 from gateway.media import rtcp, rtp, trace
+from gateway.media.reception import Reception
 
 u8, u16, u32 = st.integers(0, 255), st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
 packets = st.builds(rtp.RtpPacket, st.integers(0, 127), u16, u32, u32, st.binary(max_size=480), st.booleans())
@@ -152,3 +153,11 @@ def test_what_is_no_trace_is_refused(data: bytes) -> None:
     """A wrong file is told apart from a truncated one."""
     with pytest.raises(PeerError):
         list(trace.read(data))
+
+
+def test_a_report_that_arrives_within_the_tick_that_answers_it_has_no_age() -> None:
+    """RFC 3550 6.4.1: the delay since the last sender report is unsigned; reckoned at the tick's due time, the
+    report of this very tick would seem to come from the future."""
+    block = Reception(1).block(0, ssrc=7, last_report=123, delay_s=-0.02)
+    assert block.delay == 0
+    assert rtcp.build(rtcp.Report(1, None, (block,)), "c@x")
