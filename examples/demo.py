@@ -62,7 +62,7 @@ class Timeline:
                 waited = f"   [{(at - self._turn_over_at) * 1000:.0f} ms after the turn]" if self._turn_over_at else ""
                 self._turn_over_at = 0.0
                 return "bot", f"{self._texts.get((call, clip), '...')}{waited}"
-            case e.UtterancePlayed(complete=False, heard=heard):
+            case e.UtterancePlayed(complete=False, heard=heard) if heard:
                 return "bot", f"... cut off; heard: {heard!r}"
             case e.PlaybackPaused():
                 return "gateway", "playback paused: is this an interruption?"
