@@ -32,7 +32,7 @@ def wav(pcm: bytes, sample_rate: int) -> bytes:
 
 
 def mulaw_wav(pcm: bytes) -> bytes:
-    """8 kHz PCM as a WAV file of mu-law: half the size, and on a PCMU line the same bytes."""
+    """8 kHz PCM as a WAV file of mu-law: half the size, and on a PCMU line the same sound."""
     data = g711.encode(np.frombuffer(pcm, "<i2").astype(np.int16), 0).tobytes()
     form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 7, 1, 8000, 8000, 1, 8, 0)
     body = b"WAVE" + form + struct.pack("<4sI", b"data", len(data)) + data + bytes(len(data) % 2)
