@@ -138,14 +138,15 @@ class Converter:
     # Alternatives
 
     def _union(self, node: Node, info: inspect.UnionType, place: Place) -> Any:
-        if _is_null(node) and any(isinstance(one, inspect.NoneType) for one in info.types):
+        types = [one for one in info.types if not isinstance(one, inspect.NoneType)]
+        if _is_null(node) and len(types) < len(info.types):
             return None
-        fitting = [one for one in info.types if _form(one) in (_form_of(node), "any")]
+        fitting = [one for one in types if _form(one) in (_form_of(node), "any")]
         structs = [one for one in fitting if isinstance(one, inspect.StructType)]
         if len(structs) > 1 and isinstance(node, MappingNode):
             return self._told_apart(node, structs, place)
         if not fitting:
-            forms = dict.fromkeys(_FORM_NAMES[form] for one in info.types if (form := _form(one)) in _FORM_NAMES)
+            forms = dict.fromkeys(_FORM_NAMES[form] for one in types if (form := _form(one)) in _FORM_NAMES)
             return self.fault(node, f"{_name(place)} must be {' or '.join(forms)}, not {_looks(node)}")
         return self._value(node, fitting[0], place)
 

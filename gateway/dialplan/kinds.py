@@ -79,10 +79,11 @@ def _read_date(text: str) -> str:
     return text
 
 
-_scalar = {"type": ["string", "number"]}
+AS_TEXT = "x-as-text"
+"""In the schema of a number that is written as a text, `3s` or `20%`."""
 
-Seconds = Annotated[float, _kind("duration", read_duration, **_scalar, examples=["3s", "500ms", "2m"])]
-Share = Annotated[float, _kind("share", read_share, type="string", examples=["20%"])]
+Seconds = Annotated[float, _kind("duration", read_duration, **{AS_TEXT: True, "examples": ["3s", "500ms", "2m"]})]
+Share = Annotated[float, _kind("share", read_share, **{AS_TEXT: True, "examples": ["20%"]})]
 Text = Annotated[str, _kind("text")]
 """Spoken; may hold `{variables}`."""
 Template = Annotated[str, _kind("template")]
@@ -93,8 +94,8 @@ File = Annotated[str, _kind("file", examples=["prompts/welcome.wav"])]
 """A WAV beside the dialplan; absolute once read."""
 Sets = Annotated[str, _kind("sets", _read_name)]
 """The name of a variable that the step fills."""
-Digits = Annotated[str, _kind("digits", _read_digits, **_scalar)]
+Digits = Annotated[str, _kind("digits", _read_digits)]
 Phrase = Annotated[str, _kind("phrase")]
-Pattern = Annotated[str, _kind("pattern", _read_pattern, **_scalar, examples=["1000", "49*", "/^1[0-9]{2}$/"])]
+Pattern = Annotated[str, _kind("pattern", _read_pattern, examples=["1000", "49*", "/^1[0-9]{2}$/"])]
 Window = Annotated[str, _kind("window", _read_window, examples=["mon-fri 09:00-17:30", "sat,sun"])]
 Dates = Annotated[str, _kind("dates", _read_date, examples=["2026-12-24", "12-24..12-26"])]

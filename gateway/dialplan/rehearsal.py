@@ -1,7 +1,7 @@
 """A call without a telephone: plays a dialplan against a script of what the caller does. For testing one's own plans.
 
-    played = rehearse(dialplan, Offer("menu", "4930123", "sip"), ["1", "yes"])
-    assert played.log[-1] == "hang up"
+played = rehearse(dialplan, Offer("menu", "4930123", "sip"), ["1", "yes"])
+assert played.log[-1] == "hang up"
 """
 
 from __future__ import annotations

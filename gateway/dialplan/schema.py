@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
 
 from gateway.dialplan import actions
+from gateway.dialplan.kinds import AS_TEXT
 from gateway.dialplan.model import Document
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +23,8 @@ def json_schema() -> dict[str, Any]:
     document, options = schemas[0], schemas[1:]
     parts["Step"] = _step(found, options, parts)
     root = parts[_name(document)]
-    loosened: dict[str, Any] = _loosen({"$defs": parts, **root, "required": []})
+    plain = msgspec.json.decode(msgspec.json.encode({"$defs": parts, **root, "required": []}))
+    loosened: dict[str, Any] = _loosen(plain)
     return {"$schema": _DIALECT, **loosened, "title": "Dialplan"}
 
 
@@ -63,11 +66,15 @@ def _loosen(schema: Any) -> Any:
         return [_loosen(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
+    if schema.pop(AS_TEXT, False):
+        return {**schema, "type": ["string", "number"]}
     if schema.get("type") == "string":
         return {**schema, "type": ["string", "number", "boolean"]}
     if "enum" in schema and {"off", "on", "yes", "no"} & set(map(str, schema["enum"])):
         return {**schema, "enum": [*schema["enum"], True, False]}
     looser = {key: _loosen(value) for key, value in schema.items() if key != "discriminator"}
+    if isinstance(schema.get("description"), str):
+        looser["description"] = cleandoc(schema["description"])
     if "properties" in looser and isinstance(schema.get("properties"), dict):
         _drop_tag(looser, schema["properties"])
     return looser
