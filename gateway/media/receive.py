@@ -67,7 +67,7 @@ class Receiver:
                 odd.append((row, datagram))
         if plain:
             odd += self._take_plain(rows, plain)
-        said = self._take_odd(odd) if odd else []
+        said = self._take_odd(odd, now) if odd else []
         return said + self._expire_digits(now) if self._pressing else said
 
     def _take_plain(self, rows: list[int], datagrams: list[Received]) -> list[tuple[int, Received]]:
@@ -100,13 +100,13 @@ class Receiver:
             self._reception.time(part.rows, positions, part.arrivals)
             self._table.last_media[part.rows] = part.arrivals
 
-    def _take_odd(self, odd: list[tuple[int, Received]]) -> list[Said]:
+    def _take_odd(self, odd: list[tuple[int, Received]], now: float) -> list[Said]:
         said: list[Said] = []
         audio: list[_OddAudio] = []
         for row, datagram in odd:
             leg = self._table.at(row)
             try:
-                packet = self._packet(leg, datagram, said)
+                packet = self._packet(leg, datagram, now, said)
             except (PeerError, ValueError):
                 leg.malformed += 1
                 continue
@@ -116,7 +116,7 @@ class Receiver:
             self._accept(_in_columns([a for a in audio if len(a.packet.payload) == length]))
         return said
 
-    def _packet(self, leg: Leg, datagram: Received, said: list[Said]) -> rtp.RtpPacket | None:
+    def _packet(self, leg: Leg, datagram: Received, now: float, said: list[Said]) -> rtp.RtpPacket | None:
         """An audio packet to be played, or None when it is something else that has been dealt with."""
         if not self._may_send(leg, datagram):
             leg.foreign += 1
@@ -129,12 +129,12 @@ class Receiver:
         self._check(leg, packet)
         if leg.latched != datagram.source:
             self._table.latch(leg, datagram.source)
-            said.append(LegLatched(datagram.at, leg.name, *datagram.source))
+            said.append(LegLatched(now, leg.name, *datagram.source))
         if not self._table.hears[leg.row] or not self._is_source(leg, packet):
             return None
         if packet.payload_type in g711.LAW_OF_PAYLOAD_TYPE or packet.payload_type == self._payload_type(leg):
             return packet
-        self._not_audio(leg, packet, datagram.at, said)
+        self._not_audio(leg, packet, now, said)
         return None
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
@@ -171,11 +171,11 @@ class Receiver:
         leg.digits = DigitReceiver()
         return True
 
-    def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, at: float, said: list[Said]) -> None:
+    def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, now: float, said: list[Said]) -> None:
         self._reception.count(np.array([leg.row]), np.array([packet.sequence]))
-        self._table.last_media[leg.row] = at
+        self._table.last_media[leg.row] = now
         if packet.payload_type == leg.dtmf_payload_type:
-            said += _pressed(leg, leg.digits.receive(packet.payload, packet.timestamp, at), at)
+            said += _pressed(leg, leg.digits.receive(packet.payload, packet.timestamp, now), now)
             if leg.digits.waiting:
                 self._pressing.add(leg.row)
 

@@ -285,7 +285,7 @@ class Worker:
             self._tell([LegFailed(now, command.leg, "a leg of this name is open")])
             return
         group = self._roomiest()
-        if not group.plane.has_room:
+        if group is None:
             self._tell([LegFailed(now, command.leg, "all media slots are in use")])
             return
         port = 0
@@ -312,11 +312,12 @@ class Worker:
         if leg in self._sockets:
             group.parting.append(leg)
 
-    def _roomiest(self) -> _Group:
-        for group in self._groups:
+    def _roomiest(self) -> _Group | None:
+        roomy = [group for group in self._groups if group.plane.has_room]
+        for group in roomy:
             if group.plane.open_legs < _CROWDED:
                 return group
-        return min(self._groups, key=lambda group: group.plane.open_legs)
+        return min(roomy, key=lambda group: group.plane.open_legs, default=None)
 
     def _bind(self, now: float) -> LegSockets | None:
         """The next port pair that is really free; those taken by somebody else are passed over."""

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, Phone, World, sine, through_code
 
@@ -65,6 +65,7 @@ def test_flash_and_short_payloads_are_no_digits() -> None:
 Fate = st.sampled_from(["once", "once", "lost", "twice"])
 
 
+@settings(deadline=None)
 @given(st.text("0123456789*#", min_size=1, max_size=8), st.data(), st.integers(0, 2**32 - 1))
 def test_loss_and_doubling_never_change_the_digits(digits: str, data: st.DataObject, start: int) -> None:
     """As long as one packet of each press arrives, the digits are exactly those that were pressed."""
@@ -77,6 +78,7 @@ def test_loss_and_doubling_never_change_the_digits(digits: str, data: st.DataObj
     assert "".join(p.digit for p in told(arrived)) == digits
 
 
+@settings(deadline=None)
 @given(st.permutations(range(7)))
 def test_reordering_never_doubles_a_press(order: list[int]) -> None:
     """Packets of one press in any order are one press."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.media.jitter import CELL, PATIENCE, JitterBuffer
@@ -195,6 +195,7 @@ def test_a_clock_that_drifts_is_followed(ppm: int) -> None:
     assert line.played.count(QUIET) <= 2 + 2 * 3000 * abs(ppm) / 1e6 + 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(0, 3)), max_size=80))
 def test_no_timestamp_breaks_it(packets: list[tuple[int, int, int]]) -> None:
     """Whatever timestamps come, every tick gives 20 ms and a good stream afterwards is played."""

@@ -72,7 +72,7 @@ def test_media_goes_to_the_sdp_until_it_comes_from_elsewhere() -> None:
     world.ticks(3)
     assert {d.destination for d in world.sent if not d.control} == {PHONE}
     world.tick(phone.packet(sine(440, 0.02)), source=NAT)
-    assert world.all(LegLatched) == [LegLatched(world.now - 0.025, "call", *NAT)]
+    assert world.all(LegLatched) == [LegLatched(world.now - 0.02, "call", *NAT)]
     world.sent.clear()
     world.ticks(3)
     assert {d.destination for d in world.sent if not d.control} == {NAT}

@@ -6,7 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import PeerError
@@ -20,12 +20,14 @@ senders = st.none() | st.builds(rtcp.SenderInfo, st.integers(0, 2**64 - 1), u32,
 reports = st.builds(rtcp.Report, u32, senders, st.lists(blocks, max_size=31).map(tuple))
 
 
+@settings(deadline=None)
 @given(packets)
 def test_rtp_comes_back_as_it_went(packet: rtp.RtpPacket) -> None:
     """What is built is parsed to the same fields, RFC 3550 5.1."""
     assert rtp.parse(rtp.build(packet)) == packet
 
 
+@settings(deadline=None)
 @given(packets, st.lists(u32, max_size=15), st.none() | st.binary(max_size=40), st.integers(0, 20))
 def test_rtp_extras_are_taken_off(
     packet: rtp.RtpPacket, sources: list[int], extension: bytes | None, padding: int
@@ -43,6 +45,7 @@ def test_rtp_extras_are_taken_off(
     assert rtp.parse(bytes(head) + plain[12:] + tail) == packet
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_rtp_of_any_octets_parses_or_is_refused(data: bytes) -> None:
     """A peer may send anything; the answer is a packet or `PeerError`."""
@@ -68,6 +71,7 @@ def test_rtp_that_lies_about_its_length_is_refused(lie: str) -> None:
         rtp.parse(LIES[lie])
 
 
+@settings(deadline=None)
 @given(
     st.lists(packets.filter(lambda p: len(p.payload) == 0), min_size=1, max_size=9), st.binary(min_size=4, max_size=4)
 )
@@ -90,6 +94,7 @@ def test_many_headers_are_built_and_read_as_one_would(many: list[rtp.RtpPacket],
         assert column.tolist() == wanted.tolist()
 
 
+@settings(deadline=None)
 @given(reports, st.booleans())
 def test_rtcp_comes_back_as_it_went(report: rtcp.Report, bye: bool) -> None:
     """A compound packet carries the report, whatever name and goodbye come with it."""
@@ -99,6 +104,7 @@ def test_rtcp_comes_back_as_it_went(report: rtcp.Report, bye: bool) -> None:
     assert rtcp.parse(data) == [report]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120))
 def test_rtcp_of_any_octets_parses_or_is_refused(data: bytes) -> None:
     """As for RTP."""
@@ -106,6 +112,7 @@ def test_rtcp_of_any_octets_parses_or_is_refused(data: bytes) -> None:
         rtcp.parse(data)
 
 
+@settings(deadline=None)
 @given(reports, st.integers(0, 200))
 def test_rtcp_cut_off_is_refused(report: rtcp.Report, keep: int) -> None:
     """A truncated compound packet is never read as a shorter one, unless it was cut between two packets."""
@@ -126,6 +133,7 @@ def written(records: list[tuple[int, int, tuple[str, int], bytes]]) -> bytes:
     return writer.begin() + b"".join(writer.datagram(t, us / 1e6, source, data) for t, us, source, data in records)
 
 
+@settings(deadline=None)
 @given(st.lists(traced, max_size=20))
 def test_a_trace_holds_every_datagram_with_its_tick(
     records: list[tuple[int, int, tuple[str, int], bytes]],
@@ -137,6 +145,7 @@ def test_a_trace_holds_every_datagram_with_its_tick(
         assert found.at_s == pytest.approx(tick * 0.02 - us / 1e6)
 
 
+@settings(deadline=None)
 @given(st.lists(traced, min_size=1, max_size=5), st.data())
 def test_a_trace_cut_off_by_a_crash_holds_what_was_before(
     records: list[tuple[int, int, tuple[str, int], bytes]], data: st.DataObject

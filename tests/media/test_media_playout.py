@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, World, sine, through_code
 
@@ -201,6 +201,7 @@ Step = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(Step, max_size=60))
 def test_no_sample_is_played_twice_or_out_of_order_whatever_is_asked(steps: list[tuple[str, int, bool]]) -> None:
     """Against a plain queue as the model: what is taken is what was queued, and every clip ends exactly once."""

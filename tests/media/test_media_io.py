@@ -1,0 +1,351 @@
+"""The plane in motion: inline on virtual time, and in worker processes over real sockets on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+import wave
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from media_world import FRAME, PHONE, Phone, frames, sine, speech, through_code
+
+from gateway.core.clock import LoopClock, SystemClock
+from gateway.core.errors import ConfigError, MisuseError
+from gateway.core.events import DigitPressed, RecordingStarted, SpeechBegan, SpeechEnded
+from gateway.core.ids import SeededIds
+from gateway.core.loops import run_virtual
+from gateway.media import g711, rtp
+from gateway.media.commands import (
+    ClipFinished,
+    ClipStarted,
+    CloseLeg,
+    ConnectLeg,
+    HeardAudio,
+    LegClosed,
+    LegFailed,
+    LegLatched,
+    LegOpened,
+    Listen,
+    MediaDied,
+    OpenLeg,
+    QueueAudio,
+    SendDigits,
+    SetLoopback,
+)
+from gateway.media.dtmf import DIGITS
+from gateway.media.io import InlineMedia, MediaPool
+from gateway.media.plane import MediaPlane, PlaneOptions
+from gateway.media.ports import Said
+from gateway.media.vad import SileroVad
+
+T = TypeVar("T")
+
+
+# Inline
+
+
+def test_inline_media_runs_a_call_on_virtual_time() -> None:
+    """Five seconds of call in no time: packets in and out by the tick, events at the times of the virtual clock."""
+
+    async def call() -> tuple[list[Said], list[bytes], float]:
+        clock = LoopClock(asyncio.get_running_loop())
+        media = InlineMedia(MediaPlane(PlaneOptions(slots=4), SeededIds(1), SileroVad(4)), clock)
+        said: list[Said] = []
+        sent: list[bytes] = []
+        media.subscribe("call", said.append)
+        media.on_packet("call", sent.append)
+        media.send(OpenLeg("call"))
+        media.send(ConnectLeg("call", *PHONE, "PCMU", 0, 101))
+        media.send(Listen("call", "pcm_16k"))
+        media.send(QueueAudio("call", 1, sine(440, 1.0).tobytes(), last=True))
+        phone = Phone()
+        for frame in frames(speech()):
+            media.inject("call", phone.packet(frame), PHONE)
+            await clock.sleep_until(clock.now() + 0.02)
+        media.send(CloseLeg("call"))
+        await clock.sleep_until(clock.now() + 0.1)
+        return said, sent, clock.now()
+
+    before = time.monotonic()
+    said, sent, ended = run_virtual(call())
+    assert time.monotonic() - before < ended
+    kinds = [type(s) for s in said]
+    for expected in (LegOpened, LegLatched, ClipStarted, SpeechBegan, HeardAudio, ClipFinished, SpeechEnded, LegClosed):
+        assert expected in kinds
+    assert kinds[-1] is LegClosed
+    began = next(s for s in said if isinstance(s, SpeechBegan))
+    assert began.began_at == pytest.approx(0.75, abs=0.1)
+    spoken = b"".join(rtp.parse(p).payload for p in sent)
+    assert g711.encode(sine(440, 1.0)).tobytes() in spoken
+    again, sent_again, _ = run_virtual(call())
+    assert (again, sent_again) == (said, sent)
+
+
+def test_inline_media_ticks_only_while_a_leg_is_open() -> None:
+    """Nothing is left running after the last leg: a virtual loop ends, and injecting is the caller's mistake."""
+
+    async def calls() -> None:
+        clock = LoopClock(asyncio.get_running_loop())
+        media = InlineMedia(MediaPlane(PlaneOptions(slots=4), SeededIds(1), None), clock)
+        for name in ("first", "second"):
+            said: list[Said] = []
+            media.subscribe(name, said.append)
+            media.send(OpenLeg(name))
+            await clock.sleep_until(clock.now() + 1.0)
+            media.send(CloseLeg(name))
+            await clock.sleep_until(clock.now() + 1.01)
+            assert [type(s) for s in said] == [LegOpened, LegClosed]
+        with pytest.raises(MisuseError):
+            media.inject("second", b"", PHONE)
+
+    run_virtual(calls())
+
+
+# The pool
+
+
+class Caller:
+    """A telephone with a real socket, and everything said of its leg."""
+
+    def __init__(self, pool: MediaPool, leg: str) -> None:
+        self.pool, self.leg, self.phone = pool, leg, Phone(leg)
+        self.said: list[Said] = []
+        self._news = asyncio.Event()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.received: list[rtp.RtpPacket] = []
+        pool.subscribe(leg, self._hear)
+
+    def _hear(self, said: Said) -> None:
+        self.said.append(said)
+        self._news.set()
+
+    async def hear(self, kind: type[T], within_s: float = 10.0) -> T:
+        """The first of this kind that was said or will be."""
+        async with asyncio.timeout(within_s):
+            while not (found := [s for s in self.said if isinstance(s, kind)]):
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    async def open(self, **options: object) -> LegOpened:
+        self.pool.send(OpenLeg(self.leg, **options))  # type: ignore[arg-type]
+        opened = await self.hear(LegOpened)
+        self.far_end = ("127.0.0.1", opened.port)
+        self.pool.send(ConnectLeg(self.leg, *self.socket.getsockname(), "PCMU", 0, 101))
+        return opened
+
+    async def talk(self, payloads: list[bytes], payload_type: int = 0) -> None:
+        """A packet every 20 ms, taking in what comes meanwhile."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for k, payload in enumerate(payloads):
+            self.socket.sendto(self.phone.build(payload_type, payload), self.far_end)
+            self.phone.timestamp += FRAME
+            await asyncio.sleep(max(0.0, start + 0.02 * (k + 1) - loop.time()))
+            self.take()
+
+    def take(self) -> None:
+        while True:
+            try:
+                data = self.socket.recv(2048)
+            except BlockingIOError:
+                return
+            if not rtp.is_rtcp(data):
+                self.received.append(rtp.parse(data))
+
+    async def close(self) -> LegClosed:
+        self.pool.send(CloseLeg(self.leg))
+        closed = await self.hear(LegClosed)
+        self.socket.close()
+        return closed
+
+    @property
+    def heard(self) -> np.ndarray:
+        payloads = [p.payload for p in self.received if p.payload_type == 0]
+        return g711.decode(np.frombuffer(b"".join(payloads), np.uint8))
+
+
+def free_range(pairs: int) -> tuple[int, int]:
+    """A stretch of ports that is free at this moment."""
+    for first in range(30000 + os.getpid() % 500 * 40, 60000, 2 * pairs):
+        sockets = []
+        try:
+            for port in range(first, first + 2 * pairs):
+                sockets.append(probe := socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for probe in sockets:
+                probe.close()
+        return first, first + 2 * pairs - 1
+    raise AssertionError("no free ports")
+
+
+Start = Callable[..., "asyncio.Future[MediaPool]"]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    pools: list[MediaPool] = []
+
+    async def begin(*, workers: int = 1, pairs: int = 16, ports: tuple[int, int] | None = None) -> MediaPool:
+        options = PlaneOptions(slots=32)
+        pool = MediaPool(
+            workers=workers,
+            bind="127.0.0.1",
+            rtp_ports=ports or free_range(pairs),
+            clock=SystemClock(),
+            options=options,
+        )
+        pools.append(pool)
+        await pool.start()
+        return pool
+
+    yield begin  # type: ignore[misc]
+    for pool in pools:
+        await pool.close()
+
+
+def coded(pcm: np.ndarray) -> list[bytes]:
+    return [g711.encode(frame).tobytes() for frame in frames(pcm)]
+
+
+async def test_one_call_from_end_to_end(start: Start, tmp_path: Path) -> None:
+    """Over real UDP and a real process: a clip, speech with its audio, a digit, the echo, the recording."""
+    pool = await start()
+    caller = Caller(pool, "call")
+    await caller.open(record=str(tmp_path / "call.wav"))
+    pool.send(Listen("call", "ulaw_8k"))
+    pool.send(QueueAudio("call", 1, sine(300, 0.5).tobytes(), last=True))
+    await caller.talk(coded(speech()[:20000]))
+    assert (await caller.hear(ClipFinished)).played_s == 0.5
+    at = caller.heard.tolist().index(int(through_code(sine(300, 0.5))[1])) - 1
+    assert np.array_equal(caller.heard[at : at + 4000], through_code(sine(300, 0.5)))
+    pool.send(SetLoopback("call", True))
+    pool.send(Listen("call", None))
+    tone = sine(500, 0.4)
+    before = len(caller.heard)
+    await caller.talk(coded(np.concatenate([tone, np.zeros(8 * FRAME, np.int16)])))
+    echoed = caller.heard[before:].tobytes()
+    assert through_code(tone)[:2400].tobytes() in echoed
+    began = caller.phone.timestamp
+    for payload in [bytes([5, 10, 0, 160]), bytes([5, 10, 1, 64])] + [bytes([5, 138, 1, 224])] * 3:
+        caller.socket.sendto(caller.phone.build(101, payload, timestamp=began), caller.far_end)
+    pressed = await caller.hear(DigitPressed)
+    assert (pressed.digit, pressed.duration_ms) == ("5", 60)
+    speech_began = await caller.hear(SpeechBegan)
+    pieces = [s for s in caller.said if isinstance(s, HeardAudio)]
+    assert len(pieces) >= 10
+    assert caller.said.index(speech_began) < caller.said.index(pieces[0])
+    closed = await caller.close()
+    assert closed.stats.packets_lost == closed.stats.packets_foreign == closed.stats.packets_malformed == 0
+    started = await caller.hear(RecordingStarted)
+    with wave.open(started.path) as file:
+        assert file.getnframes() / 8000 == pytest.approx(closed.at - started.at, abs=0.1)
+
+
+async def test_digits_reach_the_phone(start: Start) -> None:
+    """RFC 4733 out over the wire, at the pace of a telephone."""
+    caller = Caller(await start(), "call")
+    await caller.open()
+    caller.pool.send(SendDigits("call", "7*", 60))
+    await caller.talk([bytes([0xFF]) * FRAME] * 20)
+    events = [p for p in caller.received if p.payload_type == 101]
+    ended = {p.timestamp: DIGITS[p.payload[0]] for p in events if p.payload[1] & 0x80}
+    assert "".join(ended.values()) == "7*"
+    await caller.close()
+
+
+async def test_a_port_that_is_taken_is_passed_over(start: Start) -> None:
+    """Another program in our range costs nothing but its port; when none is left the leg fails with a reason."""
+    first, last = free_range(3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
+        squatter.bind(("127.0.0.1", first + 1))
+        pool = await start(ports=(first, last))
+        callers = [Caller(pool, f"call{k}") for k in range(3)]
+        assert [(await caller.open()).port for caller in callers[:2]] == [first + 2, first + 4]
+        pool.send(OpenLeg("call2"))
+        assert (await callers[2].hear(LegFailed)).reason == "no free RTP port"
+        for caller in callers[:2]:
+            await caller.close()
+        # Closed ports rest: a new call does not get one at once, with the last caller's packets still under way.
+        late = Caller(pool, "late")
+        pool.send(OpenLeg("late"))
+        assert (await late.hear(LegFailed)).reason == "no free RTP port"
+
+
+async def test_a_worker_that_dies_takes_only_its_own_calls_along(start: Start) -> None:
+    """Its legs hear of it, the others go on, and a new worker takes its place."""
+    pool = await start(workers=2)
+    callers = [Caller(pool, f"call{k}") for k in range(4)]
+    for caller in callers:
+        await caller.open()
+    assert pool.capacity == 16
+    doomed = pool._link_of["call0"]
+    assert doomed.process is not None
+    restarted = asyncio.Event()
+    pool.on_pulse = lambda worker, pulse: restarted.set() if pulse.legs == 0 else None
+    os.kill(doomed.process.pid, signal.SIGKILL)
+    assert (await callers[0].hear(MediaDied)).leg == "call0"
+    await callers[2].hear(MediaDied)
+    callers[1].pool.send(SetLoopback("call1", True))
+    await callers[1].talk(coded(sine(440, 0.3)))
+    assert len(callers[1].received) > 10
+    await asyncio.wait_for(restarted.wait(), 20)
+    assert pool.capacity == 16
+    again = Caller(pool, "again")
+    await again.open()
+    assert pool._link_of["again"] is not doomed
+    assert not [s for s in callers[1].said + callers[3].said if isinstance(s, MediaDied)]
+
+
+async def test_more_legs_than_room_are_refused(start: Start) -> None:
+    """Full is an answer, not a hang; a leg that closes makes room again."""
+    pool = await start(pairs=40)
+    callers = [Caller(pool, f"call{k}") for k in range(33)]
+    for caller in callers[:32]:
+        await caller.open()
+    pool.send(OpenLeg("call32"))
+    assert "room" in (await callers[32].hear(LegFailed)).reason
+    await callers[0].close()
+    callers[32].said.clear()
+    await callers[32].open()
+
+
+async def test_a_flood_on_one_port_leaves_the_other_calls_alone(start: Start) -> None:
+    """Thousands of packets a second of rubbish at one call: the one beside it loses nothing."""
+    pool = await start()
+    victim, caller = Caller(pool, "victim"), Caller(pool, "call")
+    await victim.open()
+    await caller.open()
+    pool.send(SetLoopback("call", True))
+
+    async def flood() -> None:
+        rng = np.random.default_rng(1)
+        for _ in range(50):
+            for _ in range(100):
+                victim.socket.sendto(rng.bytes(172), victim.far_end)
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(flood(), caller.talk(coded(sine(440, 1.0))))
+    await caller.talk(coded(np.zeros(1600, np.int16)))
+    assert through_code(sine(440, 1.0))[160:6400].tobytes() in caller.heard.tobytes()
+    assert (await caller.close()).stats.packets_lost == 0
+    assert (await victim.close()).stats.packets_malformed > 100
+
+
+def test_a_port_range_that_is_too_small_is_a_configuration_error() -> None:
+    """Told before anything is started."""
+    for ports in ((40000, 40001), (0, 10), (50000, 40000)):
+        with pytest.raises(ConfigError):
+            MediaPool(workers=2, bind="127.0.0.1", rtp_ports=ports, clock=SystemClock())

@@ -1,0 +1,130 @@
+"""Recordings and traces: complete, aligned, and never at the cost of the call."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_world import FRAME, PHONE, Phone, World, frames, sine, speech, through_code
+
+from gateway.core.events import RecordingFailed, RecordingStarted, SpeechBegan
+from gateway.media import trace
+from gateway.media.commands import ClipStarted, CloseLeg, LegClosed, QueueAudio, SetLoopback
+from gateway.media.plane import Received
+from gateway.media.vad import SileroVad
+
+
+def stereo(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The caller's and the bot's channel of an 8 kHz 16-bit recording."""
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 8000)
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def test_left_is_what_was_heard_and_right_what_was_sent(tmp_path: Path) -> None:
+    """Both sides to the sample, from the connection on, in a directory made for them."""
+    path = tmp_path / "calls" / "call.wav"
+    world = World().open(record=str(path)).ticks(10).connect()
+    world.do(QueueAudio("call", 1, sine(300, 0.6).tobytes(), last=True))
+    world.talk(Phone(), sine(440, 1.0)).do(CloseLeg("call")).ticks(1)
+    left, right = stereo(path)
+    assert len(left) == 8000
+    assert np.array_equal(left[FRAME:], through_code(sine(440, 1.0))[:-FRAME])
+    assert np.array_equal(right[:4800], sine(300, 0.6))
+    assert not right[4800:].any()
+    assert [type(s) for s in world.said if isinstance(s, RecordingStarted | LegClosed)] == [RecordingStarted, LegClosed]
+
+
+def test_events_lie_in_the_recording_where_their_times_say(tmp_path: Path) -> None:
+    """Sample = (time - start of the recording) x 8000, for speech on the left and clips on the right."""
+    path = tmp_path / "call.wav"
+    world = World(vad=SileroVad(8)).open(record=str(path)).connect()
+    world.talk(Phone(), speech()[: 8000 * 2])
+    world.do(QueueAudio("call", 1, sine(300, 0.2).tobytes(), last=True)).ticks(30).do(CloseLeg("call")).ticks(1)
+    left, right = stereo(path)
+    began = round(8000 * (world.all(SpeechBegan)[0].began_at - world.start))
+    assert np.abs(left[: began - 800]).max() < 200 < np.abs(left[began : began + 800]).max()
+    started = round(8000 * (world.all(ClipStarted)[0].at - world.start))
+    assert not right[:started].any()
+    assert np.array_equal(right[started : started + 1600], sine(300, 0.2))
+
+
+def test_a_gap_of_the_process_is_silence_in_the_recording(tmp_path: Path) -> None:
+    """The recording's clock is the call's: half a second without ticks is half a second of silence."""
+    path = tmp_path / "call.wav"
+    world = World().open(record=str(path)).connect().ticks(50)
+    world.now += 0.5
+    world.ticks(50).do(CloseLeg("call")).ticks(1)
+    assert len(stereo(path)[0]) == pytest.approx(2.5 * 8000, abs=FRAME)
+
+
+def test_a_full_disk_costs_the_recording_and_says_so() -> None:
+    """Every write fails as on a full disk: one event, and the call goes on to its end."""
+    world = World().open(record="/dev/full").connect().do(SetLoopback("call", True))
+    world.talk(Phone(), sine(440, 3.0)).do(CloseLeg("call")).ticks(1)
+    (failed,) = world.all(RecordingFailed)
+    assert failed.message == "No space left on device"
+    assert len(world.packets()) == 150
+    assert len(world.all(LegClosed)) == 1
+
+
+def test_a_path_that_cannot_be_written_costs_the_recording_only(tmp_path: Path) -> None:
+    """A recording directory that is a file: told at once, and nothing else happens."""
+    (tmp_path / "blocked").write_text("")
+    world = World().open(record=str(tmp_path / "blocked" / "call.wav")).connect().ticks(5)
+    assert len(world.all(RecordingFailed)) == 1
+    world.do(CloseLeg("call")).ticks(1)
+    assert len(world.all(LegClosed)) == 1
+
+
+def test_many_calls_record_without_mixing(tmp_path: Path) -> None:
+    """Eight at once, joining and leaving at different times, each to its own file."""
+    world = World()
+    phones = [Phone(f"call{k}", ssrc=k) for k in range(8)]
+    for k, phone in enumerate(phones):
+        world.open(phone.leg, record=str(tmp_path / f"{k}.wav")).connect(phone.leg, host=f"198.51.100.{k}")
+        phone.source = (f"198.51.100.{k}", 4000)
+    for n in range(120):
+        live = [(k, p) for k, p in enumerate(phones) if n < 60 + 5 * k]
+        packets = [(p, p.packet(np.full(FRAME, 1000 * (k + 1), np.int16))) for k, p in live]
+        world.take([Received(p.leg, data, p.source, world.now) for p, data in packets])
+        for k, phone in enumerate(phones):
+            if n == 60 + 5 * k:
+                world.do(CloseLeg(phone.leg))
+    world.ticks(1)
+    for k in range(8):
+        left, _ = stereo(tmp_path / f"{k}.wav")
+        assert len(left) == (61 + 5 * k) * FRAME
+        level = through_code(np.array([1000 * (k + 1)], np.int16))[0]
+        assert set(left[FRAME : -2 * FRAME].tolist()) == {int(level)}
+
+
+def test_a_trace_fed_again_gives_the_same_call(tmp_path: Path) -> None:
+    """The same datagrams at the same ticks, strangers and losses included: the same words at the same times."""
+    path = tmp_path / "call.trace"
+    world, phone, rng = (
+        World(vad=SileroVad(8)).open(trace=str(path)).ticks(7).connect(),
+        Phone(),
+        np.random.default_rng(1),
+    )
+    for frame in frames(speech()):
+        packet = phone.packet(frame)
+        arrivals = [Received("call", packet, PHONE, world.now - round(rng.uniform(0, 0.02), 6))] * int(
+            rng.choice([0, 1, 1, 1, 2])
+        )
+        arrivals += [Received("call", rng.bytes(60), ("203.0.113.1", 99), world.now - 0.001)]
+        world.take(arrivals)
+    world.do(CloseLeg("call")).ticks(1)
+
+    again = World(vad=SileroVad(8)).open()
+    records = list(trace.read(path.read_bytes()))
+    for tick in range(7 + len(frames(speech()))):
+        if tick == 7:
+            again.connect()
+        again.take([Received("call", r.data, r.source, again.start + r.at_s) for r in records if r.tick == tick])
+    again.do(CloseLeg("call")).ticks(1)
+    assert again.said == world.said
+    assert [d.data for d in again.sent] == [d.data for d in world.sent]
