@@ -1,0 +1,221 @@
+"""Whole calls replayed: through the real desk, dialplan, conversation and media plane, to the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.core import events as e
+from gateway.core.errors import ConfigError
+from gateway.providers.load import build_tts
+from gateway.replay import cli, layout
+from gateway.replay.audio import wav
+from gateway.replay.bundle import encode_meta
+from gateway.replay.keep import keep
+from gateway.replay.reading import read_bundle
+from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_wav
+
+REPOSITORY = Path(__file__).parents[2]
+DIALPLAN = """
+default: order
+flows:
+  order:
+    greeting: Hello.
+    slots:
+      drink:
+        choices: {tea: [tea, a tea], coffee: [coffee, a coffee]}
+    nodes:
+      drink: {ask: "What would you like, tea or coffee?"}
+      done: {finish: ordered, say: "Thank you."}
+routes:
+  order:
+    steps:
+      - answer
+      - bot: order
+"""
+
+
+async def _synthesised(text: str) -> bytes:
+    voice = build_tts("flite", {"inline": True, "voice": "rms"})
+    return b"".join([chunk.pcm async for chunk in voice.speak(text)])
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a caller's WAV, a dialplan, and the bundle of the one played to the other."""
+    folder = tmp_path_factory.mktemp("calls")
+    speech = asyncio.run(_synthesised("coffee please"))
+    (folder / "caller.wav").write_bytes(wav(bytes(32000 * 4) + speech + bytes(32000 * 2), 16000))
+    (folder / "plan.yaml").write_text(DIALPLAN)
+    replay_wav(folder / "caller.wav", ReplayOptions(dialplan=folder / "plan.yaml", out=folder / "bundle"))
+    return folder
+
+
+@pytest.fixture
+def bundle(calls: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(calls / "bundle", tmp_path / "bundle"))
+
+
+def outcome(replayed: Replayed) -> tuple[str, dict[str, object]] | None:
+    done = [event for event in replayed.events if isinstance(event, e.DialogueCompleted)]
+    return (done[0].outcome, dict(done[0].data)) if done else None
+
+
+def test_a_recording_holds_a_whole_dialogue_with_the_bot(calls: Path) -> None:
+    """A WAV is a caller: heard by the recogniser, understood by the flow, answered by the voice, many times faster
+    than it takes, and the same to the byte every time."""
+    options = ReplayOptions(dialplan=calls / "plan.yaml")
+    first = replay_wav(calls / "caller.wav", options)
+    assert outcome(first) == ("ordered", {"drink": "coffee"})
+    assert first.speed > 5
+    again = replay_wav(calls / "caller.wav", options)
+    assert (again.log, again.wav) == (first.log, first.wav)
+    assert len(first.wav) > 44 + 32000 * 5
+
+
+def test_a_bundle_replays_exactly_as_it_was(calls: Path) -> None:
+    """What a replay leaves is a bundle, and its replay is the same call: nothing is asked that it cannot answer."""
+    recorded = read_bundle(calls / "bundle")
+    replayed = replay_bundle(recorded)
+    difference = cli.against(recorded, replayed, tolerance_s=0)
+    assert difference.same, difference.render()
+    assert replayed.wav == (calls / "bundle" / layout.RECORDING).read_bytes()
+    assert replayed.unanswered == ()
+
+
+def test_the_bytes_do_not_depend_on_the_process(calls: Path, tmp_path: Path) -> None:
+    """Another interpreter with another hash seed writes the same events and the same sound."""
+    digests = set()
+    for seed in ("1", "4711"):
+        out = tmp_path / seed
+        command = [sys.executable, "-m", "gateway.replay", str(calls / "bundle"), "--out", str(out)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": f"UTC{seed[0]}"}
+        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY, env=environment, timeout=60)
+        files = [(out / name).read_bytes() for name in (layout.EVENTS, layout.RECORDING, layout.TRACE)]
+        digests.add(hashlib.sha256(b"".join(files)).hexdigest())
+    assert len(digests) == 1
+
+
+def test_the_command_says_same_or_different(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0 and 1, the timeline, the speed, and the difference where the call went another way."""
+    assert cli.main([str(bundle)]) == 0
+    printed = capsys.readouterr().out
+    assert 'UserTurnEnded "coffee' in printed
+    assert "times real time" in printed
+    assert printed.splitlines()[-1].endswith("events, all the same")
+    log = bundle / layout.EVENTS
+    log.write_text(log.read_text().replace('"coffee', '"tea'))
+    assert cli.main([str(bundle), "--speed", "report"]) == 1
+    printed = capsys.readouterr().out
+    assert '- UserTurnEnded "tea' in printed
+    assert '+ UserTurnEnded "coffee' in printed
+    assert "CallStarted" not in printed
+
+
+def test_what_happens_now_can_be_accepted(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--update` makes it the golden call, which is then compared with no tolerance at all."""
+    log = bundle / layout.EVENTS
+    log.write_text(log.read_text().replace('"coffee', '"tea'))
+    assert cli.main([str(bundle)]) == 1
+    assert cli.main([str(bundle), "--update"]) == 0
+    assert cli.main([str(bundle)]) == 0
+    assert read_bundle(bundle).meta.exact
+    assert "within" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_kept_bundle_is_small_and_the_same_call(calls: Path, tmp_path: Path) -> None:
+    """Small enough for a repository; the conversation is the same to the microsecond."""
+    keep(calls / "bundle", tmp_path / "kept")
+    size = sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*") if file.is_file())
+    assert size < 150_000
+    recorded = read_bundle(tmp_path / "kept")
+    difference = cli.against(recorded, replay_bundle(recorded), tolerance_s=0)
+    assert difference.same, difference.render()
+    with pytest.raises(ConfigError, match="already"):
+        keep(calls / "bundle", tmp_path / "kept")
+
+
+def test_a_changed_dialplan_meets_the_recorded_caller(calls: Path, bundle: Path, tmp_path: Path) -> None:
+    """The caller says the same; the new question has no recorded voice, which is said, and the live one speaks it."""
+    (tmp_path / "new.yaml").write_text(DIALPLAN.replace("tea or coffee?", "coffee or tea?"))
+    options = ReplayOptions(dialplan=tmp_path / "new.yaml", answers="recorded-then-live")
+    replayed = replay_bundle(bundle, options)
+    assert [what for _, what in replayed.unanswered] == ['"What would you like, coffee or tea?" was to be spoken']
+    assert outcome(replayed) == ("ordered", {"drink": "coffee"})
+    assert not cli.against(read_bundle(bundle), replayed).same
+
+
+def test_without_a_live_voice_a_new_text_fails_audibly(bundle: Path) -> None:
+    """By default nothing but the bundle answers; the difference says what was asked in vain."""
+    plan = bundle / layout.DIALPLAN / "plan.yaml"
+    plan.write_text(plan.read_text().replace("Hello.", "Good morning."))
+    recorded = read_bundle(bundle)
+    replayed = replay_bundle(recorded)
+    assert replayed.unanswered[0][1] == '"Good morning." was to be spoken'
+    assert '! "Good morning." was to be spoken' in cli.against(recorded, replayed).render()
+
+
+def test_a_call_that_went_on_with_a_session_does_so_again(bundle: Path) -> None:
+    """The bundle brings along what the session held: the replay is greeted as a return, with the slots kept."""
+    recorded = read_bundle(bundle)
+    cut = next(index for index, event in enumerate(recorded.events) if isinstance(event, e.UserTurnEnded))
+    session = next(event.session for event in recorded.events if isinstance(event, e.SessionStarted))
+    before = b"".join(e.encode(event) + b"\n" for event in recorded.events[:cut])
+    (bundle / layout.SESSION).write_bytes(before)
+    resumed = e.SessionResumed(0.0, recorded.meta.call, session, "order/1:bot", 120.0)
+    events = [resumed if isinstance(event, e.SessionStarted) else event for event in recorded.events]
+    (bundle / layout.EVENTS).write_bytes(b"".join(e.encode(event) + b"\n" for event in events))
+    replayed = replay_bundle(bundle, ReplayOptions(answers="live"))
+    again = next(event for event in replayed.events if isinstance(event, e.SessionResumed))
+    assert (again.session, again.step, again.away_s) == (session, "order/1:bot", pytest.approx(120.0))
+
+
+def test_a_wrong_route_or_folder_is_named(bundle: Path, calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 and a line that says what there is."""
+    assert cli.main([str(bundle), "--route", "nowhere"]) == 2
+    assert "no route `nowhere`; there are order" in capsys.readouterr().err
+    assert cli.main([str(calls / "none.wav")]) == 2
+    assert cli.main([str(calls / "caller.wav")]) == 2
+    assert "needs a dialplan" in capsys.readouterr().err
+    assert cli.main([str(bundle), "--out", str(calls)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_settings_of_another_gateway_are_named(bundle: Path) -> None:
+    """A bundle whose settings mean nothing here is refused, not replayed with others."""
+    meta = read_bundle(bundle).meta
+    meta.settings["conversation"]["loudness"] = 11
+    (bundle / layout.META).write_bytes(encode_meta(meta))
+    with pytest.raises(ConfigError, match=r"meta\.json: settings of another gateway.*loudness"):
+        replay_bundle(bundle)
+
+
+def test_a_folder_of_bundles_is_a_test_suite(calls: Path, bundle: Path) -> None:
+    """Each bundle is a test named by its folder, its failure text the difference; `--update-bundles` accepts."""
+    shutil.copytree(calls / "bundle", bundle.parent / "suite" / "fine")
+    spoiled = Path(shutil.move(bundle, bundle.parent / "suite" / "spoiled"))
+    log = spoiled / layout.EVENTS
+    log.write_text(log.read_text().replace('"coffee', '"tea'))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "gateway.replay.pytest_plugin",
+               "--rootdir", str(spoiled.parent), str(spoiled.parent)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    def suite(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], capture_output=True, text=True, cwd=spoiled.parent, env=environment, timeout=100
+        )
+
+    failed = suite()
+    assert "1 failed, 1 passed" in failed.stdout
+    assert "spoiled is another call now" in failed.stdout
+    assert '+ UserTurnEnded "coffee' in failed.stdout
+    assert suite("--update-bundles").returncode == 0
+    assert suite().returncode == 0
