@@ -10,7 +10,7 @@ from gateway.sip.events import OfferAnswered, OfferReceived, OfferRefused, Send
 from gateway.sip.message import Request, Response
 from gateway.sip.status import phrase
 from gateway.sip.timers import Timer
-from gateway.sip.transaction import ClientTransaction, ServerTransaction, TimerOwner
+from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, TimerOwner
 
 if TYPE_CHECKING:
     from gateway.sip.confirmed import ConfirmedCall
@@ -179,6 +179,10 @@ class Renegotiation:
             self.awaited = None
         self._core.timers.stop(self._retry)
         self._retry = None
+        if self._ours is not None and self._ours.pending:
+            # Who hangs up with our re-INVITE at hand may never answer it.
+            due = self._core.now + self._core.options.timing.patience
+            self._core.timers.start(due, Abandonment(self._core.transactions, self._ours), "abandon")
         self._ours = None
         self._waiting = None
         transaction, self._theirs = self._theirs, None

@@ -255,6 +255,20 @@ class Transactions:
             transaction.failed(503)
 
 
+class Abandonment:
+    """Forgets a request that nobody waits for any more, when its timer goes off and it is still unanswered."""
+
+    __slots__ = ("_transaction", "_transactions")
+
+    def __init__(self, transactions: Transactions, transaction: ClientTransaction) -> None:
+        self._transactions = transactions
+        self._transaction = transaction
+
+    def on_timer(self, name: str, now: float) -> None:
+        if self._transaction.pending:
+            self._transactions.abandon(self._transaction)
+
+
 def _same_connection(one: Flow, other: Flow) -> bool:
     if one.transport != other.transport or one.remote != other.remote:
         return False

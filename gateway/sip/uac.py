@@ -15,7 +15,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.headers import parse_name_addr, quote_string
 from gateway.sip.message import Lines, Request, Response
 from gateway.sip.status import phrase
-from gateway.sip.transaction import ClientTransaction, ServerTransaction, cancel
+from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, cancel
 from gateway.sip.uri import parse_uri
 
 
@@ -23,7 +23,7 @@ class OutgoingCall:
     """One INVITE and all its branches. It outlives its end as long as its transaction does, to answer late 2xx."""
 
     __slots__ = (
-        "_acks", "_cancelled", "_confirmed", "_cseq", "_digest", "_from_tag", "_place", "_transaction",
+        "_acks", "_cancel_sent", "_cancelled", "_confirmed", "_cseq", "_digest", "_from_tag", "_place", "_transaction",
         "call_id", "contact_user", "core", "early", "handle", "notes",
     )  # fmt: skip
 
@@ -45,6 +45,7 @@ class OutgoingCall:
         self._cseq = FIRST_CSEQ - 1
         self._digest = DigestClient(place.credentials, core.ids) if place.credentials else None
         self._cancelled: Headers | None = None
+        self._cancel_sent = False
         self._transaction: ClientTransaction | None = None
         self._confirmed = False
         # By To tag: early dialogs, and the ACKs of the 2xx that each fork gave.
@@ -98,13 +99,14 @@ class OutgoingCall:
     def _cancel(self, headers: Headers) -> None:
         """RFC 3261 9.1: only what has been answered provisionally can be cancelled; else wait for that."""
         self._cancelled = headers
-        self.core.forget(self)
+        self._end()
         self._send_cancel()
 
     def _send_cancel(self) -> None:
         transaction = self._transaction
-        if transaction is None or not transaction.provisional:
+        if transaction is None or not transaction.provisional or self._cancel_sent:
             return
+        self._cancel_sent = True
         request = cancel(transaction.request)
         self.core.finish(request, self._cancelled or ())
         try:
@@ -112,12 +114,8 @@ class OutgoingCall:
         except CapacityError:
             self.core.counters["requests_dropped"] += 1
         # No final answer may ever come (RFC 2543 peers): 64*T1 from here it is over.
-        self.core.timers.start(self.core.now + self.core.options.timing.patience, self, "cancelled")
-
-    def on_timer(self, name: str, now: float) -> None:
-        if self._transaction is not None and self._transaction.pending:
-            self.core.transactions.abandon(self._transaction)
-            self._end()
+        due = self.core.now + self.core.options.timing.patience
+        self.core.timers.start(due, Abandonment(self.core.transactions, transaction), "abandon")
 
     # Answers
 
@@ -176,7 +174,6 @@ class OutgoingCall:
 
     def _refused(self, transaction: ClientTransaction, response: Response) -> None:
         if self._cancelled is not None:
-            self._end()
             return
         again = self._digest is not None and self._digest.challenged(transaction.request, response)
         if again or self.core.extensions.response_arrived(self, transaction, response):

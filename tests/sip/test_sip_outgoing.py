@@ -161,6 +161,7 @@ def test_giving_up_before_any_answer_waits_for_one() -> None:
     line, sent = placed()
     assert line.do(HangUp("out")) == []
     assert methods(line.receive(reply(sent, 100, tag=""))) == ["CANCEL"]
+    assert line.receive(reply(sent, 180)) == []
 
 
 def test_a_200_that_crosses_the_cancel_is_acknowledged_and_hung_up() -> None:
