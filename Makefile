@@ -32,10 +32,11 @@ test: install-test ## Check and test everything
 	exit $$failed
 
 check: install-test ## Lint, format, types, and who may import whom
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=0; \
+	for tool in "ruff check" "ruff format --check" mypy lint-imports; do \
+	    echo "$$tool"; $(BIN)/$$tool || failed=1; \
+	done; \
+	exit $$failed
 
 bench: install-test ## Measure, and print the figures
 	@exec $(BIN)/python -m benchmarks $(ARGS)
