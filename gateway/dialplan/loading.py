@@ -12,7 +12,7 @@ from gateway.dialplan import actions
 from gateway.dialplan.check import examine
 from gateway.dialplan.model import Document, Step
 from gateway.dialplan.plan import Dialplan
-from gateway.dialplan.spoken import fixed_texts
+from gateway.dialplan.spoken import fixed_texts, heard_phrases
 
 
 def load(path: Path) -> Dialplan:
@@ -34,6 +34,11 @@ def load(path: Path) -> Dialplan:
 def prompts(dialplan: Dialplan) -> list[str]:
     """The texts that are spoken the same every time: those worth storing as sound before the first call."""
     return fixed_texts(dialplan.document)
+
+
+def heard(dialplan: Dialplan) -> list[str]:
+    """The phrases that callers may say somewhere: what a recogniser needs to know the words of."""
+    return heard_phrases(dialplan.document)
 
 
 def _linked(value: Any, document: Document) -> Any:

@@ -11,6 +11,14 @@ import msgspec
 
 V = TypeVar("V", bound=Hashable)
 Words = tuple[str, ...]
+_NUMBER = re.compile(r"[0-9]+")
+# fmt: off
+_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# fmt: on
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -23,9 +31,23 @@ class Span(msgspec.Struct, Generic[V], frozen=True):
 
 
 def normalise(text: str) -> Words:
-    """Lower-case words without punctuation; inner apostrophes stay ("I'd like" is i'd, like)."""
+    """Lower-case words without punctuation; inner apostrophes stay ("I'd like" is i'd, like).
+
+    Numbers become words, so that "room 12" and "room twelve" are the same to every engine.
+    """
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return tuple(_WORD.findall(folded))
+    spelled = _NUMBER.sub(lambda found: f" {_spell(found[0])} ", folded)
+    return tuple(_WORD.findall(spelled))
+
+
+def _spell(digits: str) -> str:
+    """Up to 99 as a number, else digit by digit, as people say numbers of rooms and telephones."""
+    if len(digits) > 2 or (len(digits) == 2 and digits[0] == "0"):
+        return " ".join(_SMALL[int(digit)] for digit in digits)
+    tens, ones = divmod(int(digits), 10)
+    if tens < 2:
+        return _SMALL[int(digits)]
+    return f"{_TENS[tens]} {_SMALL[ones]}" if ones else _TENS[tens]
 
 
 def spans(words: Sequence[str], choices: Mapping[V, Iterable[str]]) -> list[Span[V]]:

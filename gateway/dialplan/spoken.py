@@ -1,4 +1,7 @@
-"""Every text of a document that may come to be spoken, found by its kind: defaults and other people's actions too."""
+"""Every text that may come to be spoken, and every phrase that callers may say.
+
+They are found by their kind, so the defaults and other people's actions are among them.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,8 @@ from gateway.dialplan.model import Document, Step
 
 def texts(document: Document) -> Iterator[str]:
     """In the order of the document, repetitions included."""
-    yield from _texts(document.routes, inspect.type_info(dict[str, Any]))
-    for spec in document.flows.values():
-        yield from _texts(spec, inspect.type_info(type(spec)))
+    yield from _found(document.routes, None, "text")
+    yield from _found(document.flows, None, "text")
 
 
 def fixed_texts(document: Document) -> list[str]:
@@ -24,32 +26,39 @@ def fixed_texts(document: Document) -> list[str]:
     return list(dict.fromkeys(text for text in texts(document) if text and not variables_in(text)))
 
 
-def _texts(value: Any, info: Any) -> Iterator[str]:
+def heard_phrases(document: Document) -> list[str]:
+    """What callers may say, each once: the vocabulary that a recogniser should know."""
+    found = (*_found(document.routes, None, "phrase"), *_found(document.flows, None, "phrase"))
+    return list(dict.fromkeys(found))
+
+
+def _found(value: Any, info: Any, kind: str) -> Iterator[str]:
+    """Texts of a kind inside a value; `info` describes its type where that says more than the value itself."""
     if isinstance(value, Step):
-        yield from _texts(value.options, inspect.type_info(type(value.options)))
+        yield from _found(value.options, None, kind)
     elif isinstance(value, msgspec.Struct):
         about = inspect.type_info(type(value))
         assert isinstance(about, inspect.StructType)
         for field in about.fields:
-            yield from _texts(getattr(value, field.name), field.type)
+            yield from _found(getattr(value, field.name), field.type, kind)
     elif isinstance(value, str):
-        if _is_text(info):
+        if _is(kind, info):
             yield value
     elif isinstance(value, tuple):
         item = next((one.item_type for one in _alternatives(info) if isinstance(one, inspect.VarTupleType)), None)
         for one in value:
-            yield from _texts(one, item)
+            yield from _found(one, item, kind)
     elif isinstance(value, dict):
         inner = next((one.value_type for one in _alternatives(info) if isinstance(one, inspect.DictType)), None)
         for one in value.values():
-            yield from _texts(one, inner)
+            yield from _found(one, inner, kind)
 
 
 def _alternatives(info: Any) -> tuple[Any, ...]:
     return info.types if isinstance(info, inspect.UnionType) else (info,)
 
 
-def _is_text(info: Any) -> bool:
+def _is(kind: str, info: Any) -> bool:
     return any(
-        isinstance(one, inspect.Metadata) and (one.extra or {}).get("kind") == "text" for one in _alternatives(info)
+        isinstance(one, inspect.Metadata) and (one.extra or {}).get("kind") == kind for one in _alternatives(info)
     )

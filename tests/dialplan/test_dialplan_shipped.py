@@ -75,3 +75,11 @@ def test_the_reference_names_every_action() -> None:
     """A page that leaves one out misleads."""
     reference = (FOLDER / "README.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE)) >= set(names())
+
+
+def test_the_phrases_to_be_heard_are_known(shipped: Dialplan) -> None:
+    """The vocabulary of menus and flows, the flow's yes and no among it, and none of what the bot says."""
+    phrases = dialplan.heard(shipped)
+    assert {"appointments", "haircut", "yes", "nope", "goodbye", "i'd like to"} <= set(phrases)
+    assert len(set(phrases)) == len(phrases)
+    assert not set(phrases) & set(dialplan.prompts(shipped))
