@@ -26,6 +26,7 @@ class _Caller:
         self._door = door
         self._line: PcmLine | None = None
         self._ready = False
+        self._lost_early: str | None = None
         self.peer = BrowserPeer(token, self._push, self._lost, self._digit, self._can_hear, options)
         self.codec = ""
 
@@ -46,6 +47,11 @@ class _Caller:
             self._line.far_side_ready()
         return self._line
 
+    def admitted(self) -> None:
+        """The hallway has the call; a browser that went away meanwhile is told of now."""
+        if self._lost_early is not None:
+            self._lost(self._lost_early)
+
     def _can_hear(self) -> None:
         self._ready = True
         if self._line is not None:
@@ -63,7 +69,9 @@ class _Caller:
 
     def _lost(self, reason: str) -> None:
         """A closed page is a goodbye; a peer that just stops is a lost line."""
-        if self._line is not None:
+        if self._line is None:
+            self._lost_early = reason
+        else:
             self._tell(c.LineEnded("hangup" if reason == "page_closed" else "line_lost", "caller"))
 
     def _digit(self, digit: str) -> None:
@@ -92,6 +100,7 @@ class BrowserDoor:
             await one.peer.close()
             raise
         self._callers[call_id] = one
+        one.admitted()
         return BrowserAnswer(call_id, sdp)
 
     def hang_up(self, call_id: str) -> bool:

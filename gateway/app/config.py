@@ -74,6 +74,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stt: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "pocketsphinx"})
     tts: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "flite"})
     vad: str = "silero"
+    speak_ahead: bool = True
     agents: dict[str, dict[str, Any]] = {}
 
     @property

@@ -7,6 +7,7 @@ import asyncio
 
 from gateway.app.phone import CallRefused, Phone, PhoneLine, Target
 from gateway.core.errors import ConfigError
+from gateway.ops.logs import configure
 from gateway.providers.load import build_tts
 from gateway.providers.wav import read_wav
 from gateway.session.ports import TextToSpeech
@@ -14,6 +15,8 @@ from gateway.session.resample import to_8k
 
 
 def dial(chosen: argparse.Namespace) -> int:
+    """Only warnings are logged: the timeline is what the user came for."""
+    configure("console", level="WARNING")
     return asyncio.run(_dial(chosen))
 
 

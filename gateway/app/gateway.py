@@ -13,12 +13,14 @@ from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
 from gateway.app.prompts import PromptShelf
+from gateway.app.warmup import speak_ahead, start_engines
 from gateway.call.io import Desk, DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
 from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.ids import RandomIds
 from gateway.dialplan import load as load_dialplan
+from gateway.dialplan import prompts
 from gateway.media.io import MediaPool
 from gateway.media.plane import PlaneOptions
 from gateway.ops.http import HttpOffice, HttpOptions
@@ -112,6 +114,7 @@ class Gateway:
         try:
             await self._store.open()
             await self._media.start()
+            await start_engines(self._stt, self._tts)
             await self.desk.start()
             await self.sip.start(config.bind, config.sip_port)
             await self.http.start(config.bind, config.http_port)
@@ -119,6 +122,8 @@ class Gateway:
             await self.close()
             raise
         self._housekeeping.start()
+        if config.speak_ahead:
+            self.desk.spawn(speak_ahead(self._tts, prompts(self._dialplan)))
         log.info(
             "gateway.ready",
             sip=f"{config.bind}:{self.sip.port}",

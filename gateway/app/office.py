@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.dialplan import Dialplan
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo
 from gateway.store.ports import Session, SessionInfo, SessionStore
 
+CALL_ID = re.compile(r"c-[0-9a-z]+")
 REMEMBERED_CALLS = 200
 """How many ended calls the office can still show from memory."""
 SUBSCRIBER_LAG = 1000
@@ -59,14 +61,14 @@ class Office:
 
     async def subscribe(self, call_id: str) -> AsyncIterator[e.AnyEvent]:
         queue: asyncio.Queue[e.AnyEvent | None] = asyncio.Queue(SUBSCRIBER_LAG)
-        if call_id != "*":
-            for event in self.events(call_id):
-                yield event
-                if isinstance(event, e.CallEnded):
-                    return
+        history = self.events(call_id) if call_id != "*" else []
         entry = (call_id, queue)
         self._subscribers.append(entry)
         try:
+            for event in history:
+                yield event
+                if isinstance(event, e.CallEnded):
+                    return
             while (event_or_end := await queue.get()) is not None:
                 yield event_or_end
                 if call_id != "*" and isinstance(event_or_end, e.CallEnded):
@@ -82,7 +84,7 @@ class Office:
         call.tell(c.Stop("hangup", "gateway"))
 
     def recording(self, call_id: str) -> Path | None:
-        if not call_id.isascii() or "/" in call_id or self._desk.board.find(call_id) is not None:
+        if not CALL_ID.fullmatch(call_id) or self._desk.board.find(call_id) is not None:
             return None
         path = self._calls / call_id / "call.wav"
         return path if path.is_file() else None

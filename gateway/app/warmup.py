@@ -1,0 +1,40 @@
+"""What is done before the first caller needs it: engines started, and the dialplan's fixed texts spoken once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.core.errors import ProviderError
+from gateway.session.ports import SpeechToText, TextToSpeech
+from gateway.session.sentences import SentenceCutter
+
+log = structlog.get_logger()
+
+
+async def start_engines(*engines: SpeechToText | TextToSpeech) -> None:
+    """Start those that have something to start. One that cannot is logged now, and again when a call needs it."""
+    for engine in engines:
+        warm = getattr(engine, "warm", None)
+        if warm is not None:
+            try:
+                await warm()
+            except ProviderError as error:
+                log.error("provider.unavailable", provider=type(engine).__name__, error=str(error))
+
+
+async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:
+    """Let the voice speak what every caller will hear, piece by piece as the conversation cuts it.
+
+    Voices that cache then answer from memory; for one that bills by the letter, turn this off in the configuration.
+    """
+    for text in texts:
+        cutter = SentenceCutter()
+        for piece in [*cutter.feed(text), *cutter.flush()]:
+            try:
+                async for _ in voice.speak(piece):
+                    pass
+            except ProviderError as error:
+                log.error("voice.unavailable", error=str(error))
+                return
