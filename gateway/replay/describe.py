@@ -39,7 +39,7 @@ def _particulars(event: e.AnyEvent) -> str:
         case e.VariableSet(name=name, value=value):
             return f'{name} = "{value}"'
         case e.AgentRemembered(state=state):
-            return ", ".join(f"{key}={value}" for key, value in state.items())
+            return ", ".join(f"{key}={value}" for key, value in state.items() if value)
         case e.DialogueCompleted(outcome=outcome, data=data):
             return " ".join([outcome, *(f"{key}={value}" for key, value in data.items())])
         case e.StateChanged(previous=previous, state=state):

@@ -10,7 +10,8 @@ this table says; docs/replay.md shows it to operators.
     ids       numbers and names given in order: paired one to one, whatever they are
     (others)  probabilities, statistics of the network, paths and wordings of errors: not compared
 
-Events keep their order within a lane (the caller, the bot, the states, the call); between lanes only times count.
+Events keep their order within a lane (the caller, the bot, its voice's synthesis, the states, the call); between
+lanes only times count.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import msgspec
 
 from gateway.core import events as e
 
-Lane: TypeAlias = Literal["call", "caller", "bot", "state"]
+Lane: TypeAlias = Literal["call", "caller", "bot", "voice", "state"]
 
-LANES: tuple[Lane, ...] = ("call", "caller", "bot", "state")
+LANES: tuple[Lane, ...] = ("call", "caller", "bot", "voice", "state")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ RULES: dict[type[e.Event], Rule] = {
     e.UserTurnEnded: Rule("caller", exact=("text", "digits", "silent"), ids=("turn",)),
     e.SilenceNoticed: Rule("caller", exact=("count",)),
     e.AgentReplied: Rule("bot", exact=("text",), ids=("turn",)),
-    e.UtteranceSynthesised: Rule("bot", exact=("text",), spans=("duration_s",), ids=("clip",)),
+    e.UtteranceSynthesised: Rule("voice", exact=("text",), spans=("duration_s",), ids=("clip",)),
     e.UtteranceStarted: Rule("bot", ids=("clip",)),
     e.UtterancePlayed: Rule("bot", exact=("heard", "complete"), spans=("played_s",), ids=("clip",)),
     e.PlaybackPaused: Rule("bot", ids=("clip",)),
