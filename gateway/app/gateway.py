@@ -18,6 +18,7 @@ from gateway.call.io import Desk, DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
 from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.core.clock import Clock, SystemClock
+from gateway.core.errors import ConfigError
 from gateway.core.ids import RandomIds
 from gateway.dialplan import load as load_dialplan
 from gateway.dialplan import prompts
@@ -116,7 +117,7 @@ class Gateway:
             await self._media.start()
             await start_engines(self._stt, self._tts)
             await self.desk.start()
-            await self.sip.start(config.bind, config.sip_port)
+            await self._open_sip()
             await self.http.start(config.bind, config.http_port)
         except BaseException:
             await self.close()
@@ -134,6 +135,12 @@ class Gateway:
             store=config.store_url.split("@")[-1],
             data=str(config.data_path),
         )
+
+    async def _open_sip(self) -> None:
+        try:
+            await self.sip.start(self.config.bind, self.config.sip_port)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (--sip-port, --bind)") from error
 
     async def drain(self) -> None:
         """Refuse new calls and return when the last one has ended by itself."""

@@ -5,6 +5,7 @@ line, the demo and tests. It is our own client side; what proves the gateway are
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -52,6 +53,10 @@ class Target:
             raise ConfigError(f"not a SIP URI: {uri!r}; it looks like sip:desk@127.0.0.1:5060")
         self.uri = parts[0]
         self.host = "127.0.0.1" if parts["host"] == "localhost" else parts["host"].strip("[]")
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            raise ConfigError(f"the host of {uri!r} must be an IP address, as in sip:desk@127.0.0.1:5060") from None
         self.port = int(parts["port"] or 5060)
         transport = re.search(r";transport=(\w+)", parts["rest"] or "", re.IGNORECASE)
         self.transport: Transport = "tcp" if transport and transport[1].lower() == "tcp" else "udp"

@@ -1,0 +1,127 @@
+"""The configuration: later sources win, and every fault is told with its place and its remedy."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.app import config as configuration
+from gateway.app.config import GatewayConfig, load, provider, shipped
+from gateway.core.errors import ConfigError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    return path
+
+
+def test_nothing_at_all_is_a_configuration() -> None:
+    """The embedded defaults: SQLite, the shipped dialplan, grammar recognition, flite."""
+    config = load(None, {}, {})
+    assert config.store_url.startswith("sqlite:///")
+    assert config.dialplan_path.is_file()
+    assert (config.stt["kind"], config.tts["kind"]) == ("pocketsphinx", "flite")
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    """The nearer to the operator's fingers, the stronger."""
+    path = written(tmp_path, "sip_port = 1111\nhttp_port = 2222\nmedia_workers = 1\n")
+    config = load(path, {"GATEWAY_SIP_PORT": "3333", "GATEWAY_HTTP_PORT": "4444"}, {"sip_port": 5555})
+    assert (config.sip_port, config.http_port, config.media_workers) == (5555, 4444, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "remedy"),
+    [
+        ("sip_prot = 5060\n", ":1:", "did you mean `sip_port`"),
+        ('bind = "127.0.0.1"\n[limits]\nmax_cals = 3\n', ":3:", "did you mean `max_calls`"),
+        ("[conversation]\nsilence_ms = 'long'\n", ":2:", "Expected `int`"),
+        ('bind = "127.0.0.1\n', ":1:", "Illegal"),
+        ('log_format = "xml"\n', ":1:", "xml"),
+    ],
+)
+def test_a_fault_in_the_file_names_its_line_and_what_was_meant(
+    tmp_path: Path, text: str, place: str, remedy: str
+) -> None:
+    """An operator goes straight to the line."""
+    with pytest.raises(ConfigError) as fault:
+        load(written(tmp_path, text), {}, {})
+    assert place in str(fault.value)
+    assert remedy in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"bind": "localhost"}, "bind"),
+        ({"advertise": "example.com"}, "advertise"),
+        ({"sip_port": 70000}, "sip_port"),
+        ({"rtp_ports": "5000"}, "rtp_ports"),
+        ({"rtp_ports": "6000-5000"}, "rtp_ports"),
+        ({"rtp_ports": "80-900"}, "rtp_ports"),
+        ({"media_workers": 0}, "media_workers"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], word: str) -> None:
+    """Before any door opens, not when the first caller comes."""
+    with pytest.raises(ConfigError, match=word):
+        load(None, {}, values)
+
+
+def test_a_number_in_the_environment_must_be_one() -> None:
+    """The variable is named, as it is what the operator set."""
+    with pytest.raises(ConfigError, match="GATEWAY_SIP_PORT"):
+        load(None, {"GATEWAY_SIP_PORT": "five"}, {})
+
+
+def test_a_missing_file_is_told_apart_from_an_unreadable_one(tmp_path: Path) -> None:
+    """No traceback for a typo in a path."""
+    with pytest.raises(ConfigError, match=r"nowhere\.toml.*cannot read"):
+        load(tmp_path / "nowhere.toml", {}, {})
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(binary, {}, {})
+
+
+def test_a_provider_table_needs_its_kind() -> None:
+    """The rest of the table is the provider's own."""
+    assert provider({"kind": "acme", "key": "k"}, "stt").options == {"key": "k"}
+    with pytest.raises(ConfigError, match=r"\[stt\] needs a `kind`"):
+        provider({"key": "k"}, "stt")
+
+
+def _defaults(struct: msgspec.Struct) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(struct)
+    return values
+
+
+def test_the_documented_file_documents_every_key_with_its_default() -> None:
+    """config/gateway.toml with every example line switched on is exactly the default configuration."""
+    lines = []
+    for line in shipped("config/gateway.toml").read_text().splitlines():
+        if line.startswith("#[agents"):
+            break
+        key = line[1:].split("=")[0].strip()
+        example = line.startswith("#") and not line.startswith("# ") and key.isidentifier() and "=" in line
+        lines.append(line[1:] if example else line)
+    documented = tomllib.loads("\n".join(lines))
+    defaults = _defaults(GatewayConfig())
+    free = {"advertise", "dialplan", "store", "agents", "stt", "tts"}
+    assert set(documented) | free | {"conversation"} >= set(defaults) - {"conversation"}
+    for key, value in documented.items():
+        if key in free:
+            continue
+        if isinstance(value, dict):
+            shown = {k: v for k, v in value.items() if k not in ("token", "origins")}
+            assert shown == {k: defaults[key][k] for k in shown}, key
+        else:
+            assert value == defaults[key] or tuple(value) == tuple(defaults[key]), key
+
+
+def test_every_command_line_key_is_an_option_of_the_configuration() -> None:
+    """`--sip-port`, `sip_port`, `GATEWAY_SIP_PORT`: one name in three spellings."""
+    assert set(configuration.COMMAND_LINE_KEYS) <= set(GatewayConfig.__struct_fields__)
