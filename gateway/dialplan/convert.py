@@ -81,7 +81,7 @@ class Converter:
                 if isinstance(info, inspect.StructType)
                 else self._dict(node, info, place)
             )
-        if isinstance(info, inspect.VarTupleType):
+        if isinstance(info, inspect.VarTupleType | inspect.ListType):
             return self._list(node, info, place)
         raise TypeError(f"options cannot hold {info}")
 
@@ -123,11 +123,12 @@ class Converter:
                 converted[name] = item
         return converted
 
-    def _list(self, node: Node, info: inspect.VarTupleType, place: Place) -> Any:
+    def _list(self, node: Node, info: inspect.VarTupleType | inspect.ListType, place: Place) -> Any:
         if not isinstance(node, SequenceNode):
             return self._wrong(node, "sequence", place)
         items = (self._value(item, info.item_type, (*place, index)) for index, item in enumerate(node.value))
-        return tuple(item for item in items if item is not INVALID)
+        sound = [item for item in items if item is not INVALID]
+        return sound if isinstance(info, inspect.ListType) else tuple(sound)
 
     def _builtins(self, node: Node) -> Any:
         try:
@@ -286,7 +287,7 @@ def _form(info: Any) -> Form:
         return "any"
     if isinstance(info, inspect.StructType | inspect.DictType):
         return "mapping"
-    return "sequence" if isinstance(info, inspect.VarTupleType) else "scalar"
+    return "sequence" if isinstance(info, inspect.VarTupleType | inspect.ListType) else "scalar"
 
 
 def _form_of(node: Node) -> Form:

@@ -50,8 +50,8 @@ def _linked(value: Any, document: Document) -> Any:
     if isinstance(value, msgspec.Struct):
         changes = {name: _linked(getattr(value, name), document) for name in value.__struct_fields__}
         return msgspec.structs.replace(value, **changes)
-    if isinstance(value, tuple):
-        return tuple(_linked(item, document) for item in value)
+    if isinstance(value, tuple | list):
+        return type(value)(_linked(item, document) for item in value)
     if isinstance(value, dict):
         return {key: _linked(item, document) for key, item in value.items()}
     return value

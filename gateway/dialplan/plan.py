@@ -90,7 +90,7 @@ class Dialplan:
         return Plan(route, self._document.routes[route].steps)
 
     def route(self, offer: Offer, at: datetime) -> Plan:
-        """The plan for a call. An `at` without zone is taken as local to the dialplan already."""
+        """The plan for a call. Give `at` with its zone; one without is taken as local to the dialplan already."""
         at = self._local(at)
         for name, route in self._document.routes.items():
             if route.match is not None and all(one.holds for one in verdicts(route.match, name, offer, at)):

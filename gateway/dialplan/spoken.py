@@ -44,8 +44,9 @@ def _found(value: Any, info: Any, kind: str) -> Iterator[str]:
     elif isinstance(value, str):
         if _is(kind, info):
             yield value
-    elif isinstance(value, tuple):
-        item = next((one.item_type for one in _alternatives(info) if isinstance(one, inspect.VarTupleType)), None)
+    elif isinstance(value, tuple | list):
+        lists = (inspect.VarTupleType, inspect.ListType)
+        item = next((one.item_type for one in _alternatives(info) if isinstance(one, lists)), None)
         for one in value:
             yield from _found(one, item, kind)
     elif isinstance(value, dict):

@@ -33,10 +33,10 @@ class Options(Struct, frozen=True):
 
 
 def link(options: Options, document: Document) -> Options:
-    """Give the agent the flow itself: it knows no dialplan."""
+    """Give the agent the flow itself, as plain values of JSON: it knows no dialplan."""
     if options.flow is None:
         return options
-    spec = msgspec.to_builtins(document.flows[options.flow])
+    spec = msgspec.json.decode(msgspec.json.encode(document.flows[options.flow]))
     return msgspec.structs.replace(options, agent=options.agent or "flow", options={**options.options, "flow": spec})
 
 
