@@ -70,6 +70,7 @@ class Conversation(Recovery):
             self._note_over(over, now)
         if self._scene.taken is not None:
             self._note_turn(self._scene.taken, now)
+        self._hold(now)
         self._move("end", now)
         return self._take_out()
 

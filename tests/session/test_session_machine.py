@@ -75,6 +75,7 @@ class ConversationMachine(RuleBasedStateMachine):
         self.queue: list[Clip] = []
         self.flushed: list[Clip] = []
         self.held = False
+        self.vague = False
         self.late: list[c.AnyInput] = []
         self.really_heard: list[str] = []
 
@@ -116,6 +117,7 @@ class ConversationMachine(RuleBasedStateMachine):
                     self.held = False
                 case c.FlushPlayout():
                     self.flushed += self.queue
+                    self.really_heard += [word for clip in self.queue for word in clip.heard]
                     self.queue, self.held = [], False
                 case c.SaidAll() | c.Answered() | c.Completed():
                     assert type(command).__name__ == self.exchange, "an outcome nobody asked for"
@@ -251,7 +253,6 @@ class ConversationMachine(RuleBasedStateMachine):
     @rule()
     def flush_is_told(self) -> None:
         clip = self.flushed.pop(0)
-        self.really_heard += clip.heard
         self.over.append(clip.number)
         self.tell(c.PlayoutFinished(clip.number, clip.played_s, False))
 
@@ -292,11 +293,17 @@ class ConversationMachine(RuleBasedStateMachine):
             raise AssertionError("it never comes to rest")
         self._play(until)
 
+    def _feed_the_playout(self) -> None:
+        """Voices are faster than speech; what would happen if not is not the conversation's business."""
+        if self.making is not None and self.making.started and self.making.queued_s - self.making.played_s < 5.0:
+            self.making.queued = len(self.making.words)
+
     def _next_mark(self) -> float | None:
+        self._feed_the_playout()
         if self.held or not self.queue:
             return None
         clip = self.queue[0]
-        if clip.started and not clip.closed and clip.played_s >= clip.queued_s:
+        if clip.started and not clip.closed and clip.played_s >= clip.queued_s - 1e-9:
             return None
         return self.now + (max(0.0, clip.queued_s - clip.played_s) if clip.started else 0.0)
 
@@ -325,20 +332,23 @@ class ConversationMachine(RuleBasedStateMachine):
             self.end()
 
     def end(self) -> None:
-        playing = [clip for clip in self.queue + self.flushed if clip.started]
+        self.vague = self.making is not None and self.making.started
         self.do(self.conversation.stop(self.now))
         self.stopped = True
-        for clip in playing:
-            self.really_heard += clip.heard
-        self.queue, self.flushed = [], []
+        self.flushed = []
 
     # What always holds
 
     @invariant()
     def history_holds_nothing_unheard(self) -> None:
-        """The bot's lines are the words that were played, in order, and those alone."""
+        """The bot's lines are the words that were played, in order, and those alone.
+
+        At the very end some may be missing, of a clip that was still being made: its timing is not known by then.
+        """
         told = " ".join(m.text for m in self.context.history if m.role == "agent").split()
-        if not self.flushed:
+        if self.vague:
+            assert told == self.really_heard[: len(told)]
+        elif not self.flushed:
             assert told == self.really_heard
 
     @invariant()
@@ -380,4 +390,4 @@ class ConversationMachine(RuleBasedStateMachine):
 
 
 TestConversation = ConversationMachine.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestConversation.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
