@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 _CONNECT_WITHIN_S = 5.0
 _ANSWER_WITHIN_S = 10.0
+_CONNECTIONS = 8  # further calls wait for a free one
 _PURGE_BATCH = 100
 
 # By what the message of Redis or of its driver contains; the driver has classes for some of them, but not always.
@@ -187,7 +188,7 @@ def _info(session_id: str, fields: dict[str, str]) -> SessionInfo:
 
 def build(url: str) -> RedisStore:
     try:
-        from redis.asyncio import Redis
+        from redis.asyncio import BlockingConnectionPool, Connection, Redis, UnixDomainSocketConnection
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
@@ -201,13 +202,17 @@ def build(url: str) -> RedisStore:
         raise ConfigError("the Redis store URL cannot be read; write redis://host:6379/0") from error
 
     def connect() -> Any:
-        return Redis(
+        pool = BlockingConnectionPool(
+            connection_class=UnixDomainSocketConnection if "path" in connection else Connection,
             **connection,
+            max_connections=_CONNECTIONS,
+            timeout=_ANSWER_WITHIN_S,
             decode_responses=True,
             socket_connect_timeout=_CONNECT_WITHIN_S,
             socket_timeout=_ANSWER_WITHIN_S,
             retry=Retry(NoBackoff(), 1),  # for a connection that died since its last use; more is the caller's affair
         )
+        return Redis.from_pool(pool)
 
     return RedisStore(place, connect, (RedisError,))
 
@@ -221,7 +226,7 @@ def _parse(url: str) -> tuple[str, dict[str, Any]]:
     if not parts.hostname:
         if not parts.path.strip("/"):
             raise ValueError("no host and no socket")
-        return f"redis://{parts.path}", {"unix_socket_path": parts.path, **login}
+        return f"redis://{parts.path}", {"path": parts.path, **login}
     database = int(parts.path.strip("/") or 0)
     port = parts.port or 6379
     place = f"redis://{parts.hostname}:{port}/{database}"
