@@ -16,6 +16,7 @@ from msgspec import Meta
 from gateway.dialplan import hours, patterns
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+LONGEST_S = 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTERPOLATION = re.compile(r"\{([^{}]*)\}")
@@ -31,7 +32,10 @@ def read_duration(text: str) -> float:
     found = _DURATION.fullmatch(text.strip())
     if not found:
         raise ValueError("a duration such as 3s, 500ms or 2m")
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > LONGEST_S:
+        raise ValueError("a duration of a day at most")
+    return seconds
 
 
 def read_share(text: str) -> float:
@@ -64,6 +68,12 @@ def interpolate(text: str, values: dict[str, str]) -> str:
     return _INTERPOLATION.sub(lambda found: values.get(found[1], ""), text)
 
 
+def _read_file(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("the name of a file")
+    return text
+
+
 def _read_pattern(text: str) -> str:
     patterns.compile_pattern(text)
     return text
@@ -90,7 +100,7 @@ Template = Annotated[str, _kind("template")]
 """Not spoken, but may hold `{variables}` too."""
 RouteName = Annotated[str, _kind("route")]
 FlowName = Annotated[str, _kind("flow")]
-File = Annotated[str, _kind("file", examples=["prompts/welcome.wav"])]
+File = Annotated[str, _kind("file", _read_file, examples=["prompts/welcome.wav"])]
 """A WAV beside the dialplan; absolute once read."""
 Sets = Annotated[str, _kind("sets", _read_name)]
 """The name of a variable that the step fills."""

@@ -23,6 +23,8 @@ STEPS = {
     "missing option": ("- say: {barge_in: off}", "4:9", "`say` needs `text`", "add `text:`"),
     "options for an action without": ("- answer: 3", "4:17", "`answer` takes options, not `3`", "it has none"),
     "no duration": ("- wait: soon", "4:15", "`seconds` wants a duration such as 3s, 500ms or 2m, not `soon`", ""),
+    "endless duration": ("- wait: 99999h", "4:15", "`seconds` wants a duration of a day at most, not `99999h`", ""),
+    "no file name": ('- play: "a\\0b"', "4:15", "`file` wants the name of a file", ""),
     "empty value": ("- say:", "4:9", "`say` needs `text`", "add `text:`"),
     "list for a text": ("- say: {text: [a, b]}", "4:21", "`text` must be a single value, not a list", ""),
     "text for a mapping": ("- set: x", "4:14", "`variables` must be `key: value` lines, not `x`", ""),
