@@ -70,10 +70,11 @@ class Archive:
         """Note the datagrams taken by the tick at `position`."""
         if not self._traced:
             return
-        for leg_name, data, source, at in received:
-            if (traced := self._traced.get(leg_name)) is not None:
+        for datagram in received:
+            if (traced := self._traced.get(datagram.leg)) is not None:
                 leg, writer, file, unwritten = traced
-                unwritten += writer.datagram((position - leg.opened) // FRAME, now - at, source, data)
+                tick = (position - leg.opened) // FRAME
+                unwritten += writer.datagram(tick, now - datagram.at, datagram.source, datagram.data)
                 if len(unwritten) >= _TRACE_CHUNK:
                     self._files.write(file, bytes(unwritten))
                     unwritten.clear()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from gateway.media.ports import Said
 
 Address: TypeAlias = tuple[str, int]
 """Host (a literal address) and port."""
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """A datagram for `leg`, RTP or RTCP, that arrived at `at` on the clock of `now`."""
 
     leg: str
@@ -19,7 +21,7 @@ class Received(NamedTuple):
     at: float
 
 
-class ToSend(NamedTuple):
+class ToSend(msgspec.Struct, frozen=True, gc=False):
     """A datagram to leave from the leg's RTP port, or (`control`) from its RTCP port."""
 
     leg: str

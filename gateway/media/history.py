@@ -33,6 +33,7 @@ class AudioHistory:
     def __init__(self, slots: int) -> None:
         self._width = DEPTH + LONGEST
         self._samples = np.zeros((slots, self._width), np.int16)
+        self._stretches: dict[int, Int16s] = {}  # by length: every stretch of it, as an overlapping view
 
     def write(self, rows: Int64s, position: int, frames: Int16s) -> None:
         """One frame for each row; `position`, of its first sample, is a multiple of FRAME."""
@@ -43,11 +44,17 @@ class AudioHistory:
 
     def read(self, rows: Int64s, ends: Int64s | int, length: int) -> Int16s:
         """(rows, length): the samples before position `ends`. Only the last DEPTH samples are there to be read."""
+        stretches = self._stretches.get(length)
+        if stretches is None:
+            stretches = self._stretches[length] = _stretches(self._samples, length)
         starts = (ends - length) % DEPTH
-        flat = self._samples.reshape(-1)
-        stretches = np.lib.stride_tricks.as_strided(flat, (flat.size - length + 1, length), (2, 2), writeable=False)
         found: Int16s = stretches[rows * self._width + starts]
         return found
 
     def clear(self, row: int) -> None:
         self._samples[row] = 0
+
+
+def _stretches(samples: Int16s, length: int) -> Int16s:
+    flat = samples.reshape(-1)
+    return np.lib.stride_tricks.as_strided(flat, (flat.size - length + 1, length), (2, 2), writeable=False)

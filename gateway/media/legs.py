@@ -70,6 +70,7 @@ class LegTable:
         self._free = list(range(slots - 1, -1, -1))
         self.legs: dict[str, Leg] = {}
         self.by_row: list[Leg | None] = [None] * slots
+        self.names: list[str] = [""] * slots
         self.row_of: dict[str, int] = {}
         """Rows of connected legs by name: whoever is not here receives nothing."""
 
@@ -113,6 +114,7 @@ class LegTable:
         leg = Leg(command.leg, row, command.kind, port, position, command.record, command.silent_after_s)
         leg.cname = f"{self._ids.token(16)}@gateway"
         self.legs[leg.name] = self.by_row[row] = leg
+        self.names[row] = leg.name
         self.ssrc[row] = self._ids.uint32()
         self.sequence[row] = self._ids.uint32() & 0x7FFF  # below the middle: RFC 3711 wraps are easier to keep then
         self.timestamp[row] = self._ids.uint32()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.media import g711
 from gateway.media.commands import AudioFormat
@@ -69,7 +70,8 @@ class SpeechCutter:
         start = int(self._next[row])
         if start == _NEVER:
             return []
-        audio = self._encode(row, start, now - start) if now > start else b""
+        rows, length = np.array([row]), now - start
+        audio = self._audio(rows, np.array([start]), length)[0] if length else b""
         self._next[row] = now
         self._stop(row)
         return [Piece(row, start, audio, speech=start < ended, last=True)]
@@ -81,15 +83,26 @@ class SpeechCutter:
     def _pieces(self, rows: Int64s, length: int) -> list[Piece]:
         starts = self._next[rows]
         self._next[rows] = starts + length
-        speech = starts + length > self._speech_began[rows]
-        return [
-            Piece(int(row), int(start), self._encode(int(row), int(start), length), bool(heard), last=False)
-            for row, start, heard in zip(rows, starts, speech, strict=True)
-        ]
+        speech = (starts + length > self._speech_began[rows]).tolist()
+        audio = self._audio(rows, starts, length)
+        columns = zip(rows.tolist(), starts.tolist(), audio, speech, strict=True)
+        return [Piece(row, start, heard, spoken, last=False) for row, start, heard, spoken in columns]
 
-    def _encode(self, row: int, start: int, length: int) -> bytes:
-        rows, end = np.array([row]), np.array([start + length])
-        if self._formats[row] == "pcm_16k":
-            return double_rate(self._history.read(rows, end, length + TAPS - 1)).tobytes()
-        pcm = self._history.read(rows, end, length)
-        return g711.encode(pcm).tobytes() if self._formats[row] == "ulaw_8k" else pcm.tobytes()
+    def _audio(self, rows: Int64s, starts: Int64s, length: int) -> list[bytes]:
+        """The stretches from `starts` on, each in its row's format."""
+        formats = [self._formats[row] for row in rows.tolist()]
+        found = [b""] * len(rows)
+        for audio_format in set(formats):
+            chosen = np.array([k for k, f in enumerate(formats) if f == audio_format])
+            encoded = self._encode(rows[chosen], starts[chosen] + length, length, audio_format)
+            for k, audio in zip(chosen.tolist(), encoded, strict=True):
+                found[k] = audio.tobytes()
+        return found
+
+    def _encode(
+        self, rows: Int64s, ends: Int64s, length: int, audio_format: AudioFormat | None
+    ) -> npt.NDArray[np.int16] | npt.NDArray[np.uint8]:
+        if audio_format == "pcm_16k":
+            return double_rate(self._history.read(rows, ends, length + TAPS - 1))
+        pcm = self._history.read(rows, ends, length)
+        return g711.encode(pcm) if audio_format == "ulaw_8k" else pcm

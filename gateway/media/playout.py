@@ -59,6 +59,9 @@ class Passed:
 class Playouts:
     def __init__(self, slots: int) -> None:
         self._ring = np.zeros((slots, _WIDTH), np.int16)
+        flat = self._ring.reshape(-1)
+        shape = flat.size - FRAME + 1, FRAME
+        self._frames = np.lib.stride_tricks.as_strided(flat, shape, (2, 2), writeable=False)  # one from every sample on
         self._read = np.zeros(slots, np.int64)
         self._write = np.zeros(slots, np.int64)
         self._mark = np.full(slots, _NEVER, np.int64)
@@ -166,9 +169,7 @@ class Playouts:
         return [passed for k in np.flatnonzero(due) for passed in self._pass_marks(int(rows[k]), int(read[k]))]
 
     def _copy(self, rows: Int64s, read: Int64s, available: Int64s, at: Int64s, frames: Int16s) -> None:
-        flat = self._ring.reshape(-1)
-        stretches = np.lib.stride_tricks.as_strided(flat, (flat.size - FRAME + 1, FRAME), (2, 2), writeable=False)
-        frames[at] = stretches[rows * _WIDTH + read % _RING]
+        frames[at] = self._frames[rows * _WIDTH + read % _RING]
         for k in np.flatnonzero(available < FRAME):
             frames[at[k], available[k] :] = 0
         if self._fading_in:

@@ -57,10 +57,10 @@ class Receiver:
         plain: list[Received] = []
         odd: list[tuple[int, Received]] = []
         for datagram in received:
-            row = row_of.get(datagram[0])
+            row = row_of.get(datagram.leg)
             if row is None:
                 continue
-            if len(datagram[1]) == _PLAIN and datagram[2] == latched[row]:
+            if len(datagram.data) == _PLAIN and datagram.source == latched[row]:
                 rows.append(row)
                 plain.append(datagram)
             else:
@@ -72,12 +72,12 @@ class Receiver:
 
     def _take_plain(self, rows: list[int], datagrams: list[Received]) -> list[tuple[int, Received]]:
         """Packets of the common length from the right place. Gives back those that are odd after all."""
-        raw = np.frombuffer(b"".join([d[1] for d in datagrams]), np.uint8).reshape(-1, _PLAIN)
+        raw = np.frombuffer(b"".join([d.data for d in datagrams]), np.uint8).reshape(-1, _PLAIN)
         headers, row = rtp.parse_many(raw), np.array(rows, np.int64)
         table = self._table
         good = headers.plain & (headers.payload_types == table.payload_type[row]) & table.hears[row]
         good &= headers.ssrcs == table.remote_ssrc[row]
-        at = np.array([d[3] for d in datagrams])
+        at = np.array([d.at for d in datagrams])
         rest = [(rows[k], datagrams[k]) for k in np.flatnonzero(~good)]
         if rest:
             raw, row, at = raw[good], row[good], at[good]

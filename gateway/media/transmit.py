@@ -143,9 +143,9 @@ class Transmitter:
         table.sequence[rows] += 1
         table.sent[rows] += 1
         blob, size = packets.tobytes(), packets.shape[1]
-        legs, remote = table.by_row, table.remote
+        names, remote = table.names, table.remote
         return [
-            ToSend(legs[row].name, blob[start : start + size], remote[row])
+            ToSend(names[row], blob[start : start + size], remote[row])
             for row, start in zip(rows.tolist(), range(0, len(blob), size), strict=True)
         ]
 

@@ -20,6 +20,9 @@ _CONTEXT = 32
 _CELL = 128
 _BINS = 65
 
+_BATCH = 112
+"""Rows at once: with more of them, what passes between the layers no longer fits the processor's cache."""
+
 # Four frames of 128 samples, 64 apart; what the last one lacks is the window's end mirrored.
 _REACH = np.arange(_CONTEXT + _WINDOW + 32)
 _MIRRORED = np.where(_REACH < _CONTEXT + _WINDOW, _REACH, 2 * (_CONTEXT + _WINDOW - 1) - _REACH)
@@ -42,6 +45,12 @@ class SileroVad:
         self._state[rows] = 0.0
 
     def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
+        if len(rows) <= _BATCH:
+            return self._step(rows, audio)
+        parts = [slice(k, k + _BATCH) for k in range(0, len(rows), _BATCH)]
+        return np.concatenate([self._step(rows[part], audio[part]) for part in parts])
+
+    def _step(self, rows: Int64s, audio: Float32s) -> Float32s:
         heard = np.concatenate([self._context[rows], audio], axis=1)
         self._context[rows] = heard[:, -_CONTEXT:]
         said = self._remember(rows, self._features(self._spectra(heard)))
