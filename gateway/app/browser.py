@@ -95,7 +95,7 @@ class BrowserDoor:
         one = _Caller(self, f"browser-{self._desk.services.ids.token(6)}", self._options)
         sdp = await one.peer.accept(offer_sdp)
         try:
-            call_id = self._desk.incoming(Incoming(door="browser", caller=caller, called=route), one.line)
+            call_id = self._desk.incoming(Incoming(door="browser", caller=caller, called=route, route=route), one.line)
         except Exception:
             await one.peer.close()
             raise

@@ -13,6 +13,7 @@ from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
 from gateway.app.prompts import PromptShelf
+from gateway.app.ticks import TickWatch
 from gateway.app.warmup import speak_ahead, start_engines
 from gateway.call.io import Desk, DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
@@ -56,6 +57,8 @@ class Gateway:
             options=PlaneOptions(),
             vad=config.vad,
         )
+        self._ticks = TickWatch()
+        self._media.on_pulse = self._ticks.observe
         self._stt = build_stt(*_parts(config.stt, "stt"))
         self._tts = build_tts(*_parts(config.tts, "tts"))
         self._agents: dict[str, Agent] = {}
@@ -161,7 +164,7 @@ class Gateway:
         if self._bundles is not None:
             await asyncio.to_thread(self._bundles.close)
         await self._store.close()
-        log.info("gateway.stopped")
+        log.info("gateway.stopped", **self._ticks.lateness())
 
 
 def _parts(table: dict[str, object], what: str) -> tuple[str, dict[str, object]]:

@@ -49,7 +49,7 @@ def _header(text: str) -> tuple[str, str]:
 
 def _moment(text: str | None) -> datetime:
     if text is None:
-        return datetime.now()
+        return datetime.now().astimezone()
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -55,8 +55,8 @@ class Services(msgspec.Struct, frozen=True):
     bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
     load_prompt: Callable[[str], bytes | None] = lambda name: None
     """The 8 kHz PCM of a stored prompt, or None when there is none."""
-    local_time: Callable[[], datetime] = datetime.now
-    """The time by which the dialplan's time windows go."""
+    local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    """The time by which the dialplan's time windows go, with its zone: a dialplan may have another one."""
 
 
 class DeskOptions(msgspec.Struct, frozen=True):
@@ -332,8 +332,9 @@ class Desk:
         opened = await self._open_session(call)
         dialplan = services.dialplan()
         incoming = call.incoming
-        offer = Offer(incoming.called, incoming.caller, incoming.door, incoming.trunk, incoming.headers)
-        plan = dialplan.route(offer, services.local_time())
+        plan = (
+            dialplan.plan(incoming.route) if incoming.route else dialplan.route(_offer(incoming), services.local_time())
+        )
         log.info("call.started", call=call.id, door=incoming.door, route=plan.route, session=opened.session,
                  resumed=opened.remembered is not None)  # fmt: skip
         call.begin(opened, plan, dialplan)
@@ -403,3 +404,7 @@ class Desk:
             if not len(self.board):
                 break
         await self._writer.close()
+
+
+def _offer(incoming: Incoming) -> Offer:
+    return Offer(incoming.called, incoming.caller, incoming.door, incoming.trunk, incoming.headers)

@@ -14,13 +14,17 @@ from gateway.session.ports import Agent, SpeechToText, TextToSpeech
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A call at the door. `caller` is empty when anonymous; `resumes` false forbids a call back (test calls)."""
+    """A call at the door. `caller` is empty when anonymous.
+
+    `route` names the route where the caller chose one (a browser's page); otherwise the dialplan decides.
+    """
 
     door: Door
     caller: str
     called: str
     headers: dict[str, str] = {}
     trunk: str = ""
+    route: str = ""
 
 
 class Line(Protocol):
