@@ -79,9 +79,12 @@ class Dialogue:
         reply = self._running(turn)
         if reply is None or reply.finish is not None:
             return []
+        if isinstance(act, Say):
+            self._speak(reply, act.text, act.prompt)
+            return []
+        for piece in reply.cutter.pause():
+            self._playback.say(piece)
         match act:
-            case Say(text=text, prompt=prompt):
-                self._speak(reply, text, prompt)
             case Expect(expectation=expectation):
                 self.expectation, reply.expects = expectation, True
             case Remember(state=state):

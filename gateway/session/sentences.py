@@ -39,6 +39,11 @@ class SentenceCutter:
                 self._cut_any = True
         return pieces
 
+    def pause(self) -> list[str]:
+        """The writer does something else for a moment: what looks like the end of a sentence is one."""
+        complete = re.search(r"""[.!?…。！？]["'”’)\]]*\s*$""", self._text)
+        return self.feed("\n") if complete else []
+
     def flush(self) -> list[str]:
         """The rest; the cutter begins anew after it."""
         pieces = self.feed("\n")

@@ -66,6 +66,16 @@ def test_sentences_end_where_a_reader_would_pause(text: str, pieces: list[str]) 
     assert cut(text) == pieces
 
 
+def test_a_writer_who_pauses_after_a_sentence_has_ended_it() -> None:
+    """Nothing more may come for seconds: the question is spoken now."""
+    cutter = SentenceCutter()
+    assert cutter.feed("Which day?") == []
+    assert cutter.pause() == ["Which day?"]
+    assert cutter.feed("On the 3") == []
+    assert cutter.pause() == []
+    assert cutter.flush() == ["On the 3"]
+
+
 # Words heard
 
 
