@@ -37,10 +37,15 @@ class CancelRecognition(Command, frozen=True, tag=True):
 
 
 class AskAgent(Command, frozen=True, tag=True):
-    """Let the agent answer; its acts come as `AgentActed`, then `AgentDone` or `AgentFailed`."""
+    """Let the agent answer; its acts come as `AgentActed`, then `AgentDone` or `AgentFailed`.
+
+    `early`: the turn is not over, this is what it sounds like so far. History does not hold it yet; the agent's
+    context must be given it as if it did.
+    """
 
     turn: int
     prompted: Prompted
+    early: bool = False
 
 
 class CancelAgent(Command, frozen=True, tag=True):

@@ -244,6 +244,7 @@ class Conversation(Recovery):
             before = len(self._out)
             self._attend(now)
             self._out += self._playback.requests()
+            self._prepare_early()
             self._answer(now)
             self._conclude(now)
             if len(self._out) == before:
@@ -280,6 +281,18 @@ class Conversation(Recovery):
         elif self._dialogue.unanswered is not None and scene.quiet:
             self._out += self._dialogue.ask(self._turns.next_turn(), CallerSaid(""))
 
+    def _prepare_early(self) -> None:
+        """Let the agent begin in the caller's pause; drop what it began when there is no turn to answer after all."""
+        scene, early, paused = self._scene, self._dialogue.early, self._turns.paused
+        if early is not None and not (self._turns.hearing or self._turns.settling or scene.taken):
+            self._out += self._dialogue.drop_early()
+        if paused is None or not isinstance(scene.exchange, Conversing) or scene.floor != "caller":
+            return
+        begun_with = early.prompted.text if early is not None else None
+        undisturbed = scene.taken is None and scene.outcome is None and self._dialogue.unanswered is None
+        if undisturbed and self._preemption.worth(*paused, begun_with):
+            self._out += self._dialogue.ask_early(*paused)
+
     def _use_typed_ahead(self, now: float) -> None:
         """Keys that came while the question was being prepared are the first of its answer."""
         exchange, scene = self._scene.exchange, self._scene
@@ -301,8 +314,12 @@ class Conversation(Recovery):
             self._out += self._dialogue.ask(taken.turn, CallerSilent(exchange.silences))
         elif isinstance(exchange, Conversing):
             exchange.silences = 0
-            said = CallerSaid(taken.text, taken.digits, taken.confidence, interrupted)
-            self._out += self._dialogue.ask(taken.turn, said)
+            self._ask(taken.turn, CallerSaid(taken.text, taken.digits, taken.confidence, interrupted), now)
+
+    def _ask(self, turn: int, said: CallerSaid, now: float) -> None:
+        early = self._dialogue.early
+        usable = early is not None and not said.digits and self._preemption.fits(early.prompted.text, said.text)
+        self._out += self._dialogue.adopt_early(now) if usable else self._dialogue.ask(turn, said)
 
     def _conclude(self, now: float) -> None:
         """End the exchange when all of it was said and heard."""

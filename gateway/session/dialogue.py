@@ -38,12 +38,23 @@ class Reply:
         return self.prompted.text if isinstance(self.prompted, CallerSaid) else ""
 
 
+@dataclass
+class EarlyReply:
+    """What an agent answers to a turn that may go on: kept back until the turn is over."""
+
+    turn: int
+    prompted: CallerSaid
+    acts: list[AgentAct] = field(default_factory=list)
+    running: bool = True
+
+
 class Dialogue:
     """Asks the agent, passes its words to the playback, and takes back what was never heard."""
 
     def __init__(self, call: str, context: Context, playback: Playback) -> None:
         self._call, self._context, self._playback = call, context, playback
         self.reply: Reply | None = None
+        self.early: EarlyReply | None = None
         self.expectation = Expectation()
         self.unanswered: CallerSaid | None = None
         """Taken back by `withdraw`; it must be asked again, with or without more."""
@@ -64,7 +75,7 @@ class Dialogue:
 
     def begin(self) -> None:
         """A new dialogue: nothing of the former one is left."""
-        self.reply, self.expectation, self.unanswered = None, Expectation(), None
+        self.reply, self.early, self.expectation, self.unanswered = None, None, Expectation(), None
 
     def ask(self, turn: int, prompted: Prompted) -> list[AnyCommand]:
         """Let the agent answer; what it was asked before and never answered audibly comes along."""
@@ -75,7 +86,29 @@ class Dialogue:
         self.reply = Reply(turn, prompted, self._context.state)
         return [*commands, AskAgent(turn, prompted)]
 
+    def ask_early(self, turn: int, text: str) -> list[AnyCommand]:
+        """Let the agent begin while the caller may still go on."""
+        commands = self.drop_early()
+        self.early = EarlyReply(turn, CallerSaid(text))
+        return [*commands, AskAgent(turn, self.early.prompted, early=True)]
+
+    def drop_early(self) -> list[AnyCommand]:
+        early, self.early = self.early, None
+        return [CancelAgent(early.turn)] if early is not None and early.running else []
+
+    def adopt_early(self, now: float) -> list[AnyCommand]:
+        """The early reply is the reply."""
+        early, self.early = self.early, None
+        if early is None:
+            return []
+        self.reply = Reply(early.turn, early.prompted, self._context.state)
+        commands = [command for act in early.acts for command in self.acted(early.turn, act, now)]
+        return commands if early.running else [*commands, *self.done(early.turn, now)]
+
     def acted(self, turn: int, act: AgentAct, now: float) -> list[AnyCommand]:
+        if self.early is not None and self._is_early(turn):
+            self.early.acts.append(act)
+            return []
         reply = self._running(turn)
         if reply is None or reply.finish is not None:
             return []
@@ -95,6 +128,9 @@ class Dialogue:
 
     def done(self, turn: int, now: float) -> list[AnyCommand]:
         """The agent finished writing."""
+        if self.early is not None and self._is_early(turn):
+            self.early.running = False
+            return []
         reply = self._running(turn)
         if reply is None:
             return []
@@ -106,7 +142,10 @@ class Dialogue:
         return [Log(AgentReplied(now, self._call, turn, " ".join(reply.text.split())))]
 
     def ended(self, turn: int) -> bool:
-        """The agent stopped writing by itself, for better or worse; whether it was writing this."""
+        """The agent failed; whether anybody waits for it. An early start that fails was for nothing, that is all."""
+        if self._is_early(turn):
+            self.early = None
+            return False
         reply = self._running(turn)
         if reply is not None:
             reply.running = False
@@ -123,8 +162,9 @@ class Dialogue:
 
     def cancel(self) -> list[AnyCommand]:
         """Whatever the agent is writing is not wanted any more; what it asked to keep stays."""
+        commands = self.drop_early()
         reply, self.reply = self.reply, None
-        return [CancelAgent(reply.turn)] if reply is not None and reply.running else []
+        return [*commands, *([CancelAgent(reply.turn)] if reply is not None and reply.running else [])]
 
     def withdraw(self, now: float) -> list[AnyCommand]:
         """The caller was not finished: take the question back, to ask it with what follows."""
@@ -135,6 +175,9 @@ class Dialogue:
             if isinstance(reply.prompted, CallerSaid):
                 self.unanswered = reply.prompted
         return commands
+
+    def _is_early(self, turn: int) -> bool:
+        return self.early is not None and self.early.running and self.early.turn == turn
 
     def _running(self, turn: int) -> Reply | None:
         reply = self.reply

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import msgspec
 import structlog
 
 from gateway.core.clock import Clock
@@ -15,10 +16,11 @@ from gateway.core.loops import Alarm
 from gateway.core.speech import Expectation
 from gateway.session import commands as c
 from gateway.session.commands import AnyCommand, AnyInput
+from gateway.session.context import add_said
 from gateway.session.conversation import Conversation
 from gateway.session.exchanges import BargeIn, Outcome
 from gateway.session.levels import bytes_per_second
-from gateway.session.ports import Agent, Playout, Prompted, SpeechToText, TextToSpeech
+from gateway.session.ports import Agent, CallerSaid, Context, Playout, Prompted, SpeechToText, TextToSpeech
 from gateway.session.worker import CLOSING_WITHIN_S, Hearing, Speaking, Thinking, Worker, provider_name
 
 log = structlog.get_logger()
@@ -198,9 +200,17 @@ class ConversationRunner:
             what = provider_name("agent", self._agents) if not self._agent_name else f"agent.{self._agent_name}"
             self.handle(c.AgentFailed(command.turn, what, "bad_request", f"no such agent: {error}"))
             return
-        context = self.conversation.context
+        context = self._context(command)
         self._thinking = Thinking(agent, command.turn, command.prompted, context, self.handle, self._within_s)
         self._watch(self._thinking, lambda: None)
+
+    def _context(self, command: c.AskAgent) -> Context:
+        context = self.conversation.context
+        if not command.early or not isinstance(command.prompted, CallerSaid):
+            return context
+        history = list(context.history)
+        add_said(history, command.prompted.text, command.prompted.digits)
+        return msgspec.structs.replace(context, history=history)
 
     def _stored(self, name: str | None) -> bytes | None:
         """A prompt that cannot be read is spoken instead."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -77,9 +79,10 @@ class ConversationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     # Beginning the reply before the turn is certain
 
-    preempt: str = "never"
-    """`never`, `if_same`, `if_similar` or `always`: whether an agent starts on a stable interim transcript, and when
-    what it began is used for the final one. Its words and memory wait for the final transcript in any case."""
+    preempt: Literal["never", "if_same", "if_similar", "always"] = "never"
+    """Whether an agent starts as soon as the caller pauses, on the interim transcript, and when what it began is used
+    for the final one. What it says and remembers waits for the final transcript in any case; what it does by itself
+    (a booking by a tool) does not, so only agents without such deeds should be started early."""
     preempt_similarity: float = 0.9
     """Least share of equal words for `if_similar`, 0..1."""
     preempt_max: int = 2

@@ -17,6 +17,7 @@ from gateway.session.options import ConversationOptions
 from gateway.session.patience import Patience
 from gateway.session.playback import Over, Playback
 from gateway.session.ports import Context, TurnDetector
+from gateway.session.preemption import Preemption
 from gateway.session.scene import Scene
 from gateway.session.sentences import SentenceCutter
 from gateway.session.states import Cue, after
@@ -51,6 +52,7 @@ class Stage:
         self._turns = TurnTaker(options, detector or DefaultTurnDetector(options.silence_ms))
         self._scene = Scene(self._playback, self._dialogue, self._turns)
         self._patience = Patience(options)
+        self._preemption = Preemption(options)
         self._typed_ahead = ""
         self._interrupted = False
         self._flushed_by: float | None = None
@@ -127,8 +129,8 @@ class Stage:
     def _end(self, outcome: Outcome, now: float) -> None:
         """What was asked of the conversation is over."""
         self._told = outcome
+        self._out += self._dialogue.cancel()
         if self._scene.bot_busy:
-            self._out += self._dialogue.cancel()
             self._cut_off(now)
         self._follow(self._turns.drop_all(), now)
         self._scene.exchange = self._scene.outcome = self._scene.keypad = self._scene.taken = None

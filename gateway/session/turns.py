@@ -136,6 +136,14 @@ class TurnTaker:
     def is_settling(self, turn: int) -> bool:
         return turn in self._settling
 
+    @property
+    def paused(self) -> tuple[int, str] | None:
+        """The open turn and what it sounds like so far, when its speaker has paused."""
+        speech = self._hearing
+        if speech is None or speech.ended_at is None or speech.undecided or not speech.text:
+            return None
+        return speech.turn, joined(self._carried.text, speech.text)
+
     def is_over_bot(self, turn: int) -> bool:
         """The turn came over the bot's voice, which goes on if nothing comes of it."""
         return any(speech.turn == turn and speech.undecided for speech in self._all())

@@ -29,7 +29,7 @@ EXPECTATIONS = st.sampled_from(
 )
 BARGE_IN = st.sampled_from(["off", "digits", "on"])
 CATEGORIES = st.sampled_from(["network", "timeout", "auth"])
-OPTIONS = ConversationOptions(filler="Just a moment.", away_prompt="Hello?", turn_max_s=8.0)
+OPTIONS = ConversationOptions(preempt="if_same", filler="Just a moment.", away_prompt="Hello?", turn_max_s=8.0)
 
 
 class Clip:
