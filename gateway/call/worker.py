@@ -8,7 +8,7 @@ import structlog
 
 from gateway.call.journal import Journal
 from gateway.core.clock import Clock
-from gateway.core.errors import GatewayError, SessionError
+from gateway.core.errors import SessionError, StoreError
 from gateway.store.ports import Identity, Numbered, SessionStore
 
 log = structlog.get_logger()
@@ -60,28 +60,39 @@ class SessionWriter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for session, (identity, journal) in list(self._dirty.items()):
-                await self._write(session, identity, journal)
+            # Side by side, so that a store that commits appends in groups can do so.
+            writes = [self._write(session, *of) for session, of in list(self._dirty.items())]
+            if not all(await asyncio.gather(*writes)):
+                await self._back_off()
+            else:
+                self._retry_s = FIRST_RETRY_S
             async with self._progress:
                 self._progress.notify_all()
             if self._dirty:
                 self._wake.set()
 
-    async def _write(self, session: str, identity: Identity, journal: Journal) -> None:
+    async def _back_off(self) -> None:
+        await self._clock.sleep_until(self._clock.now() + self._retry_s)
+        self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
+
+    async def _write(self, session: str, identity: Identity, journal: Journal) -> bool:
+        """False when the store could not take it now; it stays dirty then."""
         pending = journal.pending()
         try:
             if pending:
                 await self._append(session, identity, pending)
-        except GatewayError as error:
+        except StoreError as error:
             log.error("session.write_failed", session=session, error=str(error), retry_s=self._retry_s)
-            await self._clock.sleep_until(self._clock.now() + self._retry_s)
-            self._retry_s = min(LAST_RETRY_S, self._retry_s * 2)
-            return
-        self._retry_s = FIRST_RETRY_S
+            return False
+        except Exception as error:  # a fault of ours: another try would only repeat it, and hold up the others
+            log.error("session.unsaved", session=session, events=len(pending), exc_info=error)
+            del self._dirty[session]
+            return True
         if pending:
             journal.acknowledged(pending[-1].sequence)
         if not journal.has_pending:
             del self._dirty[session]
+        return True
 
     async def _append(self, session: str, identity: Identity, pending: list[Numbered]) -> None:
         now = self._clock.wall()

@@ -36,6 +36,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._skipping = _SkippingSelector()
         super().__init__(self._skipping)
+        # asyncio takes a timer for due within the resolution of its clock; the system's nanosecond is below a
+        # float's own step once virtual months have passed, and the loop would spin for ever before the timer.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._skipping.elapsed

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.call.journal import Journal, summary
 from gateway.call.switchboard import Switchboard
 from gateway.call.worker import SessionWriter
 from gateway.core import events as e
 from gateway.core.clock import LoopClock
-from gateway.core.errors import CapacityError, StoreError
+from gateway.core.errors import CapacityError, MisuseError, StoreError
 from gateway.core.loops import run_virtual
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Identity, Numbered
@@ -144,3 +145,34 @@ def test_what_cannot_be_saved_is_said_to_be_unsaved() -> None:
         return flushed
 
     assert run_virtual(scenario()) is False
+
+
+class BrokenStore(MemoryStore):
+    """A bug of ours in one session's events."""
+
+    async def append(self, session_id: str, events: Sequence[Numbered], now: float) -> None:
+        if session_id == "s-bad":
+            raise MisuseError("a gap in the sequence")
+        await super().append(session_id, events, now)
+
+
+def test_a_fault_in_one_session_holds_up_no_other() -> None:
+    """What can never be written is logged and let go; the others are written at once."""
+
+    async def scenario() -> tuple[bool, bool, float]:
+        store, clock = BrokenStore(), LoopClock(asyncio.get_running_loop())
+        await store.open()
+        writer = SessionWriter(store, clock)
+        writer.start()
+        for session in ("s-bad", "s-good"):
+            journal = Journal()
+            journal.add(e.SessionStarted(0.0, "c-1", session))
+            writer.changed(session, ALICE, journal)
+        bad = await writer.flushed("s-bad", within_s=5.0)
+        good = len((await store.load("s-good")).events) == 1
+        await writer.close()
+        return bad, good, clock.now()
+
+    with capture_logs() as logs:
+        assert run_virtual(scenario()) == (True, True, 0.0)
+    assert [entry["session"] for entry in logs if entry["event"] == "session.unsaved"] == ["s-bad"]

@@ -132,3 +132,14 @@ async def test_the_system_clock_is_the_loops_own() -> None:
     await clock.sleep_until(before - 5.0)
     await clock.sleep_until(before + 0.01)
     assert clock.now() >= before + 0.01
+
+
+def test_a_virtual_year_passes_like_a_second() -> None:
+    """Far from zero a float's step exceeds a nanosecond; timers must still come due."""
+
+    async def wait() -> float:
+        await asyncio.sleep(3.2e7)
+        await asyncio.sleep(0.02)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(wait()) == pytest.approx(3.2e7 + 0.02)
