@@ -174,5 +174,7 @@ def test_a_fault_in_one_session_holds_up_no_other() -> None:
         return bad, good, clock.now()
 
     with capture_logs() as logs:
-        assert run_virtual(scenario()) == (True, True, 0.0)
+        bad, good, took_s = run_virtual(scenario())
+    assert (bad, good) == (True, True)
+    assert took_s < 0.1
     assert [entry["session"] for entry in logs if entry["event"] == "session.unsaved"] == ["s-bad"]
