@@ -14,7 +14,8 @@ import numpy as np
 from gateway.core.errors import ConfigError
 from gateway.media import g711
 from gateway.providers.wav import read_wav
-from gateway.session.resample import to_8k
+from gateway.session.ports import AudioFormat
+from gateway.session.resample import Resampler, to_8k
 
 _RECORDING_HEAD = 44
 """Octets before the samples of a stereo recording that the media plane wrote."""
@@ -67,6 +68,18 @@ def caller_in_recording(path: Path) -> bytes:
 
 def _left(stereo: bytes) -> bytes:
     return np.frombuffer(stereo[: len(stereo) // 4 * 4], "<i2")[::2].tobytes()
+
+
+def converted(audio: bytes, have: AudioFormat, want: AudioFormat) -> bytes:
+    """A whole turn from one recogniser's format into another's."""
+    if have == want:
+        return audio
+    if have == "ulaw_8k":
+        audio = g711.decode(np.frombuffer(audio, np.uint8), 0).astype("<i2").tobytes()
+    have_rate, want_rate = (16000 if form == "pcm_16k" else 8000 for form in (have, want))
+    resampler = Resampler(have_rate, want_rate)
+    pcm = resampler.feed(audio) + resampler.finish()
+    return pcm if want != "ulaw_8k" else g711.encode(np.frombuffer(pcm, "<i2").astype(np.int16), 0).tobytes()
 
 
 def prompt_loader(folder: Path | None) -> Callable[[str], bytes | None]:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, dialplan: Path | None = No
     add("--route", metavar="NAME", help="take this route instead of the recorded one")
     add("--dialplan", metavar="PATH", type=Path, help="use this dialplan instead of the recorded one, and route by it")
     add("--answers", choices=get_args(Answers), help="whose answers to play: the bundle's, live ones where it has "
-        "none, or live ones throughout; the default is recorded, and with --dialplan recorded-then-live")  # fmt: skip
+        "none, or only live ones; the default is recorded, with --dialplan or --update recorded-then-live")  # fmt: skip
     add("--tolerance-ms", metavar="N", type=float, help=f"how far times may move: {LIVE_TOLERANCE_S * 1000:.0f} for a "
         "bundle recorded live, 0 for an accepted one")  # fmt: skip
     add("--update", action="store_true", help="accept what happened: it becomes what the bundle expects")
@@ -79,7 +79,7 @@ def _run_bundle(path: Path, chosen: argparse.Namespace) -> int:
         route=chosen.route,
         dialplan=chosen.dialplan,
         out=chosen.out,
-        answers=chosen.answers or ("recorded-then-live" if chosen.dialplan else "recorded"),
+        answers=chosen.answers or ("recorded-then-live" if chosen.dialplan or chosen.update else "recorded"),
     )
     if chosen.update:
         _tell(update(path, recorded, options), chosen)
@@ -101,7 +101,8 @@ def against(recorded: Recorded, replayed: Replayed, tolerance_s: float | None = 
 
 
 def update(path: Path, recorded: Recorded, options: ReplayOptions) -> Replayed:
-    """Replay, and let the outcome be what the bundle expects from now on."""
+    """Replay, and let the outcome be what the bundle expects from now on. What live providers answered becomes part
+    of it."""
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         out = options.out or Path(scratch) / "accepted"
         replayed = replay_bundle(recorded, msgspec.structs.replace(options, out=out))

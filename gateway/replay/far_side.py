@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from gateway.call import commands as c
+from gateway.call.call import CallOptions
 from gateway.call.ports import Incoming
 from gateway.call.sip_line import SipLineOptions
 from gateway.core import events as e
@@ -24,6 +25,7 @@ from gateway.replay.reading import Recorded
 FRAME_BYTES = 320
 """20 ms of 8 kHz PCM."""
 FRAME_SAMPLES = 160
+_ABOUT_S = 0.5
 
 BROWSER_SILENT_AFTER_S = 5.0
 CALLER_ADDRESS = ("192.0.2.1", 4000)
@@ -63,7 +65,8 @@ def far_side_of(recorded: Recorded) -> FarSide:
     answered = next((event for event in events if isinstance(event, e.CallAnswered)), None)
     opened = next((event for event in events if isinstance(event, e.RecordingStarted)), answered)
     side = FarSide(
-        Incoming(started.door, started.caller, started.called, started.headers), told=tuple(_told(events, started.at))
+        Incoming(started.door, started.caller, started.called, started.headers),
+        told=tuple(_told(events, started.at, _patience_s(recorded))),
     )
     if answered is None or opened is None:
         return side
@@ -96,10 +99,16 @@ def payload_types(datagrams: tuple[Traced, ...]) -> tuple[int, int | None]:
     return max(counts, key=lambda kind: counts[kind]), digits
 
 
-def _told(events: tuple[e.AnyEvent, ...], start: float) -> Iterator[tuple[float, Told]]:
-    """What reached the call by its signalling. What the gateway did by itself it must do again by itself."""
+def _patience_s(recorded: Recorded) -> float:
+    """How long a silent line was waited for."""
+    options = recorded.meta.settings.get("call", {})
+    return float(options.get("line_lost_after_s", CallOptions().line_lost_after_s))
+
+
+def _told(events: tuple[e.AnyEvent, ...], start: float, patience_s: float) -> Iterator[tuple[float, Told]]:
+    """What reached the call from outside. What the gateway did by itself it must do again by itself."""
     ended_at: float | None = None
-    lost_since: float | None = None
+    silent_since = float("inf")
     for event in events:
         match event:
             case e.CallHeld(at=at):
@@ -109,21 +118,25 @@ def _told(events: tuple[e.AnyEvent, ...], start: float) -> Iterator[tuple[float,
             case e.DigitPressed(at=at, method="info" | "page"):
                 yield at - start, event
             case e.LineFellSilent(at=at):
-                lost_since = at
+                silent_since = at
             case e.LineRecovered():
-                lost_since = None
+                silent_since = float("inf")
             case e.StateChanged(at=at, state="ended"):
                 ended_at = at
-            case e.CallEnded() if (ending := _ending(event, lost_since is not None)) is not None:
-                yield (ended_at if ended_at is not None else event.at) - start, ending
+            case e.CallEnded(at=at):
+                gave_up = at - silent_since > patience_s - _ABOUT_S
+                ending = _ending(event, gave_up)
+                if ending is not None:
+                    yield (ended_at if ended_at is not None else at) - start, ending
             case _:
                 pass
 
 
-def _ending(ended: e.CallEnded, line_was_silent: bool) -> c.LineEnded | c.Stop | None:
-    """None when the gateway ended the call of its own accord: the bot was done, or a limit was reached."""
+def _ending(ended: e.CallEnded, gave_up: bool) -> c.LineEnded | c.Stop | None:
+    """None when the gateway ended the call of its own accord: the bot was done, a limit was reached, or it gave a
+    silent line up. (A line lost before that was taken over by a call back, or a browser went away.)"""
     match ended.reason, ended.by:
-        case "line_lost", _ if line_was_silent:
+        case "line_lost", _ if gave_up:
             return None
         case (("hangup" | "cancelled" | "timeout" | "line_lost"), "caller"):
             return c.LineEnded(ended.reason, "caller")

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from gateway.core.clock import Clock
 from gateway.core.errors import ProviderError
 from gateway.core.speech import Expectation, Transcript
+from gateway.replay.audio import converted
 from gateway.replay.layout import Recognised, Spoken, Thought
 from gateway.replay.recorded import closing
 from gateway.session.ports import (
@@ -28,12 +29,12 @@ from gateway.session.ports import (
     SttStream,
     TextToSpeech,
 )
+from gateway.session.resample import Resampler
 
 Unanswered = Callable[[str], None]
 """Told in words what was asked in vain."""
 
 BYTES_PER_S: dict[AudioFormat, int] = {"ulaw_8k": 8000, "pcm_8k": 16000, "pcm_16k": 32000}
-
 OTHER_AUDIO_S = 1.0
 """A turn longer or shorter than the recorded one by more than this is another turn: its words do not fit."""
 BREAK_OFF_WITHIN_S = 2.0
@@ -52,22 +53,26 @@ class ReplayedStt:
     ) -> None:
         self._turns = list(turns)
         self._clock, self._unanswered = clock, unanswered
+        self._live = live
         self.audio_format: AudioFormat = (
-            self._turns[0].audio_format if self._turns else live.audio_format if live else "pcm_16k"
+            self._turns[0].audio_format if self._turns else live.audio_format if live else "pcm_8k"
         )
-        self._live = live if live is not None and live.audio_format == self.audio_format else None
 
     async def open(self, expectation: Expectation) -> SttStream:
         if not self._turns:
-            self._unanswered("a turn more than was recorded was to be recognised")
-            if self._live is None:
-                raise _no_answer("there are no more turns")
-            return await self._live.open(expectation)
+            return self._one_more(expectation)
         turn = self._turns.pop(0)
         await self._clock.sleep_until(self._clock.now() + turn.open_s)
         if turn.failed_in == "open" and turn.failure is not None:
             raise turn.failure.error()
         return ReplayedStream(turn, expectation, self._clock, self._unanswered, self._live)
+
+    def _one_more(self, expectation: Expectation) -> SttStream:
+        self._unanswered("a turn more than was recorded was to be recognised")
+        if self._live is None:
+            raise _no_answer("there are no more turns")
+        unknown = Recognised(self._clock.now(), expectation, 0, self.audio_format)
+        return ReplayedStream(unknown, expectation, self._clock, lambda what: None, self._live)
 
     async def close(self) -> None:
         pass
@@ -136,7 +141,7 @@ class ReplayedStream:
         if self._live is None:
             raise _no_answer(why)
         stream = await self._live.open(self._expectation)
-        await stream.feed(bytes(self._audio))
+        await stream.feed(converted(bytes(self._audio), self._turn.audio_format, self._live.audio_format))
         return await stream.finish()
 
 
@@ -161,7 +166,7 @@ class ReplayedTts:
             if one.done_s is not None and one.failure is None:
                 self._whole[one.text] = one
         self.sample_rate = min(rates) if rates else live.sample_rate if live else 8000
-        self._live = live if live is not None and live.sample_rate == self.sample_rate else None
+        self._live = live
 
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
         asked, given = self._clock.now(), 0
@@ -191,12 +196,15 @@ class ReplayedTts:
         self._unanswered(what)
         if self._live is None:
             raise _no_answer(what)
+        resampler = Resampler(self._live.sample_rate, self.sample_rate)
         async with closing(self._live.speak(text)) as chunks:
             async for chunk in chunks:
-                dropped = min(skip, len(chunk.pcm))
-                skip -= dropped
-                if dropped < len(chunk.pcm):
-                    yield SpeechChunk(chunk.pcm[dropped:], chunk.words)
+                pcm = resampler.feed(chunk.pcm)
+                if rest := pcm[skip:]:
+                    yield SpeechChunk(rest, chunk.words)
+                skip = max(0, skip - len(pcm))
+        if rest := resampler.finish()[skip:]:
+            yield SpeechChunk(rest)
 
     async def close(self) -> None:
         pass

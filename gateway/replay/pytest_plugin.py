@@ -44,7 +44,7 @@ class BundleItem(pytest.Item):
         folder = self.path.parent
         recorded = read_bundle(folder)
         if self.config.getoption("--update-bundles"):
-            update(folder, recorded, ReplayOptions())
+            update(folder, recorded, ReplayOptions(answers="recorded-then-live"))
             return
         difference = against(recorded, replay_bundle(recorded))
         if not difference.same:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gateway.core.errors import ConfigError
 from gateway.media import g711
 from gateway.providers.wav import read_wav
-from gateway.replay.audio import caller_in_recording, caller_of, mulaw_wav, prompt_loader, wav
+from gateway.replay.audio import caller_in_recording, caller_of, converted, mulaw_wav, prompt_loader, wav
+from gateway.session.ports import AudioFormat
 
 RAMP = np.arange(-20000, 20000, 400, dtype=np.int16)
 
@@ -71,3 +72,20 @@ def test_a_prompt_is_found_as_the_gateway_finds_it(tmp_path: Path) -> None:
     load = prompt_loader(tmp_path)
     assert load("good.wav") == load("good") == load("prompts/good.wav") == RAMP.tobytes()
     assert load("bad") is load("none") is prompt_loader(None)("good") is None
+
+
+@pytest.mark.parametrize("want", ["ulaw_8k", "pcm_8k", "pcm_16k"])
+@pytest.mark.parametrize("have", ["ulaw_8k", "pcm_8k", "pcm_16k"])
+def test_a_turn_can_be_given_to_a_recogniser_of_another_format(have: AudioFormat, want: AudioFormat) -> None:
+    """A tone stays the tone, as long as it was, within what mu-law and the filter leave of it."""
+    forms: dict[AudioFormat, bytes] = {}
+    for rate in (8000, 16000):
+        tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype("<i2")
+        forms["pcm_8k" if rate == 8000 else "pcm_16k"] = tone.tobytes()
+    forms["ulaw_8k"] = g711.encode(np.frombuffer(forms["pcm_8k"], "<i2").astype(np.int16), 0).tobytes()
+    got = converted(forms[have], have, want)
+    assert len(got) == len(forms[want])
+    if want == "ulaw_8k":
+        got, forms[want] = (converted(one, "ulaw_8k", "pcm_8k") for one in (got, forms[want]))
+    heard, meant = (np.frombuffer(one, "<i2").astype(int)[400:-400] for one in (got, forms[want]))
+    assert np.abs(heard - meant).max() < 400

@@ -82,12 +82,15 @@ def test_the_far_side_hung_up_when_the_conversation_ended() -> None:
     assert side.told[0][0] == pytest.approx(9.6)
 
 
-def test_a_line_that_fell_silent_first_is_lost_by_our_own_clock() -> None:
-    """The gateway itself noticed; had the silence ended before, somebody else must have ended the call."""
+def test_a_line_silent_for_long_enough_is_given_up_by_our_own_clock() -> None:
+    """The gateway itself did that after its 20 s. Earlier, or after the silence ended, somebody else must have: a call
+    back that took the session over."""
     silent, lost = e.LineFellSilent(12.0, "c-1", 2.01), e.CallEnded(32.0, "c-1", "line_lost", "caller", 22.0)
     side = far_side_of(recorded(silent, lost))
     assert (side.told, side.silent_after_s) == ((), 2.0)
     assert far_side_of(recorded(silent, e.LineRecovered(13.0, "c-1"), lost)).told != ()
+    taken_over = e.CallEnded(16.0, "c-1", "line_lost", "caller", 6.0)
+    assert far_side_of(recorded(silent, taken_over)).told == ((6.0, c.LineEnded("line_lost", "caller")),)
 
 
 def test_holds_and_digits_of_the_signalling_come_again() -> None:

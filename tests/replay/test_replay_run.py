@@ -153,6 +153,16 @@ def test_a_changed_dialplan_meets_the_recorded_caller(calls: Path, bundle: Path,
     assert not cli.against(read_bundle(bundle), replayed).same
 
 
+def test_a_new_text_is_spoken_and_kept_when_it_is_accepted(calls: Path, tmp_path: Path) -> None:
+    """`--update` after the dialplan changed: a live voice speaks what is new; the bundle can say it then."""
+    keep(calls / "bundle", tmp_path / "kept")
+    plan = tmp_path / "kept" / layout.DIALPLAN / "plan.yaml"
+    plan.write_text(plan.read_text().replace("Hello.", "Good morning."))
+    assert cli.main([str(tmp_path / "kept")]) == 1
+    assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
+    assert cli.main([str(tmp_path / "kept")]) == 0
+
+
 def test_without_a_live_voice_a_new_text_fails_audibly(bundle: Path) -> None:
     """By default nothing but the bundle answers; the difference says what was asked in vain."""
     plan = bundle / layout.DIALPLAN / "plan.yaml"
