@@ -70,12 +70,17 @@ class Conversation(Recovery):
             self._note_over(over, now)
         if self._scene.taken is not None:
             self._note_turn(self._scene.taken, now)
+        self._scene.on_hold = False
         self._hold(now)
         self._move("end", now)
         return self._take_out()
 
     def handle(self, received: AnyInput | AnyEvent, now: float) -> list[AnyCommand]:
-        """Never raises for anything that providers or callers do; inputs that nobody awaits any more are ignored."""
+        """Never raises for anything that providers or callers do; inputs that nobody awaits any more are ignored.
+
+        Events of hearing are logged here, in order with what they lead to; those of the line (held, retrieved, fell
+        silent, recovered) are only taken note of.
+        """
         if self.state == "ended":
             return []
         match received:
@@ -94,6 +99,11 @@ class Conversation(Recovery):
                 self._handle_agent(received, now)
             case c.SpeechReady() | c.SpeechFailed() | c.PlayoutStarted() | c.PlayoutFinished():
                 self._handle_playback(received, now)
+            case e.CallHeld() | e.CallRetrieved():
+                self._scene.on_hold = isinstance(received, e.CallHeld)
+            case e.LineFellSilent() | e.LineRecovered():
+                self._scene.line_is_silent = isinstance(received, e.LineFellSilent)
+                self._told_of_silent_line = False
             case _:
                 pass
         return self._settled(now)
@@ -142,6 +152,10 @@ class Conversation(Recovery):
 
     @property
     def _silence_at(self) -> float | None:
+        """On a line that carries nothing the caller is asked once more, in case it is only a quiet phone. Further
+        silences are the line's, and must not bring a dialogue to its end that a call back could go on with."""
+        if self._scene.line_is_silent and self._told_of_silent_line:
+            return None
         return self._patience.silence_at(self._scene.expectation)
 
     # Hearing
@@ -219,6 +233,7 @@ class Conversation(Recovery):
     def _notice_silence(self, now: float) -> None:
         exchange = self._scene.exchange
         count = exchange.silences + 1 if isinstance(exchange, Conversing) else 1
+        self._told_of_silent_line = self._scene.line_is_silent
         self._log(e.SilenceNoticed(now, self.call, count))
         self._move("miss", now)
         self._scene.taken = Taken(self._turns.next_turn(), silent=True)
@@ -338,14 +353,15 @@ class Conversation(Recovery):
                 self._end(c.Completed(reply.finish.outcome, reply.finish.data), now)
 
     def _hold(self, now: float) -> None:
-        """Pause the playout as long as an interruption is suspected, and not a moment longer."""
+        """Pause the playout as long as an interruption is suspected or nobody listens, and not a moment longer."""
         current = self._playback.current
-        if self._turns.suspicious and not self._playback.paused:
+        wanted = self._turns.suspicious or self._scene.on_hold
+        if wanted and not self._playback.paused:
             self._playback.pause(now)
             self._out.append(c.PausePlayout())
             if current is not None:
                 self._log(e.PlaybackPaused(now, self.call, current.id))
-        elif self._playback.paused and not self._turns.suspicious:
+        elif self._playback.paused and not wanted:
             self._playback.resume(now)
             self._out.append(c.ResumePlayout())
             if current is not None:

@@ -21,6 +21,7 @@ class Scene:
     """`exchange` is what was asked of the conversation; `outcome` how it will end once all is said.
 
     `taken` is a turn of the caller that waits to be answered; `keypad` digits that are being keyed.
+    `on_hold`: nobody hears the bot. `line_is_silent`: no media comes, as if the line were dead.
     """
 
     playback: Playback
@@ -30,6 +31,8 @@ class Scene:
     outcome: Outcome | None = None
     keypad: Keypad | None = None
     taken: Taken | None = None
+    on_hold: bool = False
+    line_is_silent: bool = False
 
     @property
     def expectation(self) -> Expectation:
@@ -58,7 +61,7 @@ class Scene:
     @property
     def ears(self) -> bool:
         """Whether speech matters. While digits are keyed it does not: their tones are easily taken for speech."""
-        if self.exchange is None or self.outcome is not None or self.keypad is not None:
+        if self.exchange is None or self.outcome is not None or self.keypad is not None or self.on_hold:
             return False
         return self.floor != "speaking" or self.exchange.barge_in == "on"
 
@@ -70,7 +73,7 @@ class Scene:
 
     @property
     def awaited(self) -> Awaited | None:
-        if self.exchange is None or self.playback.audible:
+        if self.exchange is None or self.playback.audible or self.on_hold:
             return None
         if self._bot_prepares:
             return "bot"

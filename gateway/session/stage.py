@@ -60,6 +60,7 @@ class Stage:
         self._retried_turn = 0
         self._failures = 0
         self._apologising = False
+        self._told_of_silent_line = False
 
     # What the turn taker's signals mean
 

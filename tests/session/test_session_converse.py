@@ -245,3 +245,32 @@ def test_history_of_the_log_is_the_history_of_the_context() -> None:
     remembered = fold(parlour.events)
     assert [(m.role, m.text) for m in remembered.history] == parlour.history
     assert remembered.agent_state == parlour.context.state
+
+
+def test_on_hold_the_bot_waits_in_the_middle_of_its_word() -> None:
+    """Nothing said on hold would be heard; hold music is nobody's turn, and no time runs."""
+    parlour = opened()
+    parlour.until(e.UtteranceStarted)
+    parlour.advance(1.0)
+    parlour.tell(e.CallHeld(parlour.now, "call"))
+    parlour.speaks(5.0, "la la la")
+    parlour.advance(60)
+    assert len(parlour.asked) == 1
+    assert not parlour.commanded(c.StartRecognition)
+    parlour.tell(e.CallRetrieved(parlour.now, "call"))
+    parlour.advance(3)
+    assert parlour.history == [("agent", "What can I do for you?")]
+    assert parlour.states[-1] == "listening"
+
+
+def test_a_dead_line_does_not_end_the_dialogue() -> None:
+    """One reminder, for phones that send nothing while their owner is quiet; then the line is left to the call's own
+    rules, and the dialogue to a call back."""
+    parlour = opened()
+    parlour.advance(4)
+    parlour.tell(e.LineFellSilent(parlour.now, "call", 2.0))
+    parlour.advance(100)
+    assert parlour.asked[1:] == [CallerSilent(1)]
+    parlour.tell(e.LineRecovered(parlour.now, "call"))
+    parlour.advance(9)
+    assert parlour.asked[2:] == [CallerSilent(2)]

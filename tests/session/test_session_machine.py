@@ -75,7 +75,7 @@ class ConversationMachine(RuleBasedStateMachine):
         self.queue: list[Clip] = []
         self.flushed: list[Clip] = []
         self.held = False
-        self.vague = False
+        self.vague = self.on_hold = self.line_is_silent = False
         self.late: list[c.AnyInput] = []
         self.really_heard: list[str] = []
 
@@ -175,6 +175,16 @@ class ConversationMachine(RuleBasedStateMachine):
     @rule(digit=st.sampled_from("12#"))
     def presses(self, digit: str) -> None:
         self.tell(e.DigitPressed(self.now, "call", digit, 100))
+
+    @rule(on=st.booleans())
+    def is_put_on_hold_or_back(self, on: bool) -> None:
+        self.on_hold = on and not self.stopped
+        self.tell(e.CallHeld(self.now, "call") if on else e.CallRetrieved(self.now, "call"))
+
+    @rule(on=st.booleans())
+    def line_falls_silent_or_recovers(self, on: bool) -> None:
+        self.line_is_silent = on
+        self.tell(e.LineFellSilent(self.now, "call", 2.0) if on else e.LineRecovered(self.now, "call"))
 
     # The providers
 
@@ -335,6 +345,7 @@ class ConversationMachine(RuleBasedStateMachine):
         self.vague = self.making is not None and self.making.started
         self.do(self.conversation.stop(self.now))
         self.stopped = True
+        self.on_hold = False
         self.flushed = []
 
     # What always holds
@@ -361,14 +372,16 @@ class ConversationMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_for_ever(self) -> None:
         """As long as something is asked of the conversation, the next moment is known or somebody owes it news."""
+        if self.on_hold or self.line_is_silent:
+            return
         owed = self.agent is not None or self.making or self.queue or self.flushed or self.speaking_since is not None
         if self.exchange is not None and not self.stopped:
             assert self.conversation.next_deadline() is not None or owed
 
     @invariant()
     def a_pause_has_an_end(self) -> None:
-        """The playout is held only while there is a turn that will be decided, by a deadline if by nothing else."""
-        if self.held:
+        """The playout is held only on hold, and while a turn will be decided, by a deadline if by nothing else."""
+        if self.held and not self.on_hold:
             assert self.open_turns or self.closed_turns
             assert self.conversation.next_deadline() is not None
 
@@ -376,7 +389,8 @@ class ConversationMachine(RuleBasedStateMachine):
     def the_bot_is_never_silent_for_long(self) -> None:
         """Nothing audible, nothing heard, no wait for the caller: then a deadline is near."""
         deadline = self.conversation.next_deadline()
-        if self.agent is not None and not self.queue and self.speaking_since is None and not self.stopped:
+        waiting = self.agent is not None and not self.queue and self.speaking_since is None
+        if waiting and not self.stopped and not self.on_hold:
             assert deadline is not None
             assert deadline <= self.now + OPTIONS.reply_within_s + 1e-6
 
