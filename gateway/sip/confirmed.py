@@ -16,6 +16,7 @@ from gateway.sip.message import Request, Response
 from gateway.sip.renegotiation import Renegotiation
 from gateway.sip.transaction import ClientTransaction, ClientUser, ServerTransaction
 
+EndedBy = Literal["bye", "no_ack", "timeout", "transport", "replaced"]
 Phase = Literal[
     "up",
     "parting",  # we want to hang up, and wait for the ACK of our 2xx
@@ -116,8 +117,10 @@ class ConfirmedCall:
         response = core.prepare(transaction, 200, None, (("Contact", contact), *core.capabilities(), *headers), sdp)
         core.extensions.response_leaves(self, request, response)
         transaction.respond(response, core.now)
+        if sdp is not None:
+            self.offers.local, self.offers.remote = sdp, request.sdp() or b""
         if request.method == "INVITE":
-            offered = sdp is not None and request.sdp() is None
+            offered = bool(response.body) and request.sdp() is None
             awaited = AwaitedAck(core, self, transaction.last, transaction.flow, request.cseq.number, offered=offered)
             self.offers.awaited = awaited
 
@@ -251,11 +254,13 @@ class ConfirmedCall:
         if awaited is None:
             return
         first, self._first_ack = not self._first_ack and self.dialog.role == "callee", True
-        sdp = request.sdp() if request is not None and awaited.offered else None
+        early: bytes | None = self.notes.pop("early-answer", None)
+        sdp = request.sdp() if request is not None and awaited.offered else early
         if self.phase == "parting":
             self._say_bye()
         elif self.up:
             if first:
+                self.offers.remote = sdp or self.offers.remote
                 self.core.emit(CallConfirmed(self.core.now, self.handle, sdp))
             elif awaited.offered:
                 self.offers.answered_by_ack(sdp)
@@ -272,13 +277,13 @@ class ConfirmedCall:
         if was_up:
             self._ended("no_ack", "")
 
-    def end(self, by: Literal["timeout"], reason: str) -> None:
+    def end(self, by: Literal["timeout", "replaced"], reason: str) -> None:
         """For extensions: say BYE and report the end."""
         if self.up:
             self._say_bye()
             self._ended(by, reason)
 
-    def _ended(self, by: Literal["bye", "no_ack", "timeout", "transport"], reason: str) -> None:
+    def _ended(self, by: EndedBy, reason: str) -> None:
         self.core.forget(self)
         self.core.emit(CallEnded(self.core.now, self.handle, by, reason))
 

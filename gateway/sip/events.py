@@ -19,7 +19,8 @@ class CallOffered(SipEvent, frozen=True, tag=True):
     """A new INVITE that passed the endpoint's own checks; 100 Trying has been sent.
 
     `caller` and `called` are user parts ("" for anonymous), `sdp` None on a late offer. `headers` holds every header
-    in wire order under its long name.
+    in wire order under its long name. `facts` are what extensions read from them (`diverted-from`, `first-called`,
+    `user-to-user`, `replaces` with the handle of the call that this one will take the place of).
     """
 
     flow: Flow
@@ -31,6 +32,7 @@ class CallOffered(SipEvent, frozen=True, tag=True):
     display: str
     sdp: bytes | None
     headers: Headers = ()
+    facts: Headers = ()
 
 
 class CallCancelled(SipEvent, frozen=True, tag=True):
@@ -93,9 +95,12 @@ class InfoReceived(SipEvent, frozen=True, tag=True):
 
 
 class CallEnded(SipEvent, frozen=True, tag=True):
-    """The dialog is over, not by our `HangUp`: a BYE came, a 200 was never acknowledged, or the far end is gone."""
+    """The dialog is over, not by our `HangUp`: a BYE came, a 200 was never acknowledged, the far end is gone.
 
-    by: Literal["bye", "no_ack", "timeout", "transport"]
+    `replaced` means that another call took its place (RFC 3891).
+    """
+
+    by: Literal["bye", "no_ack", "timeout", "transport", "replaced"]
     reason: str = ""
 
 

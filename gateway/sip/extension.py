@@ -49,6 +49,10 @@ class Extension:
         """Look at a new INVITE, or a re-INVITE or UPDATE, before anybody else; a `Refusal` ends it."""
         return None
 
+    def facts(self, invite: Request) -> Headers:
+        """What the INVITE's headers mean, as names and values for the dialplan to match."""
+        return ()
+
     def call_arrived(self, call: AnyCall, invite: Request) -> None:
         """A new incoming call exists; keep what the INVITE said."""
 
@@ -99,6 +103,9 @@ class Extensions:
             if (refusal := extension.invite_arrived(core, invite)) is not None:
                 return refusal
         return None
+
+    def facts(self, invite: Request) -> Headers:
+        return tuple(fact for extension in self._hooks["facts"] for fact in extension.facts(invite))
 
     def call_arrived(self, call: AnyCall, invite: Request) -> None:
         for extension in self._hooks["call_arrived"]:

@@ -34,6 +34,12 @@ class EndpointOptions(msgspec.Struct, frozen=True):
     retry_after_s: int = 5
     """What a 503 asks for."""
 
+    session_expires_s: int = 1800
+    """The session interval we ask for (RFC 4028): a call without refresh for so long is over."""
+
+    min_session_expires_s: int = 90
+    """The shortest interval we agree to; 90 is the RFC's least."""
+
     provisional_every_s: float = 60.0
     """How often a ringing answer is repeated, so that proxies do not give the call up (RFC 3261 13.3.1.1)."""
 

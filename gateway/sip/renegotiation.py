@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.errors import CapacityError
 from gateway.sip.awaited_ack import AwaitedAck
@@ -16,22 +16,37 @@ if TYPE_CHECKING:
     from gateway.sip.confirmed import ConfirmedCall
 
 
-class Renegotiation:
-    """At most one offer is open at a time, theirs (`_theirs`) or ours (`_ours`); ours may be waiting for its turn."""
+class Proposal(NamedTuple):
+    """An offer of ours. A `quiet` one repeats what is agreed, and is told only if the answer is a new one."""
 
-    __slots__ = ("_acks", "_call", "_core", "_offered", "_ours", "_retry", "_theirs", "_waiting", "awaited")
+    sdp: bytes
+    quiet: bool = False
+
+
+class Renegotiation:
+    """`local` and `remote` are the descriptions agreed on last.
+
+    At most one offer is open at a time, theirs (`_theirs`) or ours (`_ours`); ours may be waiting for its turn.
+    """
+
+    __slots__ = (
+        *("_acks", "_call", "_core", "_offered", "_ours", "_retry", "_theirs", "_waiting"),
+        *("awaited", "local", "remote"),
+    )
 
     def __init__(self, call: ConfirmedCall) -> None:
         self._call = call
         self._core = call.core
         self._theirs: ServerTransaction | None = None
         self._ours: ClientTransaction | None = None
-        self._offered = b""
-        self._waiting: bytes | None = None
+        self._offered = Proposal(b"")
+        self._waiting: Proposal | None = None
         self._retry: Timer[TimerOwner] | None = None
         # The ACKs of our re-INVITEs by their CSeq; a repeated 2xx gets the same again.
         self._acks: dict[int, Send] = {}
         self.awaited: AwaitedAck | None = None
+        self.local = b""
+        self.remote = b""
 
     # Their offers
 
@@ -41,16 +56,17 @@ class Renegotiation:
         if request.method == "INVITE" and self.awaited is not None and not self.awaited.offered:
             # A new INVITE proves that our last 2xx arrived; its ACK was lost or overtaken.
             self._call.acknowledged(self.awaited.cseq, None)
-        if self._theirs is not None:
+        if (refusal := core.extensions.invite_arrived(core, request)) is not None:
+            core.respond(transaction, *refusal)
+        elif request.method == "UPDATE" and request.sdp() is None:
+            # A refresh of target and session timer, no offer.
+            self._call.dialog.refresh_target(request)
+            self._call.send_2xx(transaction, None)
+        elif self._theirs is not None:
             # RFC 3261 14.2, RFC 3311 5.2: ours is still to be answered, come back in a while.
             core.respond(transaction, 500, headers=(("Retry-After", str(core.ids.uint32() % 11)),))
         elif self._ours is not None or (self.awaited is not None and self.awaited.offered):
             core.respond(transaction, 491)
-        elif (refusal := core.extensions.invite_arrived(core, request)) is not None:
-            core.respond(transaction, *refusal)
-        elif request.method == "UPDATE" and request.sdp() is None:
-            self._theirs = transaction
-            self._answer(None)
         else:
             if request.method == "INVITE":
                 core.respond(transaction, 100)
@@ -58,12 +74,9 @@ class Renegotiation:
             core.emit(OfferReceived(core.now, self._call.handle, request.sdp()))
 
     def answer(self, sdp: bytes) -> None:
-        if self._theirs is not None:
-            self._answer(sdp)
-
-    def _answer(self, sdp: bytes | None) -> None:
         transaction, self._theirs = self._theirs, None
-        assert transaction is not None
+        if transaction is None:
+            return
         self._call.dialog.refresh_target(transaction.request)
         self._call.send_2xx(transaction, sdp)
         self.go_on()
@@ -71,8 +84,7 @@ class Renegotiation:
     def refuse(self, status: int, reason: str | None) -> None:
         transaction, self._theirs = self._theirs, None
         if transaction is not None:
-            headers = (("Warning", '399 - "offer refused"'),) if status == 488 else ()
-            self._core.respond(transaction, status, reason, headers)
+            self._core.respond(transaction, status, reason)
             self.go_on()
 
     def cancelled(self, transaction: ServerTransaction) -> None:
@@ -83,7 +95,15 @@ class Renegotiation:
 
     def offer(self, sdp: bytes) -> None:
         """Send a re-INVITE as soon as nothing is open. A newer offer replaces one that still waits."""
-        self._waiting = sdp
+        self._propose(Proposal(sdp))
+
+    def refresh(self) -> None:
+        """Offer again what is agreed (RFC 4028: a re-INVITE that only says that we are here)."""
+        if self._waiting is None:
+            self._propose(Proposal(self.local, quiet=True))
+
+    def _propose(self, proposal: Proposal) -> None:
+        self._waiting = proposal
         if self._retry is None:
             self.go_on()
 
@@ -97,7 +117,7 @@ class Renegotiation:
             return
         request = self._call.request("INVITE")
         self._core.extensions.request_leaves(self._call, request)
-        request.set_body("application/sdp", self._waiting)
+        request.set_body("application/sdp", self._waiting.sdp)
         self._call.sign(request)
         self._offered, self._waiting = self._waiting, None
         try:
@@ -124,12 +144,19 @@ class Renegotiation:
             return
         self._ours = None
         self._core.extensions.response_arrived(self._call, transaction, response)
-        sdp = response.sdp()
-        if sdp is not None:
-            self._core.emit(OfferAnswered(self._core.now, self._call.handle, sdp))
-        else:
-            self._core.emit(OfferRefused(self._core.now, self._call.handle, 488, "No answer in the 200"))
+        self._answered(response.sdp())
         self.go_on()
+
+    def _answered(self, sdp: bytes | None) -> None:
+        proposal, core, handle = self._offered, self._core, self._call.handle
+        if sdp is None:
+            if not proposal.quiet:
+                core.emit(OfferRefused(core.now, handle, 488, "No answer in the 200"))
+            return
+        known = sdp == self.remote
+        self.local, self.remote = proposal.sdp, sdp
+        if not (proposal.quiet and known):
+            core.emit(OfferAnswered(core.now, handle, sdp))
 
     def _refused(self, transaction: ClientTransaction, response: Response) -> None:
         self._ours = None
@@ -146,7 +173,8 @@ class Renegotiation:
             due = self._core.now + self._core.chance(low, high)
             self._retry = self._core.timers.start(due, self, "glare")
         elif not self._call.gone(response):
-            self._core.emit(OfferRefused(self._core.now, self._call.handle, response.status, response.reason))
+            if not self._offered.quiet:
+                self._core.emit(OfferRefused(self._core.now, self._call.handle, response.status, response.reason))
             self.go_on()
 
     def on_timer(self, name: str, now: float) -> None:
@@ -168,6 +196,7 @@ class Renegotiation:
         """Report what the ACK of a re-INVITE's 2xx brought, when the 2xx held our offer."""
         core, handle = self._core, self._call.handle
         if sdp is not None:
+            self.remote = sdp
             core.emit(OfferAnswered(core.now, handle, sdp))
         else:
             core.emit(OfferRefused(core.now, handle, 488, "No answer in the ACK"))

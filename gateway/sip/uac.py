@@ -80,13 +80,17 @@ class OutgoingCall:
         request = Request("INVITE", place.uri, headers)
         self.core.finish(request, place.headers, place.sdp)
         self.core.extensions.request_leaves(self, request)
-        if self._digest is not None:
-            self._digest.authorize(request)
+        self.sign(request)
         self.early.clear()
         try:
             self._transaction = self.core.send(request, place.flow, self)
         except CapacityError:
             self._failed(503, phrase(503))
+
+    def sign(self, request: Request) -> None:
+        """Add credentials for whoever asked for them before."""
+        if self._digest is not None:
+            self._digest.authorize(request)
 
     # Commands
 
@@ -168,6 +172,7 @@ class OutgoingCall:
         self._confirmed = True
         self._close()
         call.take_over()
+        call.offers.local, call.offers.remote = self._place.sdp, response.sdp() or b""
         self.core.extensions.call_confirmed(call)
         self.core.extensions.response_arrived(call, transaction, response)
         self.core.emit(CallAccepted(self.core.now, self.handle, response.sdp()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from gateway.core.errors import MisuseError
@@ -68,7 +69,8 @@ class IncomingCall:
             to_uri=readable(str(request.to.uri)),
             display=readable(caller.display),
             sdp=request.sdp(),
-            headers=tuple((name, readable(value)) for name, value in request.headers),
+            headers=_readable_lines(request.headers),
+            facts=_readable_lines((*self.core.extensions.facts(request), *self.notes.pop("facts", ()))),
         )
 
     # Commands
@@ -188,6 +190,10 @@ class IncomingCall:
 def _number(address: NameAddr) -> str:
     user = address.uri.user
     return "" if user.lower() == "anonymous" else user
+
+
+def _readable_lines(lines: Iterable[tuple[str, str]]) -> Headers:
+    return tuple((name, readable(value)) for name, value in lines)
 
 
 def readable(text: str) -> str:

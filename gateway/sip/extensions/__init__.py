@@ -1,0 +1,1 @@
+"""SIP extensions, one behaviour a file. A module with an `EXTENSION` is found by itself (`gateway.sip.extension`)."""
