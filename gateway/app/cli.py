@@ -134,7 +134,7 @@ def _call(chosen: argparse.Namespace) -> int:
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     from gateway.replay import cli as replay
 
-    replay.add_arguments(parser)
+    replay.add_arguments(parser, dialplan=configuration.shipped("dialplans/default.yaml"))
     parser.set_defaults(command=replay.run)
 
 
