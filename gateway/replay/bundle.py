@@ -47,7 +47,7 @@ class BundleFolder:
     """Makes a bundle per call, `root/CALL-ID/`.
 
     `dialplan` gives the sources in force, `settings` the desk's options as plain values; a replay uses both.
-    `redact_caller` keeps the caller's number out of the bundle. `utc_offset_s` None is the machine's own.
+    `redact_caller` keeps the caller's number out of it (not what is said). `utc_offset_s` None is the machine's own.
     """
 
     def __init__(
@@ -114,22 +114,23 @@ class FolderBundle:
 
     def event(self, event: e.AnyEvent) -> None:
         match event:
-            case e.CallStarted(door=door, caller=caller, called=called, route=route):
-                if caller and self._owner.redact_caller:
-                    event = msgspec.structs.replace(event, caller=REDACTED)
-                    caller = REDACTED
-                self._write_meta(door=door, caller=caller, called=called, route=route)
+            case e.CallStarted():
+                event = self._redacted(event)
+                self._write_meta(door=event.door, caller=event.caller, called=event.called, route=event.route)
             case e.CallAnswered(codec=codec):
                 self._write_meta(codec=codec)
             case e.RecordingStarted(path=path):
                 event = msgspec.structs.replace(event, path=Path(path).name)
+            case e.RecordingFailed(message=message):
+                self._lose(f"{layout.RECORDING}: {message}")
             case _:
                 pass
         line = e.encode(event) + b"\n"
         self._put(lambda: self._events.write(line))
 
     def resumes(self, events: Sequence[e.AnyEvent]) -> None:
-        lines = b"".join(e.encode(event) + b"\n" for event in events)
+        seen = (self._redacted(event) if isinstance(event, e.CallStarted) else event for event in events)
+        lines = b"".join(e.encode(event) + b"\n" for event in seen)
         self._put(lambda: write_whole(self._folder / layout.SESSION, lines))
 
     def listen_through(self, stt: SpeechToText) -> SpeechToText:
@@ -180,6 +181,13 @@ class FolderBundle:
             write_whole(self._folder / layout.SPEECH / name, wav(pcm, sample_rate))
             self._kept.add(name)
         return name
+
+    def _redacted(self, started: e.CallStarted) -> e.CallStarted:
+        caller = started.caller
+        if not caller or not self._owner.redact_caller:
+            return started
+        headers = {name: value.replace(caller, REDACTED) for name, value in started.headers.items()}
+        return msgspec.structs.replace(started, caller=REDACTED, headers=headers)
 
     # Writing
 

@@ -105,13 +105,27 @@ def test_without_a_folder_the_call_goes_on_unrecorded(tmp_path: Path) -> None:
 
 
 def test_the_callers_number_can_be_kept_out(tmp_path: Path) -> None:
-    """Redaction reaches every file of the bundle; the route still says where the call went."""
+    """Redaction reaches headers and earlier calls too; the route still says where the call went."""
     bundle = folder_in(tmp_path, redact_caller=True)("c-1")
+    before = e.CallStarted(
+        1.0, "c-0", "sip", "alice", "200", "desk", {"P-Asserted-Identity": "<sip:alice@example.com>"}
+    )
+    bundle.resumes([before])
     a_call(bundle)
     bundle.close()
     path = tmp_path / "calls" / "c-1"
     assert all(b"alice" not in file.read_bytes() for file in path.rglob("*") if file.is_file())
     assert read_bundle(path).meta.caller == "redacted"
+
+
+def test_a_lost_recording_makes_the_bundle_incomplete(tmp_path: Path) -> None:
+    """The media plane writes it, and tells by an event when it cannot."""
+    bundle = folder_in(tmp_path)("c-1")
+    bundle.event(STARTED)
+    bundle.event(e.RecordingFailed(6.0, "c-1", "No space left on device"))
+    bundle.close()
+    meta = read_bundle(tmp_path / "calls" / "c-1").meta
+    assert (meta.complete, meta.lost) == (False, ("call.wav: No space left on device",))
 
 
 def test_equal_audio_is_stored_once(tmp_path: Path) -> None:

@@ -188,6 +188,15 @@ def test_a_call_that_went_on_with_a_session_does_so_again(bundle: Path) -> None:
     assert (again.session, again.step, again.away_s) == (session, "order/1:bot", pytest.approx(120.0))
 
 
+def test_a_browsers_call_replays_from_its_recording(bundle: Path) -> None:
+    """It has no packets; what the bot heard is in the recording's left channel, and goes in without RTP."""
+    (bundle / layout.TRACE).unlink()
+    replayed = replay_bundle(bundle)
+    assert outcome(replayed) == ("ordered", {"drink": "coffee"})
+    difference = cli.against(read_bundle(bundle), replayed)
+    assert difference.same, difference.render()
+
+
 def test_a_wrong_route_or_folder_is_named(bundle: Path, calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2 and a line that says what there is."""
     assert cli.main([str(bundle), "--route", "nowhere"]) == 2
