@@ -12,11 +12,12 @@ from collections.abc import Mapping
 
 from gateway.core.errors import PeerError
 from gateway.core.ids import Ids
-from gateway.sip.commands import AnyCommand, Place
+from gateway.sip.admission import Admitted, Doorkeeper, Dropped
+from gateway.sip.commands import AnyCommand, Headers, Place
 from gateway.sip.core import Core
 from gateway.sip.dialog import dialog_id_of
 from gateway.sip.events import Action, CallFailed
-from gateway.sip.extension import Extension, Extensions, found
+from gateway.sip.extension import Extension, Extensions, Refusal, found
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.message import Malformed, Request, Response, parse, respond
 from gateway.sip.options import EndpointOptions
@@ -38,6 +39,7 @@ class Endpoint:
     def __init__(self, options: EndpointOptions, ids: Ids, extensions: tuple[Extension, ...] | None = None) -> None:
         """`extensions` None takes all there are."""
         self._core = Core(options, ids, Extensions(found() if extensions is None else extensions))
+        self._doorkeeper = Doorkeeper(options, ids)
 
     @property
     def counters(self) -> Counter[str]:
@@ -147,17 +149,19 @@ class Endpoint:
             back = flow
         self._respond_statelessly(request, back, status)
 
-    def _respond_statelessly(self, request: Request, flow: Flow, status: int) -> None:
+    def _respond_statelessly(self, request: Request, flow: Flow, status: int, headers: Headers = ()) -> None:
         core = self._core
         core.counters[f"refused_{status}"] += 1
         try:
             response = respond(request, status, to_tag=stateless_tag(request))
         except PeerError:
             response = respond(request, status)
-        if status == 503:
-            response.add("Retry-After", str(core.options.retry_after_s))
-        core.finish(response)
+        core.finish(response, headers)
         core.transmit(flow, response.to_bytes())
+
+    @property
+    def _later(self) -> Headers:
+        return (("Retry-After", str(self._core.options.retry_after_s)),)
 
     def _ignored(self, request: Request) -> bool:
         agent = (request.first("User-Agent") or "").lower()
@@ -183,7 +187,7 @@ class Endpoint:
         if request.method == "ACK":
             self._ack(request)
         elif core.transactions.full:
-            self._respond_statelessly(request, back, 503)
+            self._respond_statelessly(request, back, 503, self._later)
         elif request.method == "CANCEL":
             self._cancel(request, back)
         else:
@@ -220,10 +224,17 @@ class Endpoint:
 
     def _new_request(self, request: Request, flow: Flow, back: Flow) -> None:
         core = self._core
+        username = ""
+        if not request.to.tag:
+            admission = self._doorkeeper.admit(request, flow, core.now)
+            if not isinstance(admission, Admitted):
+                self._turn_away(request, back, admission)
+                return
+            username = admission.username
         refusal = screen(core, request)
         if refusal is None and request.method == "INVITE" and not request.to.tag:
             if core.full:
-                self._respond_statelessly(request, back, 503)
+                self._respond_statelessly(request, back, 503, self._later)
                 return
             refusal = core.extensions.invite_arrived(core, request)
         transaction = core.transactions.serve(request, back)
@@ -233,7 +244,7 @@ class Endpoint:
         elif request.to.tag:
             self._within_dialog(transaction, request)
         elif request.method == "INVITE":
-            self._invite(transaction, flow)
+            self._invite(transaction, flow, username)
         elif request.method == "OPTIONS":
             contact = ("Contact", core.contact(flow, request.target.user))
             core.respond(transaction, 200, headers=(contact, *core.description()))
@@ -241,9 +252,16 @@ class Endpoint:
             # What belongs into a dialog came without one.
             core.respond(transaction, 481)
 
-    def _invite(self, transaction: ServerTransaction, flow: Flow) -> None:
+    def _turn_away(self, request: Request, back: Flow, admission: Refusal | Dropped) -> None:
+        """Without keeping anything: whoever floods us gets what it gets again and again."""
+        if isinstance(admission, Dropped):
+            self._core.counters["dropped"] += 1
+        else:
+            self._respond_statelessly(request, back, admission.status, admission.headers)
+
+    def _invite(self, transaction: ServerTransaction, flow: Flow, username: str) -> None:
         try:
-            IncomingCall(self._core, transaction, flow)
+            IncomingCall(self._core, transaction, flow, username)
         except PeerError as error:
             self._core.respond(transaction, error.status_hint, readable(str(error)))
 

@@ -19,8 +19,9 @@ class CallOffered(SipEvent, frozen=True, tag=True):
     """A new INVITE that passed the endpoint's own checks; 100 Trying has been sent.
 
     `caller` and `called` are user parts ("" for anonymous), `sdp` None on a late offer. `headers` holds every header
-    in wire order under its long name. `facts` are what extensions read from them (`diverted-from`, `first-called`,
-    `user-to-user`, `replaces` with the handle of the call that this one will take the place of).
+    in wire order under its long name. `facts` are what was found out beyond them: `account` that signed the
+    INVITE, `diverted-from`, `first-called`, `user-to-user`, `replaces` with the handle of the call whose place this
+    one will take, and whatever other extensions read.
     """
 
     flow: Flow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.sip.flow import Transport
@@ -42,6 +44,28 @@ class EndpointOptions(msgspec.Struct, frozen=True):
 
     provisional_every_s: float = 60.0
     """How often a ringing answer is repeated, so that proxies do not give the call up (RFC 3261 13.3.1.1)."""
+
+    unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
+    """What becomes of requests from outside `known_networks`: served, challenged for an account, or refused with 403
+    (INVITE) and silence (the rest)."""
+
+    known_networks: tuple[str, ...] = ()
+    """Sources that need no account, as 192.0.2.0/24."""
+
+    accounts: dict[str, str] = {}
+    """User names and passwords for those who are challenged."""
+
+    realm: str = "voicebot-gateway"
+    """Shown to who is challenged, and part of what they sign."""
+
+    nonce_secret: bytes = b""
+    """Signs nonces. Empty takes a random one; name it where several gateways share their callers."""
+
+    invites_per_s: float = 0.0
+    """New calls a second from everybody together, with a second's worth at once; the excess gets 503. 0: no limit."""
+
+    invites_per_s_and_source: float = 0.0
+    """The same for each source address."""
 
     ignored_agents: tuple[str, ...] = SCANNERS
     """Requests whose User-Agent contains one of these (lower case) get no answer at all."""

@@ -35,8 +35,11 @@ class IncomingCall:
         "notes",
     )
 
-    def __init__(self, core: Core, transaction: ServerTransaction, flow: Flow) -> None:
-        """`flow` is how the INVITE came. Raises `PeerError` 400 for one that can make no dialog."""
+    def __init__(self, core: Core, transaction: ServerTransaction, flow: Flow, username: str = "") -> None:
+        """`flow` is how the INVITE came, `username` the account that signed it.
+
+        Raises `PeerError` 400 for one that can make no dialog.
+        """
         request = transaction.request
         self.core = core
         self.invite = transaction
@@ -46,7 +49,7 @@ class IncomingCall:
         self.dialog = as_callee(request, transaction.to_tag, flow)
         self.dialog.nat = behind_nat(request.via, flow)
         self.contact_user = request.target.user
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {"facts": (("account", username),)} if username else {}
         self._last_ring: Ring | None = None
         self._repeat: Timer[TimerOwner] | None = None
         self._accepting: Accept | None = None
