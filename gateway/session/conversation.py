@@ -167,7 +167,7 @@ class Conversation(Recovery):
         if not (self._turns.is_open(turn) or self._turns.is_settling(turn)):
             return
         match received:
-            case c.RecognitionProgressed(transcript=transcript):
+            case c.RecognitionProgressed(transcript=transcript) if transcript.text != self._turns.text_of(turn):
                 self._note_transcript(turn, transcript, now)
                 self._follow(self._turns.progressed(turn, transcript.text, now), now)
             case c.RecognitionFinished(transcript=transcript) if self._turns.is_settling(turn):

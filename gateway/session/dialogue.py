@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +84,7 @@ class Dialogue:
         if isinstance(prompted, CallerSaid) and unanswered is not None:
             prompted = _continued(unanswered, prompted)
         commands = self.cancel()
-        self.reply = Reply(turn, prompted, self._context.state)
+        self.reply = Reply(turn, prompted, deepcopy(self._context.state))
         return [*commands, AskAgent(turn, prompted)]
 
     def ask_early(self, turn: int, text: str) -> list[AnyCommand]:
@@ -101,7 +102,7 @@ class Dialogue:
         early, self.early = self.early, None
         if early is None:
             return []
-        self.reply = Reply(early.turn, early.prompted, self._context.state)
+        self.reply = Reply(early.turn, early.prompted, deepcopy(self._context.state))
         commands = [command for act in early.acts for command in self.acted(early.turn, act, now)]
         return commands if early.running else [*commands, *self.done(early.turn, now)]
 
@@ -193,12 +194,13 @@ class Dialogue:
         reply.text += f" {text} " if prompt else text
 
     def _remember(self, reply: Reply, state: dict[str, Any], now: float) -> AnyCommand:
-        self._context.state, reply.remembered = state, True
-        return Log(AgentRemembered(now, self._call, state))
+        """The agent may go on changing its own copy; the record must not change with it."""
+        self._context.state, reply.remembered = deepcopy(state), True
+        return Log(AgentRemembered(now, self._call, deepcopy(state)))
 
     def _forget(self, reply: Reply, now: float) -> list[AnyCommand]:
         """As if this turn had not been answered: a call back must not find slots of a question taken back."""
-        self._context.state = reply.state_before
+        self._context.state = deepcopy(reply.state_before)
         return [Log(AgentRemembered(now, self._call, reply.state_before))] if reply.remembered else []
 
 

@@ -27,6 +27,10 @@ class Keypad:
         self.keys += key
         self.complete = len(self.keys) >= self.expectation.digits_max
 
+    def prompt_over(self, now: float) -> None:
+        """The caller could only now know what else is wanted: the wait for the next key begins here."""
+        self._last_at = now
+
     @property
     def deadline(self) -> float | None:
         """When the next key is too late to belong to this answer."""

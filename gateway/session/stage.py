@@ -164,6 +164,8 @@ class Stage:
     def _note_over(self, over: Over, now: float) -> None:
         self._log(e.UtterancePlayed(now, self.call, over.clip, over.heard, over.played_s, over.complete))
         add_heard(self.context.history, over.heard)
+        if self._scene.keypad is not None:
+            self._scene.keypad.prompt_over(now)
         if isinstance(self._scene.exchange, Saying) and not over.complete:
             self._scene.exchange.whole = False
 

@@ -25,10 +25,9 @@ NOTHING = Transcript("", final=True)
 
 
 class TurnOpened(msgspec.Struct, frozen=True):
-    """The caller began to speak: recognise it. `over_bot`: on suspicion, the bot must pause."""
+    """The caller began to speak: recognise it."""
 
     turn: int
-    over_bot: bool
 
 
 class TurnClosed(msgspec.Struct, frozen=True):
@@ -71,8 +70,8 @@ Signal: TypeAlias = TurnOpened | TurnClosed | TurnDropped | TurnTaken | Interrup
 class _Speech:
     """One turn of speech, from its first sound to its final transcript. `ended_at` None: it is going on.
 
-    `suspect`: it came over the bot's voice and is not judged yet. `passed_over`: it was judged too little, but the
-    final transcript may still say otherwise. `pauses_bot`: the playout waits for the judgement.
+    `suspect`: it came over the bot's voice, which is paused until it is judged. `passed_over`: it was judged too
+    little, but the final transcript may still say otherwise.
     """
 
     turn: int
@@ -89,6 +88,8 @@ class _Speech:
 
 @dataclass
 class TurnTaker:
+    """Turns are numbered from 1. `attend` keeps it informed of what is not speech."""
+
     options: ConversationOptions
     detector: TurnDetector
     expectation: Expectation = field(default_factory=Expectation)
@@ -192,10 +193,15 @@ class TurnTaker:
         return self._judge_now(now)
 
     def finished(self, turn: int, transcript: Transcript) -> list[Signal]:
-        """The final transcript of a closed turn; of a turn that is not closed (or unknown) it is ignored."""
+        """The final transcript of a closed turn; of a turn that is not closed (or unknown) it is ignored.
+
+        What the recogniser rejected (confidence 0) was not understood, whatever text came with it.
+        """
         speech = self._settling.pop(turn, None)
         if speech is None:
             return []
+        if transcript.confidence <= 0:
+            transcript = NOTHING
         if not speech.undecided:
             return self._take(speech, transcript)
         if self._judge.by_answer(transcript.text, self.expectation, self.floor, self.saying):
@@ -266,9 +272,8 @@ class TurnTaker:
     def _open(self, began_at: float, now: float) -> list[Signal]:
         if not self._ears:
             return []
-        suspect = self.floor != "caller"
-        self._hearing = _Speech(self.next_turn(), began_at, suspect=suspect)
-        return [TurnOpened(self._hearing.turn, over_bot=suspect), *self._judge_now(now)]
+        self._hearing = _Speech(self.next_turn(), began_at, suspect=self.floor != "caller")
+        return [TurnOpened(self._hearing.turn), *self._judge_now(now)]
 
     def _close(self, speech: _Speech) -> list[Signal]:
         """Speech that goes on beyond the longest turn is nobody's: it does not open the next one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from parlour import Parlour
 
 from gateway.core import events as e
-from gateway.core.speech import Expectation
+from gateway.core.speech import Expectation, Transcript
 from gateway.session import commands as c
 
 
@@ -146,6 +146,30 @@ def test_digits_that_must_not_interrupt_are_collected_all_the_same() -> None:
     assert not parlour.commanded(c.FlushPlayout)
     parlour.advance(5)
     assert parlour.outcomes == [c.Answered("", "1", 1.0, False)]
+
+
+def test_the_wait_for_more_digits_begins_with_the_end_of_the_prompt() -> None:
+    """Who keys two digits during a prompt that cannot be cut has the whole gap after it for the rest."""
+    parlour = Parlour()
+    parlour.ask("This call is recorded. Enter four digits.", Expectation(digits_max=4), barge_in="off")
+    parlour.advance(0.5)
+    parlour.presses("12")
+    parlour.advance(4.5)
+    parlour.presses("34")
+    parlour.advance(0.1)
+    assert parlour.outcomes == [c.Answered("", "1234", 1.0, False)]
+
+
+def test_what_the_recogniser_rejects_was_not_understood() -> None:
+    """Confidence 0 is a rejection, whatever text comes with it."""
+    parlour = Parlour()
+    parlour.ask("Which day?")
+    parlour.advance(2)
+    parlour.speaks(0.8)
+    parlour.until(e.SpeechEnded)
+    parlour.advance(0.5)
+    parlour.tell(c.RecognitionFinished(1, Transcript("thirsty", True, confidence=0.0)))
+    assert parlour.outcomes == [c.Answered("", "", 0.0, False)]
 
 
 def test_a_digit_interrupts_what_is_only_said() -> None:
