@@ -23,7 +23,7 @@ import structlog
 
 from gateway.core.errors import MisuseError, ProviderError
 from gateway.providers.frames import LENGTH, Do, End, Failed, Ready, ToWorker, frame, from_worker, raw
-from gateway.providers.jobs import Job, Replies, ended_error
+from gateway.providers.jobs import Job, Replies, as_provider_error, ended_error
 
 log = structlog.get_logger()
 
@@ -205,8 +205,12 @@ class _ProcessJob:
         self._ended = False
 
     def send(self, request: object) -> None:
-        if not self._ended:
+        if self._ended:
+            return
+        try:
             self._worker.send(Do(self._number, raw(request)))
+        except (TypeError, ValueError) as error:  # something in it cannot be packed
+            self._replies.put(as_provider_error(error))
 
     async def receive(self, *, within_s: float | None = None) -> Any:
         try:

@@ -60,7 +60,6 @@ class Decoder:
             self._sphinx.add_word(word if number == 1 else f"{word}({number})", phones, False)
 
     def begin(self) -> None:
-        self._sphinx.start_stream()  # forgets the noise of the last caller's line
         self._sphinx.set_cmn(CMN)
         self._sphinx.start_utt()
 
@@ -73,7 +72,6 @@ class Decoder:
 
     def decode(self, pcm: bytes) -> None:
         """A whole utterance at once."""
-        self._sphinx.start_stream()
         self._sphinx.start_utt()
         self._sphinx.process_raw(pcm, no_search=False, full_utt=True)
         self._sphinx.end_utt()

@@ -5,12 +5,13 @@ Needs Debian's `libflite1`. Words are timed exactly. A text spoken before comes 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
+from gateway.core.speech import Word
 from gateway.providers.jobs import InlineJobs, Jobs
 from gateway.providers.processes import ProcessJobs
 from gateway.providers.tts.cache import SpokenCache
@@ -18,7 +19,9 @@ from gateway.providers.tts.flite_engine import Reply, Request
 from gateway.providers.tts.flite_library import VOICES
 from gateway.session.ports import SpeechChunk
 
-ENGINE = "gateway.providers.tts.flite_engine"
+ENGINE: Final = "gateway.providers.tts.flite_engine"
+PART_CHARACTERS: Final = 300
+"""About 20 s of speech and 0.2 s of work: longer texts are synthesised piece by piece, so that they start soon."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -45,18 +48,21 @@ class Flite:
         self._cache = SpokenCache(options.cache_bytes)
 
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
-        """All in one chunk: it is done before a first piece would be worth sending."""
-        chunk = self._cache.get(text)
-        if chunk is None:
-            chunk = await self._synthesise(text)
-            self._cache.put(text, chunk)
-        if chunk.pcm:
-            yield chunk
+        """A sentence of usual length in one chunk: it is done before a first piece would be worth sending."""
+        spoken_s = 0.0
+        for part in parts(text):
+            chunk = self._cache.get(part)
+            if chunk is None:
+                chunk = await self._synthesise(part)
+                self._cache.put(part, chunk)
+            if chunk.pcm:
+                yield later(chunk, spoken_s)
+                spoken_s += len(chunk.pcm) / 2 / self.sample_rate
 
     async def _synthesise(self, text: str) -> SpeechChunk:
         job = await self._jobs.begin()
         try:
-            job.send(Request(text))
+            job.send(Request(text.encode(errors="replace").decode()))  # a model may write half a surrogate pair
             reply: Reply = await job.receive(within_s=self._reply_within_s)
         finally:
             job.end()
@@ -68,6 +74,26 @@ class Flite:
 
     async def close(self) -> None:
         await self._jobs.close()
+
+
+def parts(text: str) -> Iterator[str]:
+    """What to synthesise at once: the text itself, or when it is long pieces of it, cut where one may breathe."""
+    rest = text.strip()
+    while len(rest) > PART_CHARACTERS:
+        head = rest[:PART_CHARACTERS]
+        cut = max(head.rfind(mark) for mark in (", ", "; ", ": ", ". ", "? ", "! ")) + 1 or head.rfind(" ") + 1
+        yield rest[: cut or PART_CHARACTERS].strip()
+        rest = rest[cut or PART_CHARACTERS :].strip()
+    if rest:
+        yield rest
+
+
+def later(chunk: SpeechChunk, by_s: float) -> SpeechChunk:
+    """The chunk with its words timed from the start of the utterance that it continues."""
+    if not by_s:
+        return chunk
+    words = tuple(Word(word.text, word.start_s + by_s, word.end_s + by_s) for word in chunk.words)
+    return SpeechChunk(chunk.pcm, words)
 
 
 def build(options: Options) -> Flite:

@@ -13,9 +13,6 @@ import msgspec
 from gateway.core.speech import Word
 from gateway.providers.tts.flite_library import Token, Voice
 
-MAX_CHARACTERS: Final = 5000
-"""About five minutes of speech; nobody says more in a sentence."""
-
 _SPOKEN: Final = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "€": " euros ", "£": " pounds ", "°": " degrees "}
 )
@@ -42,7 +39,7 @@ class FliteEngine:
         self._voice = Voice(options.voice, options.pace)
 
     def handle(self, job: int, request: Request) -> Iterable[Reply]:
-        words = request.text[:MAX_CHARACTERS].split()
+        words = request.text.split()
         plain = [speakable(word) for word in words]
         if not any(map(str.isalnum, "".join(plain))):
             return [Reply(b"", ())]

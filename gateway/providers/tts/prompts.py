@@ -66,6 +66,11 @@ class Prompts:
                 self._cache.put(text, chunk)
         return chunk
 
+    async def warm(self) -> None:
+        """Start the fallback voice. Raises `ProviderError` as it does: the recordings are spoken all the same."""
+        if (warm := getattr(self._fallback, "warm", None)) is not None:
+            await warm()
+
     async def close(self) -> None:
         if self._fallback is not None:
             await self._fallback.close()
