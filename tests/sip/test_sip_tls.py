@@ -1,0 +1,157 @@
+"""TLS and IPv6 on real sockets: calls, mutual certificates, and what an operator may get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.core.clock import SystemClock
+from gateway.core.errors import ConfigError
+from gateway.core.ids import SeededIds
+from gateway.sip.commands import Accept, HangUp, Place
+from gateway.sip.events import AnySipEvent, CallAccepted, CallEnded, CallFailed, CallOffered
+from gateway.sip.io import EndpointOptions, SipServer
+from gateway.sip.tls import client_context, server_context
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed one for 127.0.0.1, which is its own authority."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder, "server")
+    make_certificate(folder, "client")
+    return folder
+
+
+class Phone:
+    """Answers every call; what it hears can be waited for."""
+
+    def __init__(self, seed: str, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None) -> None:
+        self.heard: asyncio.Queue[AnySipEvent] = asyncio.Queue()
+        self.server = SipServer(
+            EndpointOptions(),
+            clock=SystemClock(),
+            ids=SeededIds(seed),
+            on_event=self._on_event,
+            tls_server=server,
+            tls_client=client,
+        )
+
+    def _on_event(self, event: AnySipEvent) -> None:
+        self.heard.put_nowait(event)
+        if isinstance(event, CallOffered):
+            self.server.send(Accept(event.dialog, SDP))
+
+    async def next(self) -> AnySipEvent:
+        return await asyncio.wait_for(self.heard.get(), 10)
+
+
+async def call(caller: Phone, callee: Phone) -> list[AnySipEvent]:
+    """Place a TLS call; what both heard until it failed, or was accepted and hung up by the callee."""
+    await callee.server.start("127.0.0.1", 0, ("tls",))
+    await caller.server.start("127.0.0.1", 0, ("udp",))
+    try:
+        flow = caller.server.flow_to("127.0.0.1", callee.server.port, "tls")
+        caller.server.send(Place("out", "sips:desk@127.0.0.1", flow, SDP, "sip:caller@127.0.0.1"))
+        outcome = await caller.next()
+        if not isinstance(outcome, CallAccepted):
+            return [outcome]
+        offered = await callee.next()
+        confirmed = await callee.next()
+        assert isinstance(offered, CallOffered)
+        assert offered.flow.transport == "tls"
+        callee.server.send(HangUp(offered.dialog))
+        return [offered, confirmed, await caller.next()]
+    finally:
+        await caller.server.close()
+        await callee.server.close()
+
+
+async def test_a_call_over_tls(folder: Path) -> None:
+    """INVITE to BYE in both directions on one connection, the certificate checked by name."""
+    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
+    heard = await call(Phone("caller", client=client_context(folder / "server.pem")), callee)
+    assert isinstance(heard[-1], CallEnded)
+
+
+async def test_a_server_we_do_not_trust_is_a_failed_call(folder: Path) -> None:
+    """Nothing is said to it."""
+    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
+    (failed,) = await call(Phone("caller", client=client_context(folder / "client.pem")), callee)
+    assert isinstance(failed, CallFailed)
+    assert failed.status == 503
+
+
+async def test_mutual_tls_lets_in_who_has_a_certificate(folder: Path) -> None:
+    """And nobody else."""
+    guarded = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")
+    known = client_context(folder / "server.pem", certificate=folder / "client.pem", key=folder / "client.key")
+    heard = await call(Phone("caller", client=known), Phone("callee", server=guarded))
+    assert isinstance(heard[-1], CallEnded)
+    (failed,) = await call(
+        Phone("caller", client=client_context(folder / "server.pem")), Phone("callee", server=guarded)
+    )
+    assert isinstance(failed, CallFailed)
+
+
+def test_an_operators_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
+    """The file, and what is wrong with it."""
+    certificate, key = folder / "server.pem", folder / "server.key"
+    with pytest.raises(ConfigError, match=r"missing\.pem: cannot be read"):
+        server_context(tmp_path / "missing.pem", key)
+    with pytest.raises(ConfigError, match=r"server\.pem: no certificate with its key"):
+        server_context(certificate, folder / "client.key")
+    (tmp_path / "rubbish.pem").write_text("rubbish")
+    with pytest.raises(ConfigError, match=r"rubbish\.pem: no certificates in it"):
+        client_context(tmp_path / "rubbish.pem")
+    encrypted = tmp_path / "encrypted.key"
+    openssl("ec", "-in", key, "-aes128", "-passout", "pass:x", "-out", encrypted)
+    with pytest.raises(ConfigError, match="unencrypted"):
+        server_context(certificate, encrypted)
+
+
+async def test_tls_without_a_certificate_does_not_start() -> None:
+    """It would accept nobody."""
+    with pytest.raises(ConfigError, match="certificate"):
+        await Phone("one").server.start("127.0.0.1", 0, ("tls",))
+
+
+async def test_a_call_over_ipv6() -> None:
+    """Brackets in Via and Contact, none towards the socket."""
+    caller, callee = Phone("caller"), Phone("callee")
+    try:
+        await callee.server.start("::1", 0)
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    await caller.server.start("::1", 0)
+    flow = caller.server.flow_to("::1", callee.server.port)
+    caller.server.send(Place("out", "sip:desk@[::1]", flow, SDP, "sip:caller@[::1]"))
+    assert isinstance(await caller.next(), CallAccepted)
+    offered = await callee.next()
+    assert isinstance(offered, CallOffered)
+    contact = dict(offered.headers)["Contact"]
+    assert contact == f"<sip:caller@[::1]:{caller.server.port}>"
+    await callee.next()
+    callee.server.send(HangUp(offered.dialog))
+    assert isinstance(await caller.next(), CallEnded)
+    await caller.server.close()
+    await callee.server.close()
