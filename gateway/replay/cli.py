@@ -17,18 +17,20 @@ import msgspec
 import structlog
 
 from gateway.core.errors import ConfigError, GatewayError
+from gateway.replay.capture import is_capture
 from gateway.replay.compare import LIVE_TOLERANCE_S, Comparison, compare
 from gateway.replay.describe import timeline
 from gateway.replay.keep import accept, keep
 from gateway.replay.reading import Recorded, read_bundle
-from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_wav
+from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_pcap, replay_wav
 from gateway.replay.stage import Answers
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, dialplan: Path | None = None) -> None:
-    """`dialplan` is the one a WAV is played to when none is given."""
+    """`dialplan` is the one a caller without a bundle talks to when none is given."""
     add = parser.add_argument
-    add("path", metavar="BUNDLE|WAV", type=Path, help="a bundle's folder, or a recording to be played as the caller")
+    add("path", metavar="BUNDLE|WAV|PCAP", type=Path, help="a bundle's folder, or a recording or packet capture "
+        "to be played as the caller")  # fmt: skip
     add("--route", metavar="NAME", help="take this route instead of the recorded one")
     add("--dialplan", metavar="PATH", type=Path, help="use this dialplan instead of the recorded one, and route by it")
     add("--answers", choices=get_args(Answers), help="whose answers to play: the bundle's, live ones where it has "
@@ -50,7 +52,7 @@ def run(chosen: argparse.Namespace) -> int:
         return _run_bundle(path, chosen)
     if chosen.update or chosen.keep:
         raise ConfigError("only a bundle can be updated or kept", path=path)
-    return _run_wav(path, chosen)
+    return _run_caller(path, chosen)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _run_wav(path: Path, chosen: argparse.Namespace) -> int:
+def _run_caller(path: Path, chosen: argparse.Namespace) -> int:
     options = ReplayOptions(route=chosen.route, dialplan=chosen.dialplan or chosen.default_dialplan, out=chosen.out)
-    _tell(replay_wav(path, options), chosen)
+    replay = replay_pcap if is_capture(path) else replay_wav
+    _tell(replay(path, options), chosen)
     return 0
 
 

@@ -50,6 +50,8 @@ class FarSide(msgspec.Struct, frozen=True):
     datagrams: tuple[Traced, ...] = ()
     frames: tuple[bytes | None, ...] = ()
     told: tuple[tuple[float, Told], ...] = ()
+    hangs_up_s: float | None = None
+    """From the leg's opening to the caller's goodbye; None leaves it to `told`."""
 
     @property
     def is_rtp(self) -> bool:
@@ -191,5 +193,5 @@ def talking(pcm: bytes, incoming: Incoming, ids: Ids, *, hang_up_after_s: float)
         incoming,
         datagrams=tuple(packets),
         dtmf_payload_type=101,
-        told=((len(packets) * TICK_S, c.LineEnded("hangup", "caller")),),
+        hangs_up_s=len(packets) * TICK_S,
     )

@@ -60,6 +60,7 @@ class ReplayLine:
                 self._connect()
                 self._spawn(self._confirm())
                 self._spawn(self._send_datagrams() if self._side.is_rtp else self._push_frames())
+                self._spawn(self._say_goodbye())
             case media.LegFailed() | media.MediaDied():
                 self._tell(c.LineEnded("error", "gateway"))
             case _:
@@ -114,6 +115,11 @@ class ReplayLine:
             await self._clock.sleep_until(self._opened_at + (index + 0.5) * TICK_S)
             if frame is not None:
                 self._leg.send(media.PushPcm(self._id, frame))
+
+    async def _say_goodbye(self) -> None:
+        if self._side.hangs_up_s is not None:
+            await self._clock.sleep_until(self._opened_at + self._side.hangs_up_s)
+            self._tell(c.LineEnded("hangup", "caller"))
 
     async def _signal(self) -> None:
         for at_s, told in self._side.told:

@@ -25,7 +25,8 @@ from gateway.dialplan import load as load_dialplan
 from gateway.replay import layout
 from gateway.replay.audio import caller_of, prompt_loader
 from gateway.replay.bundle import Sources
-from gateway.replay.far_side import far_side_of, talking
+from gateway.replay.captured import far_side_captured
+from gateway.replay.far_side import FarSide, far_side_of, talking
 from gateway.replay.reading import Recorded, read_bundle
 from gateway.replay.stage import Answers, Live, Stage, perform
 
@@ -41,10 +42,10 @@ class ReplayOptions(msgspec.Struct, frozen=True):
     """Whose: the bundle's; a live provider's where the bundle has none; or live ones' throughout."""
     live: Live = Live()
     hang_up_after_s: float = 8.0
-    """How long a WAV's caller listens after its last sample."""
+    """How long the caller of a WAV listens after its last sample, or that of a capture without a BYE."""
     caller: str = "replay"
     called: str = ""
-    """The number a WAV's caller dials; empty: the route's name."""
+    """The number that the caller of a WAV dials; empty: the route's name. A capture with an INVITE has its own."""
     desk: DeskOptions | None = None
     """None: as recorded, or the defaults."""
 
@@ -97,14 +98,34 @@ def replay_bundle(bundle: Path | Recorded, options: ReplayOptions | None = None)
 
 
 def replay_wav(path: Path, options: ReplayOptions) -> Replayed:
-    """A caller who plays this WAV (its first channel), answered by live providers. Raises `ConfigError`."""
+    """A caller who plays this WAV (of a stereo one, the left channel), answered by live providers.
+
+    Raises `ConfigError`.
+    """
+    seconds = options.hang_up_after_s
+    side = talking(caller_of(path), _incoming(options), SeededIds(path.name), hang_up_after_s=seconds)
+    return _play_live(side, path, options)
+
+
+def replay_pcap(path: Path, options: ReplayOptions) -> Replayed:
+    """The caller in a packet capture (pcap or pcapng), with every packet as it came, answered by live providers.
+
+    Raises `ConfigError`.
+    """
+    side = far_side_captured(path, _incoming(options), hang_up_after_s=options.hang_up_after_s)
+    return _play_live(side, path, options)
+
+
+def _incoming(options: ReplayOptions) -> Incoming:
+    return Incoming("replay", options.caller, options.called or options.route or "")
+
+
+def _play_live(side: FarSide, path: Path, options: ReplayOptions) -> Replayed:
     if options.dialplan is None:
-        raise ConfigError("a WAV needs a dialplan to be played to")
-    pcm = caller_of(path)
+        raise ConfigError("a caller without a bundle needs a dialplan to talk to")
     sources = _sources(options.dialplan)
-    incoming = Incoming("replay", options.caller, options.called or options.route or "")
     stage = Stage(
-        side=talking(pcm, incoming, SeededIds(path.name), hang_up_after_s=options.hang_up_after_s),
+        side=side,
         dialplan=_dialplan(options.dialplan, options.route),
         sources=sources,
         load_prompt=prompt_loader(Path(sources.base)),

@@ -132,5 +132,5 @@ def test_a_recording_becomes_packets_and_a_goodbye() -> None:
     assert {len(one.payload) for one in packets} == {160}
     steps = {(b.sequence - a.sequence) % 65536 for a, b in pairwise(packets)}
     assert steps == {1}
-    assert side.told == ((53 * 0.02, c.LineEnded("hangup", "caller")),)
+    assert side.hangs_up_s == pytest.approx(53 * 0.02)
     assert side == talking(bytes(2 * 400), Incoming("replay", "a", "b"), SeededIds("x"), hang_up_after_s=1.0)

@@ -203,7 +203,7 @@ def test_a_wrong_route_or_folder_is_named(bundle: Path, calls: Path, capsys: pyt
     assert "no route `nowhere`; there are order" in capsys.readouterr().err
     assert cli.main([str(calls / "none.wav")]) == 2
     assert cli.main([str(calls / "caller.wav")]) == 2
-    assert "needs a dialplan" in capsys.readouterr().err
+    assert "needs a dialplan to talk to" in capsys.readouterr().err
     assert cli.main([str(bundle), "--out", str(calls)]) == 2
     assert "is there already" in capsys.readouterr().err
 
