@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -35,8 +36,8 @@ def far_side_captured(path: Path, incoming: Incoming, *, hang_up_after_s: float)
     packets = [one for one in captured if one.source == source and not rtp.is_rtcp(one.data)]
     begun = packets[0].at_s
     datagrams = tuple(_traced(one, begun) for one in packets)
-    bye = next((one for one in captured if one.data.startswith(b"BYE ") and one.at_s > begun), None)
-    over = bye.at_s - begun if bye is not None else datagrams[-1].at_s + hang_up_after_s
+    bye_at = _bye_at(captured, offered)
+    over = bye_at - begun if bye_at is not None else datagrams[-1].at_s + hang_up_after_s
     audio, digits = payload_types(datagrams)
     return FarSide(
         incoming if offered is None else _incoming(offered[1], incoming),
@@ -49,15 +50,25 @@ def far_side_captured(path: Path, incoming: Incoming, *, hang_up_after_s: float)
 
 
 def _first_invite(captured: Sequence[Datagram]) -> tuple[Datagram, Request] | None:
+    return next(_requests(captured, b"INVITE "), None)
+
+
+def _bye_at(captured: Sequence[Datagram], offered: tuple[Datagram, Request] | None) -> float | None:
+    """When either side of the offered call said goodbye; other calls may be in the capture."""
+    if offered is None:
+        return None
+    call_id = offered[1].first("Call-ID")
+    byes = _requests(captured, b"BYE ")
+    return next((datagram.at_s for datagram, bye in byes if bye.first("Call-ID") == call_id), None)
+
+
+def _requests(captured: Sequence[Datagram], method: bytes) -> Iterator[tuple[Datagram, Request]]:
     for datagram in captured:
-        if datagram.data.startswith(b"INVITE "):
-            try:
+        if datagram.data.startswith(method):
+            with suppress(PeerError):
                 request = parse(datagram.data)
-            except PeerError:
-                continue
-            if isinstance(request, Request):
-                return datagram, request
-    return None
+                if isinstance(request, Request):
+                    yield datagram, request
 
 
 def _incoming(invite: Request, otherwise: Incoming) -> Incoming:

@@ -135,11 +135,14 @@ def written(tmp_path: Path, datagrams: list[Datagram]) -> Path:
 
 
 def test_the_caller_is_who_sent_the_invite(tmp_path: Path) -> None:
-    """By the port of its SDP; the other side's stream, longer as it may be, is not the caller's."""
+    """By the port of its SDP; the other side's stream, longer as it may be, is not the caller's, and
+    another call's goodbye is not theirs."""
     invite = Datagram(1.0, (ALICE[0], 5060), (BOT[0], 5060), INVITE)
-    bye = Datagram(9.0, (ALICE[0], 5060), (BOT[0], 5060), b"BYE sip:x SIP/2.0\r\n\r\n")
+    bye = INVITE.split(b"Content-Type")[0].replace(b"INVITE", b"BYE") + b"\r\n"
+    goodbye = Datagram(9.0, (ALICE[0], 5060), (BOT[0], 5060), bye)
+    other = Datagram(3.0, (ALICE[0], 5060), (BOT[0], 5060), bye.replace(b"Call-ID: 1", b"Call-ID: 2"))
     caller, bot = speech(ALICE, BOT, 8, 2.0, 60), speech(BOT, ALICE, 8, 2.0, 90)
-    side = far_side_captured(written(tmp_path, [invite, *caller, *bot, bye]), NOBODY, hang_up_after_s=5.0)
+    side = far_side_captured(written(tmp_path, [invite, *caller, *bot, other, goodbye]), NOBODY, hang_up_after_s=5.0)
     assert (side.incoming.caller, side.incoming.called, side.incoming.door) == ("alice", "desk", "replay")
     assert (side.codec, side.payload_type) == ("PCMA", 8)
     assert [one.data for one in side.datagrams] == [one.data for one in caller]
