@@ -72,7 +72,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: Http = Http()
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     stt: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "pocketsphinx"})
-    tts: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "flite"})
+    tts: dict[str, Any] = msgspec.field(
+        default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
+    )
     vad: str = "silero"
     speak_ahead: bool = True
     agents: dict[str, dict[str, Any]] = {}
@@ -146,7 +148,17 @@ def _validated(values: dict[str, Any], path: Path | None) -> GatewayConfig:
     except msgspec.ValidationError as error:
         raise _explained(str(error), path) from error
     _check_values(config)
-    return config
+    return msgspec.structs.replace(config, conversation=_in_own_words(config.conversation))
+
+
+def _in_own_words(options: ConversationOptions) -> ConversationOptions:
+    """A text that the operator changed must not be spoken by the recording of the former one."""
+    shipped = ConversationOptions()
+    if options.apology != shipped.apology and options.apology_file == shipped.apology_file:
+        options = msgspec.structs.replace(options, apology_file=None)
+    if options.farewell != shipped.farewell and options.farewell_file == shipped.farewell_file:
+        options = msgspec.structs.replace(options, farewell_file=None)
+    return options
 
 
 def _explained(message: str, path: Path | None) -> ConfigError:

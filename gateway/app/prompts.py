@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
 from gateway.core.errors import ConfigError
 from gateway.providers.wav import read_wav
+from gateway.session.sentences import SentenceCutter
 
 log = structlog.get_logger()
+
+
+def spoken_pieces(texts: Iterable[str]) -> list[str]:
+    """The pieces that a voice is given of these texts, each once.
+
+    A text is cut otherwise where it opens what the bot says than where it follows: the first piece may be a clause.
+    """
+    pieces: dict[str, None] = {}
+    for text in texts:
+        for before in ("", "Well.\n"):
+            cutter = SentenceCutter()
+            cutter.feed(before)
+            pieces |= dict.fromkeys([*cutter.feed(text), *cutter.flush()])
+    return list(pieces)
 
 
 class PromptShelf:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from gateway.app.prompts import spoken_pieces
 from gateway.core.errors import ProviderError
 from gateway.session.ports import SpeechToText, TextToSpeech
-from gateway.session.sentences import SentenceCutter
 
 log = structlog.get_logger()
 
@@ -29,12 +29,10 @@ async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:
 
     Voices that cache then answer from memory; for one that bills by the letter, turn this off in the configuration.
     """
-    for text in texts:
-        cutter = SentenceCutter()
-        for piece in [*cutter.feed(text), *cutter.flush()]:
-            try:
-                async for _ in voice.speak(piece):
-                    pass
-            except ProviderError as error:
-                log.error("voice.unavailable", error=str(error))
-                return
+    for piece in spoken_pieces(texts):
+        try:
+            async for _ in voice.speak(piece):
+                pass
+        except ProviderError as error:
+            log.error("voice.unavailable", error=str(error))
+            return

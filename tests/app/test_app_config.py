@@ -19,11 +19,11 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_nothing_at_all_is_a_configuration() -> None:
-    """The embedded defaults: SQLite, the shipped dialplan, grammar recognition, flite."""
+    """The embedded defaults: SQLite, the shipped dialplan and its stored prompts, grammar recognition, flite."""
     config = load(None, {}, {})
     assert config.store_url.startswith("sqlite:///")
     assert config.dialplan_path.is_file()
-    assert (config.stt["kind"], config.tts["kind"]) == ("pocketsphinx", "flite")
+    assert (config.stt["kind"], config.tts["kind"]) == ("pocketsphinx", "prompts")
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -69,6 +69,15 @@ def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], wor
     """Before any door opens, not when the first caller comes."""
     with pytest.raises(ConfigError, match=word):
         load(None, {}, values)
+
+
+def test_a_changed_apology_is_not_spoken_by_the_recording_of_the_former_one(tmp_path: Path) -> None:
+    """The stored prompt says the shipped words; with other words it counts only when it is named."""
+    own = written(tmp_path, '[conversation]\napology = "Pardon?"\n')
+    assert load(own, {}, {}).conversation.apology_file is None
+    assert load(own, {}, {}).conversation.farewell_file == "farewell"
+    named = written(tmp_path, '[conversation]\napology = "Pardon?"\napology_file = "pardon"\n')
+    assert load(named, {}, {}).conversation.apology_file == "pardon"
 
 
 def test_a_number_in_the_environment_must_be_one() -> None:

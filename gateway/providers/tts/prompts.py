@@ -6,6 +6,7 @@ With every text of a dialplan recorded (`render_prompts`) the gateway speaks wit
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from gateway.providers.tts.cache import SpokenCache
 from gateway.providers.tts.prompt_store import PromptStore, render_prompts
 from gateway.providers.wav import TELEPHONE_HZ
 from gateway.session.ports import SpeechChunk, TextToSpeech
+from gateway.session.resample import Resampler
 
 __all__ = ["Options", "Prompts", "build", "render_prompts"]
 
@@ -33,25 +35,22 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Prompts:
-    """Implements `TextToSpeech`, at the rate of the fallback voice."""
+    """Implements `TextToSpeech`, at the line's rate: what all callers hear is converted once, not for each."""
+
+    sample_rate = TELEPHONE_HZ
 
     def __init__(self, store: PromptStore, fallback: TextToSpeech | None, cache_bytes: int) -> None:
         self._store, self._fallback = store, fallback
         self._cache = SpokenCache(cache_bytes)
-        self.sample_rate = fallback.sample_rate if fallback is not None else TELEPHONE_HZ
 
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
         recorded = self._recorded(text)
         if recorded is not None:
             yield recorded
         elif self._fallback is not None:
-            chunks = self._fallback.speak(text)
-            try:
+            async with aclosing(_at_line_rate(self._fallback, text)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-            finally:
-                if isinstance(chunks, AsyncGenerator):
-                    await chunks.aclose()  # who closes us cancels the other voice too
         else:
             raise ProviderError(f"no recording of {text!r}", category="bad_request", retryable=False)
 
@@ -74,6 +73,18 @@ class Prompts:
     async def close(self) -> None:
         if self._fallback is not None:
             await self._fallback.close()
+
+
+async def _at_line_rate(voice: TextToSpeech, text: str) -> AsyncGenerator[SpeechChunk, None]:
+    resampler, chunks = Resampler(voice.sample_rate, TELEPHONE_HZ), voice.speak(text)
+    try:
+        async for chunk in chunks:
+            yield SpeechChunk(resampler.feed(chunk.pcm), chunk.words)
+        if rest := resampler.finish():
+            yield SpeechChunk(rest)
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()  # who closes us cancels the other voice too
 
 
 def build(options: Options) -> Prompts:
