@@ -86,4 +86,55 @@ class Place(Command, frozen=True, tag=True):
     credentials: Credentials | None = None
 
 
-AnyCommand: TypeAlias = Ring | Accept | Reject | HangUp | AnswerOffer | RefuseOffer | Offer | SendInfo | Place
+class AnswerTransfer(Command, frozen=True, tag=True):
+    """The answer to `TransferRequested`: 202 to try it, or a refusal. After a 202 say how it went: `ReportTransfer`."""
+
+    status: int = 202
+
+
+class ReportTransfer(Command, frozen=True, tag=True):
+    """How the transfer we try goes; a final status (200 and up) is the last report."""
+
+    status: int
+    reason: str = ""
+
+
+class Transfer(Command, frozen=True, tag=True):
+    """Ask the peer to call `target` instead of us; `TransferProgressed` tells how that goes.
+
+    With `replaces`, the handle of another confirmed call of ours, the peer takes our place in that call, and `target`
+    may be empty: the attended transfer.
+    """
+
+    target: str = ""
+    replaces: str = ""
+
+
+# Not about calls: `dialog` is a handle that whoever asks chooses.
+
+
+class Register(Command, frozen=True, tag=True):
+    """Keep `address` registered over `flow` until `Unregister`: refreshed in time, retried with growing pauses."""
+
+    registrar: str
+    address: str
+    flow: Flow
+    credentials: Credentials | None = None
+    expires_s: int = 3600
+
+
+class Unregister(Command, frozen=True, tag=True):
+    """Take the registration back, and forget it."""
+
+
+class Probe(Command, frozen=True, tag=True):
+    """OPTIONS to `uri`; answered by `ProbeAnswered`."""
+
+    uri: str
+    flow: Flow
+
+
+AnyCommand: TypeAlias = (
+    Ring | Accept | Reject | HangUp | AnswerOffer | RefuseOffer | Offer | SendInfo | Place
+    | AnswerTransfer | ReportTransfer | Transfer | Register | Unregister | Probe
+)  # fmt: skip

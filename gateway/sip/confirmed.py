@@ -145,7 +145,7 @@ class ConfirmedCall:
                 self.offers.offer(sdp)
             case SendInfo(content_type=content_type, body=body):
                 self._send_info(content_type, body)
-            case _:
+            case _ if not self.core.extensions.command_given(self, command):
                 self.core.counters["commands_late"] += 1
 
     def hang_up(self, headers: Headers = ()) -> None:

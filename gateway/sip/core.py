@@ -56,6 +56,12 @@ class Participant(Protocol):
         ...
 
 
+class Service(Protocol):
+    """Something that lives beside the calls, as a registration does."""
+
+    def on_command(self, command: AnyCommand) -> None: ...
+
+
 class Core:
     """Handed to every part at its birth. `now` is the time of the entry at hand, set by the endpoint."""
 
@@ -67,6 +73,7 @@ class Core:
         self.timers: Timers[TimerOwner] = Timers()
         self.transactions = Transactions(self.timers, options.timing, options.max_transactions)
         self.calls: dict[str, Participant] = {}
+        self.services: dict[str, Service] = {}
         self.dialogs: dict[DialogId, Participant] = {}
         self.live_connections: set[int] = set()
         self.ports: dict[Transport, int] = {}

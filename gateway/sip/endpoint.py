@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from gateway.core.errors import PeerError
+from gateway.core.errors import MisuseError, PeerError
 from gateway.core.ids import Ids
 from gateway.sip.admission import Admitted, Doorkeeper, Dropped
-from gateway.sip.commands import AnyCommand, Headers, Place
+from gateway.sip.commands import AnyCommand, Headers, Place, Probe, Register
 from gateway.sip.core import Core
 from gateway.sip.dialog import dialog_id_of
 from gateway.sip.events import Action, CallFailed
@@ -22,6 +22,7 @@ from gateway.sip.flow import Flow, Transport
 from gateway.sip.message import Malformed, Request, Response, parse, respond
 from gateway.sip.options import EndpointOptions
 from gateway.sip.reach import stamp
+from gateway.sip.registration import OptionsProbe, Registration
 from gateway.sip.screening import check_syntax, screen, stateless_tag
 from gateway.sip.status import phrase
 from gateway.sip.transaction import ServerTransaction
@@ -78,12 +79,19 @@ class Endpoint:
         """Do what is asked; a command for a call that is over is counted and forgotten. Raises `MisuseError`."""
         core = self._core
         core.now = now
-        if isinstance(command, Place):
-            self._place(command)
-        elif (call := core.calls.get(command.dialog)) is not None:
-            call.on_command(command)
-        else:
-            core.counters["commands_late"] += 1
+        match command:
+            case Place():
+                self._place(command)
+            case Register():
+                self._register(command)
+            case Probe():
+                OptionsProbe(core, command)
+            case _:
+                owner = core.calls.get(command.dialog) or core.services.get(command.dialog)
+                if owner is not None:
+                    owner.on_command(command)
+                else:
+                    core.counters["commands_late"] += 1
         return self._taken()
 
     def next_deadline(self) -> float | None:
@@ -114,6 +122,11 @@ class Endpoint:
             core.emit(CallFailed(core.now, command.dialog, 503, phrase(503)))
             return
         OutgoingCall(core, command)
+
+    def _register(self, command: Register) -> None:
+        if command.dialog in self._core.services:
+            raise MisuseError(f"the handle {command.dialog!r} is of a living registration")
+        Registration(self._core, command)
 
     def _receive(self, data: bytes, flow: Flow) -> None:
         core = self._core
@@ -249,8 +262,8 @@ class Endpoint:
             contact = ("Contact", core.contact(flow, request.target.user))
             core.respond(transaction, 200, headers=(contact, *core.description()))
         else:
-            # What belongs into a dialog came without one.
-            core.respond(transaction, 481)
+            # What belongs into a dialog came without one. Nobody makes us call others from outside a call.
+            core.respond(transaction, 403 if request.method == "REFER" else 481)
 
     def _turn_away(self, request: Request, back: Flow, admission: Refusal | Dropped) -> None:
         """Without keeping anything: whoever floods us gets what it gets again and again."""

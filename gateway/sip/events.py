@@ -105,9 +105,49 @@ class CallEnded(SipEvent, frozen=True, tag=True):
     reason: str = ""
 
 
+class TransferRequested(SipEvent, frozen=True, tag=True):
+    """The peer asks us to call `target` (REFER, RFC 3515); answer with `AnswerTransfer`.
+
+    `replaces` is a Replaces value to send along with that call ("" for a blind transfer).
+    """
+
+    target: str
+    replaces: str = ""
+    referred_by: str = ""
+
+
+class TransferProgressed(SipEvent, frozen=True, tag=True):
+    """How the transfer we asked for goes, as the peer tells it; 200 and up is the last word."""
+
+    status: int
+    reason: str
+
+
+class Registered(SipEvent, frozen=True, tag=True):
+    """A REGISTER succeeded; the registrar keeps it for `expires_s`, and it is refreshed before."""
+
+    expires_s: int
+
+
+class RegistrationFailed(SipEvent, frozen=True, tag=True):
+    """Tried again in `retry_in_s`. 401, 403, 407: the credentials are wrong; 408, 503: nobody is there."""
+
+    status: int
+    reason: str
+    retry_in_s: float
+
+
+class ProbeAnswered(SipEvent, frozen=True, tag=True):
+    """Any answer shows that the peer lives; 408 is silence, 503 that it is of no use."""
+
+    status: int
+    round_trip_s: float
+
+
 AnySipEvent: TypeAlias = (
     CallOffered | CallCancelled | CallConfirmed | CallProgressed | CallAccepted | CallFailed
     | OfferReceived | OfferAnswered | OfferRefused | InfoReceived | CallEnded
+    | TransferRequested | TransferProgressed | Registered | RegistrationFailed | ProbeAnswered
 )  # fmt: skip
 
 

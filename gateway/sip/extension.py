@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from gateway.sip.commands import Headers
+from gateway.sip.commands import AnyCommand, Headers
 from gateway.sip.dialog import Dialog
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
@@ -74,6 +74,10 @@ class Extension:
         """See a response to an INVITE, re-INVITE or UPDATE of ours; True when nobody else need see it."""
         return False
 
+    def command_given(self, call: AnyCall, command: AnyCommand) -> bool:
+        """Carry out a command to a confirmed call; True when it was ours."""
+        return False
+
     def request_arrived(self, call: AnyCall, transaction: ServerTransaction, request: Request) -> bool:
         """See a request in a dialog; True when it has been answered."""
         return False
@@ -127,6 +131,9 @@ class Extensions:
 
     def response_arrived(self, call: AnyCall, transaction: ClientTransaction, response: Response) -> bool:
         return any(e.response_arrived(call, transaction, response) for e in self._hooks["response_arrived"])
+
+    def command_given(self, call: AnyCall, command: AnyCommand) -> bool:
+        return any(e.command_given(call, command) for e in self._hooks["command_given"])
 
     def request_arrived(self, call: AnyCall, transaction: ServerTransaction, request: Request) -> bool:
         return any(e.request_arrived(call, transaction, request) for e in self._hooks["request_arrived"])

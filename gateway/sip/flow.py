@@ -13,9 +13,11 @@ class Flow(msgspec.Struct, frozen=True):
     """`connection` numbers a TCP or TLS connection of the shell; 0 for UDP and for "connect if need be".
 
     Answers leave on the flow their request came by (RFC 3261 18.2.2). Hosts are literal addresses, never names.
+    `name` is the domain that a TLS peer's certificate must be for; empty, it must be for the address.
     """
 
     transport: Transport
     local: tuple[str, int]
     remote: tuple[str, int]
     connection: int = 0
+    name: str = ""

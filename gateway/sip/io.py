@@ -179,11 +179,14 @@ class SipServer:
         """Carry out a command; what comes of it comes as events. Raises `MisuseError` for one that makes no sense."""
         self._do(self.endpoint.send(command, self._clock.now()))
 
-    def flow_to(self, host: str, port: int, transport: Transport = "udp") -> Flow:
-        """The way to a literal address. Raises `MisuseError` for a transport that is not in use."""
+    def flow_to(self, host: str, port: int, transport: Transport = "udp", *, name: str = "") -> Flow:
+        """The way to a literal address; `name` is who its certificate must be for.
+
+        Raises `MisuseError` for a transport that is not in use.
+        """
         if transport not in self._ports and not (transport == "tls" and self._tls_client):
             raise MisuseError(f"SIP over {transport} is not in use")
-        return Flow(transport, self._local(bare(host), transport), (bare(host), port))
+        return Flow(transport, self._local(bare(host), transport), (bare(host), port), name=name)
 
     def _local(self, host: str, transport: Transport) -> tuple[str, int]:
         """Our address as the peer at `host` sees it, by the routing table when we listen everywhere."""
@@ -321,7 +324,7 @@ class SipServer:
                     lambda: _Connection(self, flow.transport),
                     *flow.remote,
                     ssl=context,
-                    server_hostname=flow.remote[0] if context is not None else None,
+                    server_hostname=(flow.name or flow.remote[0]) if context is not None else None,
                 )
         except (OSError, ConfigError) as error:
             # TimeoutError and ssl.SSLError are OSErrors, too.

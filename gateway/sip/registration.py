@@ -1,0 +1,190 @@
+"""Keeping an address registered (RFC 3261 10), and asking a peer whether it is there (11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.sip.auth import DigestClient
+from gateway.sip.commands import AnyCommand, Probe, Register, Unregister
+from gateway.sip.core import Core
+from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed
+from gateway.sip.flow import Flow
+from gateway.sip.headers import parse_name_addr
+from gateway.sip.message import Lines, Request, Response
+from gateway.sip.status import phrase
+from gateway.sip.timers import Timer
+from gateway.sip.transaction import ClientTransaction
+from gateway.sip.uri import Uri, parse_uri
+
+SHORTEST_REFRESH_S = 5.0
+"""A registrar that grants less still cannot make us spin."""
+LONGEST_S = 86_400
+FIRST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 1800.0
+
+
+class Registration:
+    """One address with one registrar, for as long as it is wanted."""
+
+    def __init__(self, core: Core, command: Register) -> None:
+        """Sends the first REGISTER. Raises `MisuseError` when an address cannot be parsed."""
+        self._core = core
+        self._command = command
+        self.handle = command.dialog
+        self._address = _parsed(command.address)
+        _parsed(command.registrar)
+        self._call_id = core.ids.token(24)
+        self._tag = core.ids.token()
+        self._cseq = 0
+        self._expires_s = command.expires_s
+        self._failures = 0
+        self._leaving = False
+        self._digest = DigestClient(command.credentials, core.ids) if command.credentials else None
+        self._timer: Timer[Any] | None = None
+        core.services[self.handle] = self
+        self._register()
+
+    def on_command(self, command: AnyCommand) -> None:
+        if isinstance(command, Unregister):
+            self._core.timers.stop(self._timer)
+            self._core.services.pop(self.handle, None)
+            self._leaving = True
+            self._expires_s = 0
+            self._register()
+
+    def on_timer(self, name: str, now: float) -> None:
+        self._register()
+
+    def _register(self) -> None:
+        core, command = self._core, self._command
+        self._cseq += 1
+        headers: Lines = [
+            ("Max-Forwards", "70"),
+            ("From", f"<{command.address}>;tag={self._tag}"),
+            ("To", f"<{command.address}>"),
+            ("Call-ID", self._call_id),
+            ("CSeq", f"{self._cseq} REGISTER"),
+            ("Contact", f"{core.contact(command.flow, self._address.user)};expires={self._expires_s}"),
+            ("Expires", str(self._expires_s)),
+            ("Allow", core.allow),
+        ]
+        request = Request("REGISTER", command.registrar, headers)
+        core.finish(request)
+        if self._digest is not None:
+            self._digest.authorize(request)
+        try:
+            core.send(request, command.flow, self)
+        except CapacityError:
+            self._failed(503, phrase(503), None)
+
+    def answered(self, transaction: ClientTransaction, response: Response) -> None:
+        if response.status < 200 or transaction.request.cseq.number != self._cseq:
+            return
+        if self._digest is not None and self._digest.challenged(transaction.request, response):
+            self._register()
+        elif self._leaving:
+            return
+        elif response.status < 300:
+            self._granted(response)
+        elif response.status == 423 and self._longer(response):
+            self._register()
+        else:
+            self._failed(response.status, response.reason, _seconds(response.first("Retry-After")))
+
+    def _granted(self, response: Response) -> None:
+        granted = self._expires_of(response)
+        if granted <= 0:
+            self._failed(response.status, "The registrar keeps the registration for 0 s", None)
+            return
+        self._failures = 0
+        self._core.emit(Registered(self._core.now, self.handle, granted))
+        # Early enough for a lost REGISTER to be repeated; scattered, so that many do not come together.
+        self._start(max(SHORTEST_REFRESH_S, granted * self._core.chance(0.8, 0.9)))
+
+    def _expires_of(self, response: Response) -> int:
+        """What was granted to our own Contact, of the several an address may have (RFC 3261 10.2.4)."""
+        ours = parse_name_addr(self._core.contact(self._command.flow, self._address.user)).uri
+        for value in response.values("Contact"):
+            try:
+                contact = parse_name_addr(value)
+            except PeerError:
+                continue
+            if (contact.uri.user, contact.uri.host, contact.uri.port) == (ours.user, ours.host, ours.port):
+                expires = _seconds(contact.params.get("expires"))
+                if expires is not None:
+                    return expires
+        expires = _seconds(response.first("Expires"))
+        return self._expires_s if expires is None else expires
+
+    def _longer(self, response: Response) -> bool:
+        """423: the registrar wants it for longer (RFC 3261 10.2.8)."""
+        least = _seconds(response.first("Min-Expires"))
+        if least is None or not self._expires_s < least <= LONGEST_S:
+            return False
+        self._expires_s = least
+        return True
+
+    def _failed(self, status: int, reason: str, retry_after_s: int | None) -> None:
+        """Pauses double from 30 s to half an hour, and are scattered (RFC 5626 4.5)."""
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        pause *= self._core.chance(0.5, 1.0)
+        pause = max(pause, min(retry_after_s or 0, LONGEST_S))
+        self._core.emit(RegistrationFailed(self._core.now, self.handle, status, reason, pause))
+        self._start(pause)
+
+    def _start(self, delay_s: float) -> None:
+        self._core.timers.stop(self._timer)
+        self._timer = self._core.timers.start(self._core.now + delay_s, self, "register")
+
+
+class OptionsProbe:
+    """One OPTIONS and its answer."""
+
+    def __init__(self, core: Core, command: Probe) -> None:
+        self._core = core
+        self._handle = command.dialog
+        self._sent_at = core.now
+        _parsed(command.uri)
+        request = _options(core, command.uri, command.flow)
+        try:
+            core.send(request, command.flow, self)
+        except CapacityError:
+            self._tell(503)
+
+    def answered(self, transaction: ClientTransaction, response: Response) -> None:
+        if response.status >= 200:
+            self._tell(response.status)
+
+    def _tell(self, status: int) -> None:
+        self._core.emit(ProbeAnswered(self._core.now, self._handle, status, self._core.now - self._sent_at))
+
+
+def _options(core: Core, uri: str, flow: Flow) -> Request:
+    host, port = core.address(flow)
+    us = Uri("sip", "", f"[{host}]" if ":" in host else host, port)
+    headers: Lines = [
+        ("Max-Forwards", "70"),
+        ("From", f"<{us}>;tag={core.ids.token()}"),
+        ("To", f"<{uri}>"),
+        ("Call-ID", core.ids.token(24)),
+        ("CSeq", "1 OPTIONS"),
+        ("Contact", core.contact(flow)),
+        ("Accept", "application/sdp"),
+    ]
+    request = Request("OPTIONS", uri, headers)
+    core.finish(request)
+    return request
+
+
+def _parsed(text: str) -> Uri:
+    try:
+        return parse_uri(text)
+    except PeerError as error:
+        raise MisuseError(str(error)) from error
+
+
+def _seconds(text: str | None) -> int | None:
+    digits = (text or "").partition(";")[0].partition("(")[0].strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
