@@ -13,10 +13,10 @@ help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 install: ## Install what running needs
-	@scripts/install run
+	@.ci/install run
 
 install-test:
-	@scripts/install test
+	@.ci/install test
 
 run: install ## Start the gateway: make run ARGS="--help"
 	@exec $(BIN)/gateway run $(ARGS)

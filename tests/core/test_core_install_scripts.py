@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / ".ci"
 
 APT = """
 echo "apt-get $*" >>"$MACHINE/calls"
@@ -42,7 +42,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.chmod(0o755)
-        self.scripts = shutil.copytree(SCRIPTS, folder / "scripts")
+        self.scripts = shutil.copytree(SCRIPTS, folder / ".ci")
         for name in ("bin", "apt", "installed"):
             (folder / name).mkdir()
         (folder / "installed").chmod(0o777)
