@@ -7,8 +7,11 @@ takes the second copy out again. So no word is lost by being cut in two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from gateway.core.speech import Word
 from gateway.session.levels import FRAME_BYTES, bytes_per_second, levels_db
 from gateway.session.ports import AudioFormat
 from gateway.session.words import joined, normalised
@@ -17,8 +20,12 @@ PAUSE_S = 0.2
 """A pause this long parts words for certain; stop consonants make gaps up to half of it."""
 PAUSE_BELOW_DB = 22.0
 """Quiet is this much below the loud parts of the same piece."""
+GAP_BELOW_DB = 6.0
+"""Between words the level falls by this at least, if they are parted at all."""
 OVERLAP_S = 1.5
 """Longer than any word, so that the word at the cut is whole in one of the pieces."""
+SHORTEST_WORD_S = 0.15
+"""Less than this of a word is not recognised as anything."""
 MOST_OVERLAPPING_WORDS = 8
 
 
@@ -44,6 +51,7 @@ class Chunker:
         self.least_bytes = -(-self.most_bytes // (2 * self._frame)) * self._frame
         self._pause_frames = round(PAUSE_S * per_s) // self._frame
         self._overlap_frames = min(round(OVERLAP_S * per_s), self.most_bytes - self.least_bytes) // self._frame
+        self._shortest_word = round(SHORTEST_WORD_S * per_s)
         self._start = 0
         self._levels: list[float] = []
         self._rest = b""
@@ -67,7 +75,8 @@ class Chunker:
             middle = len(self._levels) - self._pause_frames // 2
             return Cut(self._start + length, self._start + middle * self._frame, overlapping=False)
         if length >= self.most_bytes:
-            return Cut(self._start + length, self._start + self._quietest() * self._frame, overlapping=True)
+            again = length - (quietest := self._quietest() * self._frame)
+            return Cut(self._start + length, self._start + quietest, overlapping=again >= self._shortest_word)
         return None
 
     def _in_pause(self) -> bool:
@@ -78,12 +87,13 @@ class Chunker:
         return sorted(self._levels)[len(self._levels) * 9 // 10]
 
     def _quietest(self) -> int:
-        """The frame, counted from the start of the piece, in the quietest 50 ms of the overlap; the latest such."""
+        """The frame, counted from the start of the piece, in the quietest 50 ms of the overlap; the overlap's first
+        where no place is quieter than the others, so that the word at the end is whole in what follows."""
         first = len(self._levels) - self._overlap_frames
-        best, best_level = first, float("inf")
+        best, best_level = first, self._loud() - GAP_BELOW_DB
         for place in range(first, len(self._levels) - 4):
             level = max(self._levels[place : place + 5])
-            if level <= best_level:
+            if level < best_level:
                 best, best_level = place + 2, level
         return best
 
@@ -95,9 +105,11 @@ class Chunker:
 
 def merged(before: str, after: str, *, overlapping: bool) -> str:
     """The texts of two pieces as one. Where they overlap, the longest run of words that ends the one and begins the
-    other counts once; a torso of a word at either edge gives way to the whole word beside it.
+    other counts once; a torso of a word at either edge gives way to the whole word beside it. Without any word in
+    common the last word of the first piece was a torso: all of its audio is in the second one, which begins in a gap.
 
-    Limit: a caller who says one word over and over across the cut may lose one of its copies.
+    Limit: a caller who says one word over and over across the cut may lose one of its copies. Recognisers that time
+    their words do not need this (see `before_cut`).
     """
     first, then = before.split(), after.split()
     if not overlapping or not first or not then:
@@ -106,7 +118,12 @@ def merged(before: str, after: str, *, overlapping: bool) -> str:
         ends, begins = first[: len(first) - torso_before], then[torso_after:]
         if (common := _common(ends, begins)) > 0:
             return " ".join(ends[: len(ends) - common] + begins)
-    return joined(before, after)
+    return " ".join(first[:-1] + then)
+
+
+def before_cut(words: Sequence[Word], resume_s: float) -> str:
+    """The words of a piece that end before the next piece begins, `resume_s` into it."""
+    return " ".join(word.text for word in words if (word.start_s + word.end_s) / 2 < resume_s)
 
 
 def _common(ends: list[str], begins: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from gateway.core.speech import Word
 
@@ -18,6 +19,7 @@ HEARD_TOLERANCE_S = 0.02
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
+@lru_cache(maxsize=4096)  # expected phrases are compared again and again
 def normalised(text: str) -> tuple[str, ...]:
     """The words alone: lower case, no punctuation, hyphens part words. Two texts with equal results say the same."""
     return tuple(match.group().replace("’", "'") for match in _WORD.finditer(text.lower()))

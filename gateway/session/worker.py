@@ -17,8 +17,9 @@ import structlog
 from gateway.core.errors import ProviderError
 from gateway.core.speech import Expectation, Transcript, Word
 from gateway.session import commands as c
-from gateway.session.chunker import Chunker, merged
+from gateway.session.chunker import Chunker, Cut, before_cut, merged
 from gateway.session.commands import AnyInput
+from gateway.session.levels import bytes_per_second
 from gateway.session.ports import Agent, Context, Playout, Prompted, SpeechToText, SttStream, TextToSpeech
 from gateway.session.resample import LINE_RATE, Resampler
 
@@ -120,7 +121,7 @@ class Hearing(Worker):
         self._chunker = Chunker(stt.audio_format, max_s=chunk_max_s)
         self._queue: asyncio.Queue[tuple[bytes, bool] | None] = asyncio.Queue()
         self._audio = bytearray()
-        self._fed = 0
+        self._fed = self._began = 0
         self._stream: SttStream | None = None
         self._interim: asyncio.Task[None] | None = None
         self._before = Transcript("", final=True)
@@ -145,7 +146,8 @@ class Hearing(Worker):
             await self._open()
             while (piece := await self._queue.get()) is not None:
                 await self._feed(*piece)
-            self.close(c.RecognitionFinished(self.turn, await self._conclude()))
+            transcript, _ = await self._conclude()
+            self.close(c.RecognitionFinished(self.turn, transcript))
         finally:
             await self._drop_stream()
 
@@ -157,8 +159,9 @@ class Hearing(Worker):
         self._audio += audio
         for cut in self._chunker.feed(audio, speech=speech):
             await self._pass_on(cut.end)
-            self._before = await self._conclude()
-            self._overlapping, self._fed = cut.overlapping, cut.resume
+            self._before, timed = await self._conclude(cut)
+            self._overlapping = cut.overlapping and not timed
+            self._began = self._fed = cut.resume
             await self._open()
         await self._pass_on(len(self._audio))
 
@@ -167,13 +170,17 @@ class Hearing(Worker):
             await self.within(self._stream.feed(bytes(self._audio[self._fed : end])))
             self._fed = end
 
-    async def _conclude(self) -> Transcript:
-        """The final transcript of everything up to here."""
+    async def _conclude(self, cut: Cut | None = None) -> tuple[Transcript, bool]:
+        """The transcript of everything up to here, and whether its words' times told what the next piece repeats."""
         assert self._stream is not None, "a turn is concluded only after it was opened"
         transcript = await self.within(self._stream.finish())
         self._stream = None
         self._stop_interim()
-        return self._joined(self._before, transcript, self._overlapping)
+        timed = cut is not None and bool(transcript.words)
+        if cut is not None and timed:
+            resume_s = (cut.resume - self._began) / bytes_per_second(self._stt.audio_format)
+            transcript = Transcript(before_cut(transcript.words, resume_s), True, transcript.confidence)
+        return self._joined(self._before, transcript, self._overlapping), timed
 
     async def _follow_interim(self, stream: SttStream, before: Transcript, overlapping: bool) -> None:
         """Interim results are a convenience: when they fail, the final one still decides."""

@@ -197,7 +197,7 @@ async def test_an_utterance_longer_than_a_recogniser_takes_is_cut_and_joined() -
     room = Room(ear=Ear("one two three", "three four five", "five six"), options=ConversationOptions(chunk_max_s=4))
     room.runner.ask("Tell me everything.", None, Expectation(), "on")
     await asyncio.sleep(2)
-    await room.speaks(8.0)
+    await room.speaks(7.0)
     await asyncio.sleep(3)
     assert len(room.ear.streams) == 3
     assert room.outcomes == [c.Answered("one two three four five six", "", 1.0, False)]
