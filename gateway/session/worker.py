@@ -158,21 +158,24 @@ class Hearing(Worker):
     async def _feed(self, audio: bytes, speech: bool) -> None:
         self._audio += audio
         for cut in self._chunker.feed(audio, speech=speech):
-            await self._pass_on(cut.end)
+            await self._pass_on(cut.end, speech)
             self._before, timed = await self._conclude(cut)
             self._overlapping = cut.overlapping and not timed
             self._began = self._fed = cut.resume
-            await self._open()
-        await self._pass_on(len(self._audio))
+        await self._pass_on(len(self._audio), speech)
 
-    async def _pass_on(self, end: int) -> None:
+    async def _pass_on(self, end: int, speech: bool) -> None:
+        """After a cut, silence opens no stream; it waits for the speech behind it."""
+        if self._stream is None and speech:
+            await self._open()
         if self._stream is not None and end > self._fed:
             await self.within(self._stream.feed(bytes(self._audio[self._fed : end])))
             self._fed = end
 
     async def _conclude(self, cut: Cut | None = None) -> tuple[Transcript, bool]:
         """The transcript of everything up to here, and whether its words' times told what the next piece repeats."""
-        assert self._stream is not None, "a turn is concluded only after it was opened"
+        if self._stream is None:  # nobody spoke after the last cut
+            return self._before, False
         transcript = await self.within(self._stream.finish())
         self._stream = None
         self._stop_interim()
