@@ -44,7 +44,7 @@ class ControlChannel:
             since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at
             blocks = (self._reception.block(row, source, leg.last_sender_report, since),)
         data = rtcp.build(rtcp.Report(int(self._table.ssrc[row]), sender, blocks), leg.cname, bye=bye)
-        destination = remote if leg.rtcp_mux else (remote[0], remote[1] + 1)
+        destination = remote if leg.rtcp_mux else (remote[0], min(remote[1] + 1, 0xFFFF))
         return ToSend(leg.name, data, destination, control=not leg.rtcp_mux)
 
     def receive(self, leg: Leg, data: bytes, at: float) -> None:

@@ -134,10 +134,10 @@ class LegTable:
             # The peer has moved: whoever sends now may be latched to.
             leg.signalled, leg.latched = signalled, None
             self.latched[row] = None
-            reachable = leg.kind == "rtp" and command.port > 0 and _is_somewhere(command.host)
+            reachable = leg.kind == "rtp" and 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
             self.remote[row] = signalled if reachable else None
             self.reachable[row] = reachable
-        self.law[row], self.payload_type[row] = leg.codec, command.payload_type
+        self.law[row], self.payload_type[row] = leg.codec, command.payload_type & 0x7F
         self.packet_samples[row] = 8 * min(max(command.ptime_ms // 10 * 10, 10), 60)
         self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
         self.hears[row] = command.direction in ("sendrecv", "recvonly")

@@ -6,6 +6,7 @@ detect, cut. The plane's own sample clock counts FRAME a tick; events lie where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -165,7 +166,8 @@ class MediaPlane:
         self.table.loopback[leg.row] = command.on
 
     def _set_tone(self, leg: Leg, command: c.SetTone, now: float) -> None:
-        self._transmitter.set_tone(leg.row, command.hz, command.dbm0)
+        sounds = command.hz is not None and math.isfinite(command.hz) and math.isfinite(command.dbm0)
+        self._transmitter.set_tone(leg.row, command.hz if sounds else None, command.dbm0)
 
     def _listen(self, leg: Leg, command: c.Listen, now: float) -> None:
         self._cutter.listen(leg.row, command.format)

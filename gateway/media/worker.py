@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import queue
+import resource
 import select
 import signal
 import socket
@@ -47,6 +49,9 @@ _READS = 4
 """Datagrams taken from one socket in a step: 16 times what a call sends. A flood fills its own socket only."""
 
 _PULSE_S = 1.0
+_ORPHANED_S = 2.0
+"""How often an idle worker looks whether the gateway still lives."""
+
 _LARGEST = 2048
 _MOST_UNWRITTEN = 64 << 20
 """Octets of recordings waiting for the disk before it is called too slow."""
@@ -161,6 +166,7 @@ class Worker:
         self._late_us: list[int] = []
         self._unsent = 0
         self._pulse_at = 0.0
+        self._parent = os.getppid()
         self._open = True
 
     def _plane(self, options: PlaneOptions, files: ThreadedFiles) -> MediaPlane:
@@ -188,15 +194,21 @@ class Worker:
         self._finish()
 
     def _wait_for_work(self) -> None:
-        self._control.setblocking(True)
+        self._control.settimeout(_ORPHANED_S)
         try:
             self._control.sendall(self._untold)
             self._untold.clear()
             self._obey(self._control.recv(1 << 20))
+        except TimeoutError:
+            self._look_for_parent()
         except OSError:
             self._open = False
         finally:
             self._control.setblocking(False)
+
+    def _look_for_parent(self) -> None:
+        """A gateway that was killed may live on in children of its own that hold our socket's other end."""
+        self._open &= os.getppid() == self._parent
 
     def _step(self, group: _Group, due: float) -> None:
         self._read_control()
@@ -217,6 +229,7 @@ class Worker:
 
     def _pulse(self, now: float) -> None:
         self._pulse_at = now + _PULSE_S
+        self._look_for_parent()
         self._tell([WorkerPulse(now, len(self._group_of), time.process_time(), self._late_us, self._unsent)])
         self._late_us = []
 
@@ -274,10 +287,14 @@ class Worker:
             return
         now = time.monotonic()
         for command in self._commands.feed(data):
-            if isinstance(command, OpenLeg):
-                self._open_leg(command, now)
-            elif not isinstance(command, WorkerSetup) and (group := self._group_of.get(command.leg)):
-                self._pass_on(group, command, now)
+            try:
+                if isinstance(command, OpenLeg):
+                    self._open_leg(command, now)
+                elif not isinstance(command, WorkerSetup) and (group := self._group_of.get(command.leg)):
+                    self._pass_on(group, command, now)
+            except Exception:
+                # As in a tick: one call's trouble is not the others'.
+                log.exception("media.command_failed", command=type(command).__name__)
         for group in self._groups:
             self._tell(group.plane.take_said())
 
@@ -367,6 +384,9 @@ def main(number: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # Two sockets a leg; the usual limit of 1024 would end at 500.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     control = socket.socket(fileno=number)
     setup = _receive_setup(control)
     if setup is None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import wave
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from media_world import FRAME, Phone, World, frames, sine, speech, through_code
 
 from gateway.core.events import SpeechBegan, SpeechEnded
+from gateway.core.ids import SeededIds
 from gateway.media import g711
-from gateway.media.commands import HeardAudio, Listen
+from gateway.media.commands import CloseLeg, HeardAudio, Listen
+from gateway.media.plane import MediaPlane, PlaneOptions
 from gateway.media.ports import Float32s, Int64s
 from gateway.media.resample import TAPS, double_rate
 from gateway.media.vad import SileroVad
@@ -162,8 +166,6 @@ def test_event_times_are_places_in_the_audio() -> None:
 
 def test_a_slot_that_changes_hands_keeps_no_speech() -> None:
     """A call that ends in mid-word leaves nothing to the next one in its row."""
-    from gateway.media.commands import CloseLeg
-
     world, phone = World(vad=ScriptedVad()).open().connect(), Phone()  # type: ignore[arg-type]
     for frame in frames(level(0.9, 0.5)):
         world.tick(phone.packet(frame))
@@ -173,3 +175,28 @@ def test_a_slot_that_changes_hands_keeps_no_speech() -> None:
     assert [type(s).__name__ for s in world.said if "next" in (getattr(s, "leg", ""), getattr(s, "call", ""))] == [
         "LegOpened"
     ]
+
+
+class Muffler:
+    """A noise suppressor that lets nothing through."""
+
+    def clean(self, rows: Int64s, audio: Float32s) -> Float32s:
+        assert audio.shape == (len(rows), FRAME)
+        assert np.abs(audio).max() <= 1.0
+        return np.zeros_like(audio)
+
+    def reset(self, rows: Int64s) -> None:
+        pass
+
+
+def test_a_noise_suppressor_cleans_what_is_detected_but_not_what_is_recorded(tmp_path: Path) -> None:
+    """Detection and recognition hear the cleaned audio, the recording is the evidence."""
+    world = World()
+    world.plane = MediaPlane(PlaneOptions(slots=2), SeededIds(1), ScriptedVad(), suppressor=Muffler())
+    world.open(record=str(tmp_path / "call.wav")).connect().do(Listen("call", "pcm_8k"))
+    world.talk(Phone(), level(0.9, 1.0)).do(CloseLeg("call")).ticks(1)
+    assert world.all(SpeechBegan) == []
+    assert world.all(HeardAudio) == []
+    with wave.open(str(tmp_path / "call.wav")) as file:
+        recorded = np.frombuffer(file.readframes(8000), "<i2")
+    assert np.abs(recorded).max() > 20000
