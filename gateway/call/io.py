@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -38,6 +40,8 @@ log = structlog.get_logger()
 
 LOOK_UP_WITHIN_S = 2.0
 """How long a call at the door waits for the store to say whether its caller was here before."""
+SAVE_WITHIN_S = 2.0
+"""How long it waits, each, for an earlier call of its caller to end and to be saved."""
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -100,6 +104,7 @@ class LiveCall:
         self._runner: ConversationRunner | None = None
         self._early: list[c.AnyInput] = []
         self._listening = False
+        self._gone = asyncio.Event()
         self._alarm = Alarm(services.clock, self._deadline)
         self._stats: asyncio.Future[media.LegStats] = asyncio.get_running_loop().create_future()
         services.media.subscribe(call_id, self._media_said)
@@ -112,6 +117,17 @@ class LiveCall:
     @property
     def line_is_silent(self) -> bool:
         return self._call is not None and self._call.line_is_silent
+
+    @property
+    def over(self) -> bool:
+        """Only its closing events still come."""
+        return self._call is not None and self._call.line == "ended"
+
+    async def gone(self, *, within_s: float) -> bool:
+        """Wait until its last event is recorded; false when it was not in time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), within_s)
+        return self._gone.is_set()
 
     def begin(self, opened: Opened, plan: Plan, dialplan: Dialplan) -> None:
         """The session is open: record who came, and let the dialplan run."""
@@ -289,6 +305,7 @@ class LiveCall:
         self.record(e.CallEnded(now, self.id, reason, by, round(now - self.started_at, 3), stats))
         self._services.media.unsubscribe(self.id)
         self.bundle.close()
+        self._gone.set()
         await self._desk.closed(self)
 
     @property
@@ -311,6 +328,7 @@ class Desk:
         self.board: Switchboard[LiveCall] = Switchboard(max_calls=options.max_calls)
         self.watchers: list[Callable[[LiveCall, e.AnyEvent], None]] = []
         self._writer = SessionWriter(services.store, services.clock)
+        self._opening: WeakValueDictionary[Identity, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -329,7 +347,9 @@ class Desk:
 
     async def _admit(self, call: LiveCall) -> None:
         services = self.services
-        opened = await self._open_session(call)
+        async with self._turn(call.identity):
+            opened = await self._open_session(call)
+            call.session = opened.session
         dialplan = services.dialplan()
         incoming = call.incoming
         plan = (
@@ -339,15 +359,14 @@ class Desk:
                  resumed=opened.remembered is not None)  # fmt: skip
         call.begin(opened, plan, dialplan)
 
+    def _turn(self, identity: Identity) -> asyncio.Lock:
+        """Of two calls of one caller that come together, only one takes up the session. The anonymous never wait."""
+        lock = asyncio.Lock()
+        return self._opening.setdefault(identity, lock) if identity.caller else lock
+
     async def _open_session(self, call: LiveCall) -> Opened:
         """A caller who is back while the old line lies dead takes its session over; a live one keeps it."""
-        others = [other for other in self.board.of_identity(call.identity) if other is not call]
-        for other in others:
-            if other.line_is_silent:
-                other.tell(c.Stop("line_lost", "caller"))
-                if other.session is not None:
-                    await self._writer.flushed(other.session, within_s=2.0)
-        busy = {o.session for o in others if o.session is not None and not o.line_is_silent}
+        busy = await self._busy_sessions(call)
         store, clock, ids = self.services.store, self.services.clock, self.services.ids
         try:
             async with asyncio.timeout(LOOK_UP_WITHIN_S):
@@ -358,6 +377,24 @@ class Desk:
             # A caller without memory is served better than a caller refused; the writer keeps trying to save.
             log.error("session.lookup_failed", call=call.id, error=str(error) or "timeout")
             return fresh_session(ids)
+
+    async def _busy_sessions(self, call: LiveCall) -> set[str]:
+        """This caller's sessions that `call` must not take up: another call goes on with them, or they are not saved.
+
+        Ends calls whose line is dead, and waits for the last events of those that are over: a session goes on only
+        from where it really stopped, and has one writer at a time.
+        """
+        busy: set[str] = set()
+        if not call.identity.caller:
+            return busy
+        for other in self.board.of_identity(call.identity):
+            if other is call or other.session is None:
+                continue
+            if other.line_is_silent:
+                other.tell(c.Stop("line_lost", "caller"))
+            if not (other.over and await other.gone(within_s=SAVE_WITHIN_S)):
+                busy.add(other.session)
+        return busy | await self._writer.unsaved(call.identity, besides=busy, within_s=SAVE_WITHIN_S)
 
     def recorded(self, call: LiveCall, event: e.AnyEvent) -> None:
         if call.session is not None:

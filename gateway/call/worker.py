@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
+from contextlib import suppress
 
 import structlog
 
@@ -48,6 +50,17 @@ class SessionWriter:
         except TimeoutError:
             return False
         return True
+
+    async def unsaved(self, identity: Identity, *, besides: Container[str] = (), within_s: float) -> set[str]:
+        """Wait until the store has acknowledged this caller's sessions, `besides` some; those it has not in time."""
+
+        def waiting() -> set[str]:
+            return {name for name, (owner, _) in self._dirty.items() if owner == identity and name not in besides}
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._progress:
+                await self._progress.wait_for(lambda: not waiting())
+        return waiting()
 
     async def close(self, *, within_s: float = 5.0) -> None:
         """Write what is left. What the store refuses to the end is lost with this process, and logged as such."""

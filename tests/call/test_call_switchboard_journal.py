@@ -147,6 +147,31 @@ def test_what_cannot_be_saved_is_said_to_be_unsaved() -> None:
     assert run_virtual(scenario()) is False
 
 
+def test_a_caller_who_is_back_at_once_waits_for_what_is_not_saved_yet() -> None:
+    """What a call back reads is all that the call before has left; sessions that go on elsewhere are not waited for."""
+
+    async def scenario() -> tuple[set[str], int, set[str]]:
+        store = ReluctantStore(1)
+        await store.open()
+        writer = SessionWriter(store, LoopClock(asyncio.get_running_loop()))
+        writer.start()
+        journal = Journal()
+        journal.add(e.SessionStarted(0.0, "c-1", "s-1"))
+        writer.changed("s-1", ALICE, journal)
+        besides = await writer.unsaved(ALICE, besides={"s-1"}, within_s=0.0)
+        unsaved = await writer.unsaved(ALICE, within_s=5.0)
+        saved = len((await store.load("s-1")).events)
+        store.refusals = 1_000
+        journal.add(e.StepEntered(0.1, "c-1", "desk/0:answer"))
+        writer.changed("s-1", ALICE, journal)
+        stuck = await writer.unsaved(ALICE, within_s=1.0)
+        assert not await writer.unsaved(Identity("1002", "desk"), within_s=0.0)
+        await writer.close(within_s=0.0)
+        return besides | unsaved, saved, stuck
+
+    assert run_virtual(scenario()) == (set(), 1, {"s-1"})
+
+
 class BrokenStore(MemoryStore):
     """A bug of ours in one session's events."""
 
