@@ -30,19 +30,18 @@ class BargeInJudge:
         if floor == "preparing" and _repeats(text, saying):
             return False
         least = self._options.min_words if floor == "speaking" else self._options.processing_min_words
-        substance = self._less_acknowledgements(without_echo(text, saying if floor == "speaking" else ""))
-        return len(substance) >= max(1, least)
+        return len(self._substance(text, floor, saying)) >= max(1, least)
 
-    def by_duration(self, speech_s: float, text: str, floor: Floor) -> bool:
+    def by_duration(self, speech_s: float, text: str, floor: Floor, saying: str) -> bool:
         """Speech known to be `speech_s` long suffices by itself."""
-        return speech_s >= self._least_s(text, floor)
+        return speech_s >= self._least_s(text, floor, saying)
 
-    def duration_due(self, began_at: float, text: str, floor: Floor) -> float:
+    def duration_due(self, began_at: float, text: str, floor: Floor, saying: str) -> float:
         """When speech that goes on and on is certain to have been long enough.
 
         Later than the threshold by the detector's lag: until then the speech may be over without our knowing.
         """
-        return began_at + self._least_s(text, floor) + self._options.detector_lag_ms / 1000
+        return began_at + self._least_s(text, floor, saying) + self._options.detector_lag_ms / 1000
 
     def by_answer(self, text: str, expectation: Expectation, floor: Floor, saying: str) -> bool:
         """The final word on short speech: is it the answer that is awaited, an interjection, or words enough?"""
@@ -62,11 +61,15 @@ class BargeInJudge:
         words = normalised(text)
         return bool(words) and not self._less_acknowledgements(words)
 
-    def _least_s(self, text: str, floor: Floor) -> float:
-        if self.only_acknowledges(text):
+    def _least_s(self, text: str, floor: Floor, saying: str) -> float:
+        """Acknowledgements and echo, as long as nothing else was recognised, may last longer than other speech."""
+        if text and not self._substance(text, floor, saying):
             return self._options.acknowledgement_max_ms / 1000
         speaking = floor == "speaking"
         return (self._options.min_duration_ms if speaking else self._options.processing_min_duration_ms) / 1000
+
+    def _substance(self, text: str, floor: Floor, saying: str) -> tuple[str, ...]:
+        return self._less_acknowledgements(without_echo(text, saying if floor == "speaking" else ""))
 
     def _less_acknowledgements(self, words: tuple[str, ...]) -> tuple[str, ...]:
         kept: list[str] = []

@@ -247,7 +247,7 @@ class TurnTaker:
         if speech is self._hearing:
             times.append(self._closes_at(speech))
             if speech.suspect and speech.ended_at is None:
-                times.append(self._judge.duration_due(speech.began_at, speech.text, self.floor))
+                times.append(self._judge.duration_due(speech.began_at, speech.text, self.floor, self.saying))
         if (resumes_at := self._resumes_at(speech)) is not None and speech.suspect:
             times.append(resumes_at)
         return times
@@ -294,8 +294,9 @@ class TurnTaker:
 
     def _long_enough(self, speech: _Speech, now: float) -> bool:
         if speech.ended_at is not None:
-            return self._judge.by_duration(speech.ended_at - speech.began_at, speech.text, self.floor)
-        return due(self._judge.duration_due(speech.began_at, speech.text, self.floor), now)
+            spoken_s = speech.ended_at - speech.began_at
+            return self._judge.by_duration(spoken_s, speech.text, self.floor, self.saying)
+        return due(self._judge.duration_due(speech.began_at, speech.text, self.floor, self.saying), now)
 
     def _interrupt(self, by: Literal["words", "duration"]) -> list[Signal]:
         for speech in self._all():

@@ -139,7 +139,7 @@ def test_the_bots_own_words_do_not_interrupt_it() -> None:
     """Echo that passed for speech is recognised by its words."""
     parlour = asking()
     echoed = "we have free appointments on monday"
-    parlour.speaks(0.45, echoed, interim=[(0.3, "we have free"), (0.4, echoed)])
+    parlour.speaks(1.5, echoed, interim=[(0.3, "we have free"), (0.4, echoed)])
     parlour.advance(3)
     assert not parlour.logged(e.BargedIn)
 
