@@ -121,7 +121,7 @@ def _add_call(parser: argparse.ArgumentParser) -> None:
     add("--duration", metavar="S", type=float, default=30.0, help="hang up after S seconds (30)")
     add("--from", dest="caller", default="1001", metavar="NUMBER", help="our number (1001)")
     add("--bind", default="127.0.0.1", metavar="IP", help="our address (127.0.0.1)")
-    add("--voice", default="slt", metavar="NAME", help="flite voice for --say (slt)")
+    add("--voice", default="rms", metavar="NAME", help="flite voice for --say (rms)")
     parser.set_defaults(command=_call)
 
 

@@ -75,6 +75,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tts: dict[str, Any] = msgspec.field(
         default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
     )
+    turn: dict[str, Any] = {}
     vad: str = "silero"
     speak_ahead: bool = True
     agents: dict[str, dict[str, Any]] = {}

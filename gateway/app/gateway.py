@@ -26,7 +26,7 @@ from gateway.dialplan import prompts
 from gateway.media.io import MediaPool
 from gateway.media.plane import PlaneOptions
 from gateway.ops.http import HttpOffice, HttpOptions
-from gateway.providers.load import build_agent, build_stt, build_tts
+from gateway.providers.load import build_agent, build_stt, build_tts, build_turn_detector
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
 from gateway.sip.endpoint import EndpointOptions
@@ -72,16 +72,12 @@ class Gateway:
                 stt=self._stt,
                 tts=self._tts,
                 agent=self._agent,
+                turn_detector=build_turn_detector(*_parts(config.turn, "turn")) if config.turn else None,
                 dialplan=lambda: self._dialplan,
                 bundle=self._bundle,
                 load_prompt=PromptShelf(config.dialplan_path),
             ),
-            DeskOptions(
-                max_calls=config.limits.max_calls,
-                call=config.call,
-                session=config.session,
-                conversation=config.conversation,
-            ),
+            _desk_options(config),
         )
         self.sip = SipServer(
             EndpointOptions(advertised=_advertised(config)),
@@ -172,6 +168,15 @@ def _parts(table: dict[str, object], what: str) -> tuple[str, dict[str, object]]
     return config.kind, config.options
 
 
+def _desk_options(config: GatewayConfig) -> DeskOptions:
+    return DeskOptions(
+        max_calls=config.limits.max_calls,
+        call=config.call,
+        session=config.session,
+        conversation=config.conversation,
+    )
+
+
 def _advertised(config: GatewayConfig) -> dict[Transport, tuple[str, int]]:
     if config.advertise is None:
         return {}
@@ -180,5 +185,5 @@ def _advertised(config: GatewayConfig) -> dict[Transport, tuple[str, int]]:
 
 def _bundles(config: GatewayConfig, clock: Clock) -> BundleFolder:
     sources = Sources.read(config.dialplan_path)
-    settings = {"conversation": msgspec.to_builtins(config.conversation), "call": msgspec.to_builtins(config.call)}
+    settings = msgspec.to_builtins(_desk_options(config))
     return BundleFolder(config.data_path / "calls", clock=clock, dialplan=lambda: sources, settings=settings)

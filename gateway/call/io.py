@@ -32,7 +32,7 @@ from gateway.media.ports import MediaControl, Said
 from gateway.session import commands as s
 from gateway.session.conversation import Conversation, ConversationOptions
 from gateway.session.io import ConversationRunner
-from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech
+from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech, TurnDetector
 from gateway.session.ports import Opened as AgentOpened
 from gateway.store.ports import Identity, SessionStore
 
@@ -59,6 +59,8 @@ class Services(msgspec.Struct, frozen=True):
     bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
     load_prompt: Callable[[str], bytes | None] = lambda name: None
     """The 8 kHz PCM of a stored prompt, or None when there is none."""
+    turn_detector: TurnDetector | None = None
+    """Decides when a caller has finished; None is the session's own."""
     local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()
     """The time by which the dialplan's time windows go, with its zone: a dialplan may have another one."""
 
@@ -186,7 +188,9 @@ class LiveCall:
             context.state = dict(kept.agent_state)
             context.variables = dict(kept.variables)
         return ConversationRunner(
-            conversation=Conversation(self.id, self._desk.options.conversation, context),
+            conversation=Conversation(
+                self.id, self._desk.options.conversation, context, detector=services.turn_detector
+            ),
             stt=self.bundle.listen_through(services.stt),
             tts=self.bundle.speak_through(services.tts),
             agents=lambda name: self.bundle.think_through(name, services.agent(name)),
