@@ -76,7 +76,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
     )
     turn: dict[str, Any] = {}
-    vad: str = "silero"
+    vad: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "silero"})
+    noise: dict[str, Any] = {}
     speak_ahead: bool = True
     agents: dict[str, dict[str, Any]] = {}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -25,8 +26,9 @@ from gateway.dialplan import load as load_dialplan
 from gateway.dialplan import prompts
 from gateway.media.io import MediaPool
 from gateway.media.plane import PlaneOptions
+from gateway.media.wire import Guest
 from gateway.ops.http import HttpOffice, HttpOptions
-from gateway.providers.load import build_agent, build_stt, build_tts, build_turn_detector
+from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_turn_detector, build_vad
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
 from gateway.sip.endpoint import EndpointOptions
@@ -55,7 +57,9 @@ class Gateway:
             rtp_ports=config.rtp_range,
             clock=self._clock,
             options=PlaneOptions(),
-            vad=config.vad,
+            vad=_guest(config.vad, "vad", build_vad),
+            noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
+            guests="gateway.providers.load",
         )
         self._ticks = TickWatch()
         self._media.on_pulse = self._ticks.observe
@@ -166,6 +170,14 @@ class Gateway:
 def _parts(table: dict[str, object], what: str) -> tuple[str, dict[str, object]]:
     config = provider(table, what)
     return config.kind, config.options
+
+
+def _guest(table: dict[str, Any], what: str, build: Callable[..., object]) -> Guest:
+    """A provider that is built in the media workers; built here once too, so that a fault is told before they start."""
+    kind, options = _parts(table, what)
+    if kind != "none":
+        build(kind, options, slots=1)
+    return Guest(kind, options)
 
 
 def _desk_options(config: GatewayConfig) -> DeskOptions:

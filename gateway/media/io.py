@@ -21,7 +21,7 @@ from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
 from gateway.media.ports import Said
 from gateway.media.rtp import is_rtcp
-from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_reports, pack
+from gateway.media.wire import FromWorker, Guest, WorkerPulse, WorkerSetup, of_reports, pack
 
 log = structlog.get_logger()
 
@@ -144,10 +144,16 @@ class MediaPool:
         rtp_ports: tuple[int, int],
         clock: Clock,
         options: PlaneOptions | None = None,
-        vad: str = "silero",
+        vad: str | Guest = "silero",
+        noise: Guest | None = None,
+        guests: str = "",
     ) -> None:
-        """`rtp_ports` are the first and the last. Raises `ConfigError` when they do not give each worker a pair."""
-        self._bind, self._clock, self._vad = bind, clock, vad
+        """`rtp_ports` are the first and the last. Raises `ConfigError` when they do not give each worker a pair.
+
+        `guests` is the module that builds detectors and suppressors of other kinds than ours (see `WorkerSetup`).
+        """
+        self._bind, self._clock = bind, clock
+        self._vad, self._noise, self._guests = Guest(vad) if isinstance(vad, str) else vad, noise, guests
         self._options = options or PlaneOptions()
         self._shares = _shares(rtp_ports, workers)
         self._links: list[_WorkerLink] = []
@@ -181,7 +187,7 @@ class MediaPool:
             raise
 
     async def _start(self, link: _WorkerLink) -> None:
-        await link.start(WorkerSetup(self._bind, link.ports, self._options, self._vad))
+        await link.start(WorkerSetup(self._bind, link.ports, self._options, self._vad, self._noise, self._guests))
         await link.ready
         log.info("media.worker_started", pid=link.process.pid if link.process else 0, ports=link.ports)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -17,13 +17,25 @@ T = TypeVar("T")
 _LENGTH = struct.Struct("!I")
 
 
+class Guest(msgspec.Struct, frozen=True):
+    """A detector or suppressor from outside this room, by its kind and options."""
+
+    kind: str
+    options: dict[str, Any] = {}
+
+
 class WorkerSetup(msgspec.Struct, frozen=True, tag=True):
-    """The first message to a worker. `rtp_ports` are its own: first and last, RTP on the even ones."""
+    """The first message to a worker. `rtp_ports` are its own: first and last, RTP on the even ones.
+
+    `guests` names the module whose `build_vad` and `build_noise` know more kinds than this room does.
+    """
 
     bind: str
     rtp_ports: tuple[int, int]
     options: PlaneOptions
-    vad: str
+    vad: Guest = Guest("silero")
+    noise: Guest | None = None
+    guests: str = ""
 
 
 class WorkerPulse(msgspec.Struct, frozen=True, tag=True):

@@ -19,6 +19,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from importlib import import_module
+from typing import cast
 
 import msgspec
 import structlog
@@ -31,7 +33,7 @@ from gateway.media.files import DirectFiles, FileNews
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane
 from gateway.media.portrange import PortRange
-from gateway.media.ports import BatchVad
+from gateway.media.ports import BatchVad, NoiseSuppressor
 from gateway.media.vad import SileroVad
 from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_commands, pack
 
@@ -129,13 +131,26 @@ class ThreadedFiles:
                 self._news.put(news)
 
 
-def build_vad(name: str, slots: int) -> BatchVad | None:
-    """The detector called `name`. Raises `ConfigError` for one we do not have."""
-    if name == "silero":
-        return SileroVad(slots)
-    if name == "none":
+def build_vad(setup: WorkerSetup, slots: int) -> BatchVad | None:
+    """The detector asked for. Raises `ConfigError` for one that neither we nor the guests' module have."""
+    vad = setup.vad
+    if vad.kind == "none":
         return None
-    raise ConfigError(f"unknown voice activity detector {name!r}; there are silero and none")
+    if setup.guests:
+        return cast(BatchVad, import_module(setup.guests).build_vad(vad.kind, vad.options, slots=slots))
+    if vad.kind == "silero":
+        return SileroVad(slots)
+    raise ConfigError(f"unknown voice activity detector {vad.kind!r}; there are silero and none")
+
+
+def build_suppressor(setup: WorkerSetup, slots: int) -> NoiseSuppressor | None:
+    """The noise suppressor asked for; this room has none of its own."""
+    noise = setup.noise
+    if noise is None:
+        return None
+    if not setup.guests:
+        raise ConfigError(f"unknown noise suppressor {noise.kind!r}")
+    return cast(NoiseSuppressor, import_module(setup.guests).build_noise(noise.kind, noise.options, slots=slots))
 
 
 class _Group:
@@ -170,7 +185,8 @@ class Worker:
         self._open = True
 
     def _plane(self, options: PlaneOptions, files: ThreadedFiles) -> MediaPlane:
-        return MediaPlane(options, RandomIds(), build_vad(self._setup.vad, options.slots), files=files)
+        vad, suppressor = build_vad(self._setup, options.slots), build_suppressor(self._setup, options.slots)
+        return MediaPlane(options, RandomIds(), vad, files=files, suppressor=suppressor)
 
     def run(self) -> None:
         """Until the gateway closes its end."""
