@@ -1,0 +1,291 @@
+"""A whole gateway in a process of its own, and what it leaves behind, for peers that are not ours to call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sounds import Sound, read_wav
+
+T = TypeVar("T")
+
+QUICK = "[tts]\nkind = 'flite'\npace = 1.8\n"
+"""Configuration for a bot that talks faster."""
+
+START_WITHIN_S, STOP_WITHIN_S = 40.0, 20.0
+# Linux ends the gateway when whoever started it is gone, however that came (PR_SET_PDEATHSIG is 1).
+LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class GatewayProcess:
+    """`gateway run` on loopback with ports of its own; a context manager. Its JSON log is kept line by line.
+
+    Whatever happens in the `with` block, no process is left: the gateway leads a session, and its end takes all of it.
+    """
+
+    def __init__(self, data: Path, *arguments: str, config: str = "", leave: bool = False) -> None:
+        """`config` is the text of a configuration file. `leave` takes an exit of the gateway by itself as expected."""
+        self.data = data
+        self.logged: list[dict[str, Any]] = []
+        self.raw: list[str] = []
+        self.sip_port, self.http_url = 0, ""
+        self._news = threading.Condition()
+        command = [sys.executable, "-c", LEASHED, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
+        ports = "{}-{}".format(*rtp_ports())
+        command += ["--rtp-ports", ports, "--data", str(data), "--log-format", "json"]
+        for option in ("--sip-port", "--http-port"):
+            command += [] if option in arguments else [option, "0"]
+        if config:
+            data.parent.mkdir(parents=True, exist_ok=True)
+            file = data.with_suffix(".toml")
+            file.write_text(config)
+            command += ["--config", str(file)]
+        self._command = [*command, *arguments]
+        self._leave = leave
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            ready = self.wait_log("gateway.ready", within_s=START_WITHIN_S)
+        except BaseException:
+            self.kill()
+            raise
+        self.sip_port = int(str(ready["sip"]).rpartition(":")[2])
+        self.http_url = str(ready["http"])
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._running.poll() is None:
+                self.stop()
+            elif not self._leave and failed is None:
+                raise AssertionError("the gateway ended by itself:\n" + self.tail())
+        finally:
+            self.kill()
+
+    @property
+    def _running(self) -> subprocess.Popen[str]:
+        assert self.process is not None, "not started"
+        return self.process
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    def _read(self) -> None:
+        stdout = self._running.stdout
+        assert stdout is not None
+        for line in stdout:
+            with self._news:
+                self.raw.append(line)
+                if line.startswith("{"):
+                    self.logged.append(json.loads(line))
+                self._news.notify_all()
+
+    def find(self, event: str, **having: Any) -> list[dict[str, Any]]:
+        return [
+            line
+            for line in self.logged
+            if line.get("event") == event and all(line.get(key) == value for key, value in having.items())
+        ]
+
+    def wait_log(self, event: str, *, within_s: float = 15, count: int = 1, **having: Any) -> dict[str, Any]:
+        """The `count`-th such line, waited for."""
+        deadline = time.monotonic() + within_s
+        with self._news:
+            while len(found := self.find(event, **having)) < count:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._reader.is_alive():
+                    raise AssertionError(f"no {event} {having} in the log:\n{self.tail()}")
+                self._news.wait(min(left, 0.5))
+            return found[count - 1]
+
+    def tail(self, lines: int = 60) -> str:
+        return "".join(self.raw[-lines:])
+
+    def troubles(self) -> list[dict[str, Any]]:
+        """What it logged as an error or worse."""
+        return [line for line in self.logged if line.get("level") in ("error", "critical")]
+
+    def call(self, number: int = 1, *, within_s: float = 10) -> CallBundle:
+        """The bundle of the `number`-th call that came in, counted from 1."""
+        started = self.wait_log("call.started", count=number, within_s=within_s)
+        return CallBundle(self.data / "calls" / started["call"])
+
+    def ended(self, call: CallBundle, *, within_s: float = 15) -> dict[str, Any]:
+        """The call's closing log line, waited for."""
+        return self.wait_log("call.ended", call=call.id, within_s=within_s)
+
+    def get(self, path: str) -> Any:
+        """What its HTTP API answers to a GET."""
+        with urllib.request.urlopen(self.http_url.rstrip("/") + path, timeout=10) as reply:
+            return json.load(reply)
+
+    def stored(self, session: str) -> list[dict[str, Any]]:
+        """The session's events as the store has them; none for one it does not know (yet)."""
+        try:
+            return list(self.get(f"/api/sessions/{session}")["events"])
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return []
+            raise
+
+    def terminate(self) -> None:
+        self._running.send_signal(signal.SIGTERM)
+
+    def wait(self, within_s: float = STOP_WITHIN_S) -> int:
+        """Its exit code."""
+        try:
+            return self._running.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the gateway did not stop within {within_s} s:\n{self.tail()}") from None
+
+    def stop(self) -> None:
+        """Ask to drain, and once more to end at once. Nothing of it may be left, and its exit code must be 0."""
+        draining = len(self.find("gateway.draining"))
+        self.terminate()
+        if self.wait_log("gateway.draining", count=draining + 1, within_s=5)["calls"]:
+            self.terminate()
+        code = self.wait()
+        assert code == 0, f"exit code {code}:\n{self.tail()}"
+        assert not self.orphans(), f"processes outlived the gateway:\n{self.tail()}"
+
+    def kill_alone(self) -> None:
+        """kill -9, without a word to what it has started."""
+        self._running.kill()
+        self._running.wait()
+
+    def kill(self) -> None:
+        """kill -9, and then whatever it has started."""
+        if self._running.poll() is None:
+            self.kill_alone()
+        for pid in self._session():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def orphans(self, *, within_s: float = 5.0) -> list[int]:
+        """What of the gateway's session still lives after that time, which is cut short when nothing does."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._session(), within_s=within_s)
+        return self._session()
+
+    def _session(self) -> list[int]:
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):
+                    state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                    if int(session) == self.pid and state not in "ZX":
+                        found.append(int(folder.name))
+        return found
+
+
+class CallBundle:
+    """What one call leaves, or is leaving: its events and its stereo recording."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.id = folder, folder.name
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        path = self.folder / "events.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def find(self, kind: str, **having: Any) -> list[dict[str, Any]]:
+        return [
+            event
+            for event in self.events
+            if event["type"] == kind and all(event.get(key) == value for key, value in having.items())
+        ]
+
+    def wait(self, kind: str, *, within_s: float = 15, count: int = 1, **having: Any) -> dict[str, Any]:
+        """The `count`-th such event, waited for while the call goes on."""
+
+        def found() -> dict[str, Any] | None:
+            events = self.find(kind, **having)
+            return events[count - 1] if len(events) >= count else None
+
+        return self._wait_for(found, f"{kind} {having}", within_s)
+
+    def wait_asked(self, question: str, *, within_s: float = 25) -> None:
+        """The bot has said `question`, the end of one of its utterances, and the caller has heard it out."""
+        self._wait_for(lambda: self._ends("UtterancePlayed", "heard", question), f"asking {question!r}", within_s)
+
+    def wait_replied(self, question: str, *, within_s: float = 25) -> None:
+        """The bot is about to say something that ends with `question`."""
+        self._wait_for(lambda: self._ends("AgentReplied", "text", question), f"reply {question!r}", within_s)
+
+    def _ends(self, kind: str, key: str, words: str) -> list[dict[str, Any]]:
+        return [event for event in self.find(kind) if event[key].endswith(words)]
+
+    def _wait_for(self, found: Callable[[], T], what: str, within_s: float) -> T:
+        try:
+            return wait_until(found, within_s=within_s)
+        except AssertionError:
+            happened = "\n".join(str(event)[:160] for event in self.events[-25:])
+            raise AssertionError(f"no {what} within {within_s} s; the call had:\n{happened}") from None
+
+    def understood(self) -> list[str]:
+        """What the caller said or pressed, turn by turn."""
+        return [event["text"] or event["digits"] for event in self.find("UserTurnEnded", silent=False)]
+
+    def said(self) -> str:
+        """All that the bot said and the caller heard."""
+        return " ".join(event["heard"] for event in self.find("UtterancePlayed"))
+
+    def recording(self) -> tuple[Sound, Sound]:
+        """The caller, and the bot. Whole once `CallEnded` is there."""
+        left, right = read_wav(self.folder / "call.wav").channels()
+        return left, right
+
+    def second(self, at: float) -> float:
+        """Where in the recording a moment on the events' clock lies."""
+        return at - float(self.find("RecordingStarted")[0]["at"])
+
+    def bot_spoke(self) -> list[tuple[float, float]]:
+        """From when to when in the recording, by the events, clip after clip."""
+        played = {event["clip"]: event for event in self.find("UtterancePlayed")}
+        begun = [(event, played[event["clip"]]) for event in self.find("UtteranceStarted") if event["clip"] in played]
+        return [(self.second(first["at"]), self.second(first["at"]) + over["played_s"]) for first, over in begun]
+
+
+def wait_until(true: Callable[[], T], *, within_s: float, every_s: float = 0.03) -> T:
+    """What `true` gives once it is true. Looks again and again: for files and processes that cannot tell us."""
+    deadline = time.monotonic() + within_s
+    while not (result := true()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s")
+        threading.Event().wait(every_s)
+    return result
+
+
+def rtp_ports(part: int = 0) -> tuple[int, int]:
+    """The first and the last of a range for this test worker alone, so that tests may run side by side. `part` 0..7."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10000 + worker * 800 % 6000 + part * 100  # below the gateway's own default, and what systems give away
+    return first, first + 99

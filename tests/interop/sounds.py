@@ -1,0 +1,132 @@
+"""Sound for callers, and the ears to judge what came of it: levels, pitch, and likeness. Mono, 16 bit, one rate."""
+
+from __future__ import annotations
+
+import wave
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.providers.tts.flite_library import VOICES, Voice
+
+RATE = 8000
+FULL_SCALE_DBM0 = 3.17
+"""A sine that just fits mu-law has this level (G.711); in 16 bit that is an amplitude of 32124."""
+
+Samples = npt.NDArray[np.float64]
+
+
+class Sound(NamedTuple):
+    """`samples` in 16-bit units; two-dimensional when there are several channels."""
+
+    samples: Samples
+    rate: int = RATE
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+    def cut(self, start_s: float, end_s: float) -> Sound:
+        return Sound(self.samples[max(0, round(start_s * self.rate)) : max(0, round(end_s * self.rate))], self.rate)
+
+    def channels(self) -> tuple[Sound, ...]:
+        return tuple(Sound(channel, self.rate) for channel in self.samples.T)
+
+    def then(self, *others: Sound) -> Sound:
+        return Sound(np.concatenate([self.samples, *(other.samples for other in others)]), self.rate)
+
+    def rms(self) -> float:
+        return float(np.sqrt(np.mean(self.samples**2))) if len(self.samples) else 0.0
+
+    def dbm0(self) -> float:
+        """By the power of the whole: 0 dBm0 is a sine 3.17 dB below the loudest."""
+        return 20 * float(np.log10(max(self.rms(), 1e-9) * np.sqrt(2) / 32124)) + FULL_SCALE_DBM0
+
+    def loud(self, *, over: float = 300.0, window_s: float = 0.02) -> npt.NDArray[np.bool_]:
+        """Window by window: does it sound?"""
+        size = round(window_s * self.rate)
+        whole = self.samples[: len(self.samples) // size * size].reshape(-1, size)
+        return np.sqrt(np.mean(whole**2, axis=1)) > over
+
+    def hz(self) -> float:
+        """The frequency of its one sine, by the peak of its spectrum, interpolated: within 0.01 Hz over a second."""
+        spectrum = np.abs(np.fft.rfft(self.samples * np.blackman(len(self.samples)), 8 * len(self.samples)))
+        peak = int(np.argmax(spectrum))
+        before, at, after = np.log(spectrum[peak - 1 : peak + 2])
+        offset = 0.5 * (before - after) / (before - 2 * at + after)
+        return float((peak + offset) * self.rate / (8 * len(self.samples)))
+
+    def write(self, path: Path) -> Path:
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, self.rate, 0, "NONE", ""))
+            file.writeframes(np.clip(np.rint(self.samples), -32768, 32767).astype("<i2").tobytes())
+        return path
+
+    def pcm(self) -> bytes:
+        return np.clip(np.rint(self.samples), -32768, 32767).astype("<i2").tobytes()
+
+
+def read_wav(path: Path) -> Sound:
+    """16-bit PCM. Also a file whose writer was killed before it knew the length."""
+    with wave.open(str(path), "rb") as file:
+        assert file.getsampwidth() == 2, f"{path} is not 16 bit"
+        channels, rate = file.getnchannels(), file.getframerate()
+        samples = np.frombuffer(file.readframes(1 << 28), "<i2").astype(np.float64)
+    if channels > 1:
+        samples = samples[: len(samples) // channels * channels].reshape(-1, channels)
+    return Sound(samples, rate)
+
+
+def silence(seconds: float, rate: int = RATE) -> Sound:
+    return Sound(np.zeros(round(seconds * rate)), rate)
+
+
+def tone(hz: float, seconds: float, dbm0: float = -10.0, rate: int = RATE) -> Sound:
+    amplitude = 32124 * 10 ** ((dbm0 - FULL_SCALE_DBM0) / 20)
+    return Sound(amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate), rate)
+
+
+@cache
+def speech(text: str, voice: str = "rms", rate: int = RATE) -> Sound:
+    """A caller's voice, another than the bot's (`slt`). At 8000 Hz or a multiple of it."""
+
+    pcm, _ = Voice(voice, 1.0).synthesise(text)
+    samples = np.frombuffer(pcm, "<i2").astype(np.float64)
+    return Sound(_resampled(samples, VOICES[voice], rate), rate)
+
+
+def _resampled(samples: Samples, rate: int, to: int) -> Samples:
+    """Through the spectrum, which is exact enough for a whole utterance."""
+    if rate == to:
+        return samples
+    size = round(len(samples) * to / rate)
+    spectrum = np.fft.rfft(samples)[: size // 2 + 1]
+    return np.fft.irfft(spectrum, size) * (to / rate)
+
+
+def at_rate(sound: Sound, rate: int) -> Sound:
+    return Sound(_resampled(sound.samples, sound.rate, rate), rate)
+
+
+class Match(NamedTuple):
+    likeness: float
+    """Normalised correlation at the best offset, 1 for the same sound at whatever level."""
+    at_s: float
+    """Where in the searched sound the wanted one begins."""
+
+
+def find(wanted: Sound, within: Sound) -> Match:
+    """Where `wanted` is best heard in `within`. Both at the same rate, `within` the longer one."""
+    assert wanted.rate == within.rate
+    a, b = wanted.samples, within.samples
+    assert 0 < len(a) <= len(b), "nothing to search in"
+    size = 1 << (len(a) + len(b) - 1).bit_length()
+    product = np.fft.irfft(np.fft.rfft(b, size) * np.conj(np.fft.rfft(a, size)), size)[: len(b) - len(a) + 1]
+    energy = np.concatenate([[0.0], np.cumsum(b**2)])
+    power = np.sqrt((energy[len(a) :] - energy[: len(b) - len(a) + 1]) * np.sum(a**2))
+    likeness = product / np.maximum(power, 1e3)
+    best = int(np.argmax(likeness))
+    return Match(float(likeness[best]), best / wanted.rate)
