@@ -212,6 +212,8 @@ class LiveCall:
         match command:
             case c.Record(event=event):
                 self.record(event)
+                if isinstance(event, e.CallHeld | e.CallRetrieved):
+                    self._converse(event)
             case c.RingLine():
                 self._line.ring()
             case c.AnswerLine():
@@ -273,6 +275,7 @@ class LiveCall:
                 self._hear(said)
             case e.LineFellSilent() | e.LineRecovered():
                 self.record(said)
+                self._converse(said)
                 self.tell(c.LineSilent(isinstance(said, e.LineFellSilent)))
             case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
                 if self._runner is not None:
@@ -289,7 +292,8 @@ class LiveCall:
             case _:
                 self.record(said)
 
-    def _converse(self, told: s.AnyInput) -> None:
+    def _converse(self, told: s.AnyInput | e.AnyEvent) -> None:
+        """The conversation waits on hold, and takes a dead line for no silent caller."""
         if self._runner is not None:
             self._runner.handle(told)
 
