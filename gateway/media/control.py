@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.media import rtcp
 from gateway.media.commands import LegStats
 from gateway.media.datagrams import ToSend
+from gateway.media.history import FRAME
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.reception import Reception
@@ -38,7 +39,7 @@ class ControlChannel:
         sender: rtcp.SenderInfo | None = None
         blocks: tuple[rtcp.Block, ...] = ()
         if packets := int(self._table.sent[row]):
-            timestamp = int(self._table.timestamp[row]) & 0xFFFFFFFF
+            timestamp = int(self._table.timestamp[row] - FRAME) & 0xFFFFFFFF  # of the frame that left at `now`
             sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, packets * int(self._table.packet_samples[row]))
         if (source := int(self._table.remote_ssrc[row])) >= 0:
             since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at
