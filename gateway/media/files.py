@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import BinaryIO, NamedTuple, Protocol
+
+MOST_WAITING = 64 << 20
+"""Octets that may wait for the disk before it is called too slow."""
 
 
 class FileNews(NamedTuple):
@@ -79,6 +84,59 @@ class DirectFiles:
             with contextlib.suppress(OSError):
                 target.close()
         self._news.append(FileNews(file, error.strerror or str(error)))
+
+
+class QueuedFiles:
+    """Leaves the disk's work to whoever calls `run`, a thread in the live worker: the tick never waits for it.
+
+    A disk that cannot keep up costs the file. The two counters have one writer each, so no lock is needed.
+    """
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        self._direct = DirectFiles()
+        self._most_waiting = most_waiting
+        self._work: SimpleQueue[tuple[Callable[[], None], int]] = SimpleQueue()
+        self._news: SimpleQueue[FileNews] = SimpleQueue()
+        self._given_up: set[int] = set()
+        self._taken = 0  # octets, by the tick
+        self._done = 0  # by the disk
+
+    def open(self, file: int, path: str) -> None:
+        self._work.put((lambda: self._direct.open(file, path), 0))
+
+    def write(self, file: int, data: bytes) -> None:
+        if file in self._given_up:
+            return
+        if self._taken - self._done > self._most_waiting:
+            self._given_up.add(file)
+            self._news.put(FileNews(file, "the disk is too slow"))
+            return
+        self._taken += len(data)
+        self._work.put((lambda: self._direct.write(file, data), len(data)))
+
+    def close(self, file: int, head: bytes = b"") -> None:
+        self._given_up.discard(file)
+        self._work.put((lambda: self._direct.close(file, head), 0))
+
+    def poll(self) -> list[FileNews]:
+        news = []
+        with contextlib.suppress(Empty):
+            while True:
+                news.append(self._news.get_nowait())
+        return news
+
+    def run(self) -> None:
+        """Work for ever."""
+        while True:
+            self.work()
+
+    def work(self) -> None:
+        """Do the next thing, when there is one."""
+        do, octets = self._work.get()
+        do()
+        self._done += octets
+        for news in self._direct.poll():
+            self._news.put(news)
 
 
 class NoFiles:

@@ -7,10 +7,8 @@ The process lives as long as its socket to the gateway is open; signals meant fo
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import queue
 import resource
 import select
 import signal
@@ -29,7 +27,7 @@ from gateway.core.errors import ConfigError
 from gateway.core.ids import RandomIds
 from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, OpenLeg
 from gateway.media.datagrams import Received, ToSend
-from gateway.media.files import DirectFiles, FileNews
+from gateway.media.files import QueuedFiles
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane
 from gateway.media.portrange import PortRange
@@ -55,9 +53,6 @@ _ORPHANED_S = 2.0
 """How often an idle worker looks whether the gateway still lives."""
 
 _LARGEST = 2048
-_MOST_UNWRITTEN = 64 << 20
-"""Octets of recordings waiting for the disk before it is called too slow."""
-
 _MOST_UNTOLD = 256 << 20
 """Octets of reports waiting for the gateway: it hangs, and this process would grow without end."""
 
@@ -81,54 +76,6 @@ class LegSockets:
     def close(self) -> None:
         self.rtp.close()
         self.rtcp.close()
-
-
-class ThreadedFiles:
-    """A `FileSink` whose disk work is done by a thread; a disk that cannot keep up costs the file, not the call."""
-
-    def __init__(self) -> None:
-        self._direct = DirectFiles()
-        self._work: queue.SimpleQueue[tuple[str, int, object]] = queue.SimpleQueue()
-        self._news: queue.SimpleQueue[FileNews] = queue.SimpleQueue()
-        self._unwritten = 0
-        self._lock = threading.Lock()
-        self._given_up: set[int] = set()
-        threading.Thread(target=self._run, name="recordings", daemon=True).start()
-
-    def open(self, file: int, path: str) -> None:
-        self._work.put(("open", file, path))
-
-    def write(self, file: int, data: bytes) -> None:
-        if file in self._given_up:
-            return
-        with self._lock:
-            self._unwritten += len(data)
-            too_slow = self._unwritten > _MOST_UNWRITTEN
-        self._work.put(("write", file, data))
-        if too_slow:
-            self._given_up.add(file)
-            self._news.put(FileNews(file, "the disk is too slow"))
-
-    def close(self, file: int, head: bytes = b"") -> None:
-        self._given_up.discard(file)
-        self._work.put(("close", file, head))
-
-    def poll(self) -> list[FileNews]:
-        news = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                news.append(self._news.get_nowait())
-        return news
-
-    def _run(self) -> None:
-        while True:
-            what, file, argument = self._work.get()
-            getattr(self._direct, what)(file, argument)
-            if isinstance(argument, bytes) and what == "write":
-                with self._lock:
-                    self._unwritten -= len(argument)
-            for news in self._direct.poll():
-                self._news.put(news)
 
 
 def build_vad(setup: WorkerSetup, slots: int) -> BatchVad | None:
@@ -167,7 +114,8 @@ class Worker:
     def __init__(self, control: socket.socket, setup: WorkerSetup) -> None:
         self._control, self._setup = control, setup
         self._ports = PortRange(*setup.rtp_ports)
-        files = ThreadedFiles()
+        files = QueuedFiles()
+        threading.Thread(target=files.run, name="recordings", daemon=True).start()
         # Rows that are never used take up no memory.
         slots = min(setup.options.slots, max(_CROWDED, -(-setup.options.slots // _GROUPS)))
         options = msgspec.structs.replace(setup.options, slots=slots)
@@ -184,7 +132,7 @@ class Worker:
         self._parent = os.getppid()
         self._open = True
 
-    def _plane(self, options: PlaneOptions, files: ThreadedFiles) -> MediaPlane:
+    def _plane(self, options: PlaneOptions, files: QueuedFiles) -> MediaPlane:
         vad, suppressor = build_vad(self._setup, options.slots), build_suppressor(self._setup, options.slots)
         return MediaPlane(options, RandomIds(), vad, files=files, suppressor=suppressor)
 

@@ -12,6 +12,7 @@ from media_world import FRAME, PHONE, Phone, World, frames, sine, speech, throug
 from gateway.core.events import RecordingFailed, RecordingStarted, SpeechBegan
 from gateway.media import trace
 from gateway.media.commands import ClipStarted, CloseLeg, LegClosed, QueueAudio, SetLoopback
+from gateway.media.files import QueuedFiles
 from gateway.media.plane import Received
 from gateway.media.vad import SileroVad
 
@@ -128,3 +129,30 @@ def test_a_trace_fed_again_gives_the_same_call(tmp_path: Path) -> None:
     again.do(CloseLeg("call")).ticks(1)
     assert again.said == world.said
     assert [d.data for d in again.sent] == [d.data for d in world.sent]
+
+
+def test_a_disk_that_cannot_keep_up_costs_the_recording(tmp_path: Path) -> None:
+    """What waits for the disk is bounded; beyond that the recording is given up, and the call goes on."""
+    path, files = tmp_path / "call.wav", QueuedFiles(most_waiting=40_000)
+    world = World(files=files).open(record=str(path)).connect().do(SetLoopback("call", True))
+    world.talk(Phone(), sine(440, 5.0))
+    assert [failed.message for failed in world.all(RecordingFailed)] == ["the disk is too slow"]
+    assert len(world.packets()) == 250
+    for _ in range(5):  # opened, a head and two seconds written, closed
+        files.work()
+    world.do(CloseLeg("call")).ticks(1)
+    assert len(world.all(LegClosed)) == 1
+
+
+def test_a_leg_has_ended_when_its_files_are_complete(tmp_path: Path) -> None:
+    """`LegClosed` waits for the disk, so that whoever hears it can read the recording; not for ever, though."""
+    path, files = tmp_path / "call.wav", QueuedFiles()
+    world = World(files=files).open(record=str(path)).connect().ticks(10).do(CloseLeg("call")).ticks(5)
+    assert world.all(LegClosed) == []
+    for _ in range(4):  # open, head, audio, close
+        files.work()
+    assert len(stereo(path)[0]) == 10 * FRAME
+    world.ticks(1)
+    assert len(world.all(LegClosed)) == 1
+    stuck = World(files=QueuedFiles()).open(record=str(path)).connect().do(CloseLeg("call")).ticks(300)
+    assert len(stuck.all(LegClosed)) == 1
