@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.app import trunk_config
+from gateway.app.trunk_config import Account, Trunk
 from gateway.call.call import CallOptions
 from gateway.call.sessions import SessionOptions
 from gateway.core.errors import ConfigError
@@ -76,6 +78,9 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
     )
     turn: dict[str, Any] = {}
+    unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
+    trunk: tuple[Trunk, ...] = ()
+    account: tuple[Account, ...] = ()
     vad: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "silero"})
     noise: dict[str, Any] = {}
     speak_ahead: bool = True
@@ -177,7 +182,7 @@ def _explained(message: str, path: Path | None) -> ConfigError:
 
 
 def _sections() -> tuple[type[msgspec.Struct], ...]:
-    return GatewayConfig, Limits, CallOptions, SessionOptions, ConversationOptions, Recording, Http
+    return GatewayConfig, Limits, CallOptions, SessionOptions, ConversationOptions, Recording, Http, Trunk, Account
 
 
 def _line_of(path: Path | None, key: str) -> int | None:
@@ -207,6 +212,7 @@ def _check_values(config: GatewayConfig) -> None:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
     if not config.codecs:
         raise ConfigError("codecs must name at least one of PCMU, PCMA")
+    trunk_config.check(config.trunk, config.account, config.unknown_sources)
 
 
 def _check_address(name: str, host: str) -> None:
