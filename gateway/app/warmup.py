@@ -9,6 +9,7 @@ import structlog
 from gateway.app.prompts import spoken_pieces
 from gateway.core.errors import ProviderError
 from gateway.session.ports import SpeechToText, TextToSpeech
+from gateway.session.resample import to_8k
 
 log = structlog.get_logger()
 
@@ -22,6 +23,8 @@ async def start_engines(*engines: SpeechToText | TextToSpeech) -> None:
                 await warm()
             except ProviderError as error:
                 log.error("provider.unavailable", provider=type(engine).__name__, error=str(error))
+        if rate := getattr(engine, "sample_rate", None):
+            to_8k(bytes(rate), rate)  # numpy's first convolution of a size costs 100 ms; no greeting should pay it
 
 
 async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:
