@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
 from gateway.call import commands as c
 from gateway.call.agreed import connect_leg
 from gateway.call.ports import Incoming, LineFactory, Tell
+from gateway.call.trunks import Screen, Screened, unscreened
 from gateway.core.clock import Clock
-from gateway.core.errors import CapacityError, PeerError
+from gateway.core.errors import CapacityError, GatewayError, PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import commands as media
 from gateway.media.ports import MediaControl
@@ -25,11 +28,33 @@ _DTMF_DURATION = re.compile(rb"^\s*Duration\s*=\s*(\d{1,5})\s*$", re.IGNORECASE 
 
 class SipLineOptions(msgspec.Struct, frozen=True):
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
-    """What we take, in our order of preference; the offer's order decides among them."""
+    """What we take, in our order of preference."""
+    prefer: Literal["theirs", "ours"] = "theirs"
+    """Whose order decides."""
+    telephone_events: bool = True
+    """Offer and take RFC 4733; else keys come by INFO alone."""
     advertise: str | None = None
     """The address in our SDP; None is the local address the INVITE came to."""
     silent_after_s: float = 2.0
     """When a line that carries no media is noticed; see `CallOptions.line_lost_after_s` for when it ends."""
+
+    def local_media(self, host: str, port: int, session_id: int = 1) -> LocalMedia:
+        return LocalMedia(
+            host=host,
+            port=port,
+            codecs=self.codecs,
+            session_id=session_id,
+            dtmf=self.telephone_events,
+            prefer=self.prefer,
+        )
+
+    def for_call(self, screened: Screened) -> SipLineOptions:
+        """As the call's trunk wants it."""
+        rules = screened.rules
+        if rules is None:
+            return self
+        options = msgspec.structs.replace(self, telephone_events=rules.telephone_events)
+        return msgspec.structs.replace(options, codecs=rules.codecs, prefer="ours") if rules.codecs else options
 
 
 class SipLine:
@@ -107,9 +132,7 @@ class SipLine:
                 pass
 
     def _answer_with(self, port: int) -> None:
-        self._local = LocalMedia(
-            host=self._host, port=port, codecs=self._options.codecs, session_id=int(self._clock.wall()), version=1
-        )
+        self._local = self._options.local_media(self._host, port, int(self._clock.wall()))
         try:
             if self._offer is None:
                 self._send(sip.Accept(self._dialog, offer(self._local)))
@@ -183,9 +206,11 @@ class SipDoor:
         clock: Clock,
         options: SipLineOptions,
         incoming: Callable[[Incoming, LineFactory], object],
+        screen: Screen = unscreened,
     ) -> None:
+        """`screen` says by which trunk a call came and who calls, or refuses it."""
         self._send, self._leg, self._clock, self._options = send, leg, clock, options
-        self._incoming = incoming
+        self._incoming, self._screen = incoming, screen
         self._lines: dict[str, SipLine] = {}
 
     def on_event(self, event: heard.AnySipEvent) -> None:
@@ -197,35 +222,41 @@ class SipDoor:
     def _offered(self, event: heard.CallOffered) -> None:
         """Refuse what cannot become a call before anything is set up for it."""
         try:
-            if event.sdp is not None:
-                answer(event.sdp, LocalMedia(host="0.0.0.0", port=9, codecs=self._options.codecs))
-            self._incoming(
-                Incoming(door="sip", caller=event.caller, called=event.called, headers=dict(event.headers)),
-                lambda call_id, tell, record, trace: self._line(event, call_id, tell, record, trace),
-            )
+            screened = self._screen(event)
+            try:
+                self._bring_in(event, screened)
+            except GatewayError:
+                screened.release()
+                raise
         except PeerError as error:
             self._send(sip.Reject(event.dialog, error.status_hint))
         except CapacityError as error:
-            retry = (("Retry-After", str(round(error.retry_after_s))),)
+            retry = (("Retry-After", str(math.ceil(error.retry_after_s))),)
             self._send(sip.Reject(event.dialog, 503, headers=retry))
 
-    def _line(
-        self, event: heard.CallOffered, call_id: str, tell: Tell, record: str | None, trace: str | None
-    ) -> SipLine:
-        line = SipLine(
-            call_id,
-            event,
-            send=self._send,
-            leg=self._leg,
-            clock=self._clock,
-            options=self._options,
-            tell=tell,
-            record=record,
-            trace=trace,
-            gone=lambda: self._forget(event.dialog),
-        )
-        self._lines[event.dialog] = line
-        return line
+    def _bring_in(self, event: heard.CallOffered, screened: Screened) -> None:
+        options = self._options.for_call(screened)
+        if event.sdp is not None:
+            answer(event.sdp, options.local_media("0.0.0.0", 9))
+        incoming = Incoming("sip", screened.caller, event.called, screened.headers, screened.trunk)
 
-    def _forget(self, dialog: str) -> None:
-        self._lines.pop(dialog, None)
+        def line(call_id: str, tell: Tell, record: str | None, trace: str | None) -> SipLine:
+            def gone() -> None:
+                self._lines.pop(event.dialog, None)
+                screened.release()
+
+            self._lines[event.dialog] = SipLine(
+                call_id,
+                event,
+                send=self._send,
+                leg=self._leg,
+                clock=self._clock,
+                options=options,
+                tell=tell,
+                record=record,
+                trace=trace,
+                gone=gone,
+            )
+            return self._lines[event.dialog]
+
+        self._incoming(incoming, line)
