@@ -1,16 +1,33 @@
-"""What the interop tests share: a running gateway, and a caller's voice."""
+"""What the interop tests share: a running gateway, and numbers to call it from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import count
 
 import pytest
 from gateway_process import QUICK, GatewayProcess
 
+_numbers = count(5550100)
+
+
+@pytest.fixture(scope="module")
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(tmp_path_factory.mktemp("gateway") / "data", config=QUICK) as running:
+        yield running
+
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
-    """On the embedded defaults, but for a bot that talks faster: nobody waits for its questions longer than needed."""
-    with GatewayProcess(tmp_path / "data", config=QUICK) as running:
-        yield running
+def gateway(_house: GatewayProcess) -> GatewayProcess:
+    """One for all tests of a file, quiet and with an empty log as far as a test can see.
+
+    It runs on the embedded defaults, but for a bot that talks faster: nobody waits for questions longer than needed.
+    """
+    _house.forget()
+    return _house
+
+
+@pytest.fixture
+def number() -> str:
+    """A caller the gateway does not know."""
+    return str(next(_numbers))

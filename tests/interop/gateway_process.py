@@ -40,6 +40,7 @@ class GatewayProcess:
         self.logged: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self.sip_port, self.http_url = 0, ""
+        self._forgotten = 0
         self._news = threading.Condition()
         command = [sys.executable, "-c", LEASHED, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
         ports = "{}-{}".format(*rtp_ports())
@@ -108,7 +109,7 @@ class GatewayProcess:
     def find(self, event: str, **having: Any) -> list[dict[str, Any]]:
         return [
             line
-            for line in self.logged
+            for line in self.logged[self._forgotten :]
             if line.get("event") == event and all(line.get(key) == value for key, value in having.items())
         ]
 
@@ -128,10 +129,19 @@ class GatewayProcess:
 
     def troubles(self) -> list[dict[str, Any]]:
         """What it logged as an error or worse."""
-        return [line for line in self.logged if line.get("level") in ("error", "critical")]
+        return [line for line in self.logged[self._forgotten :] if line.get("level") in ("error", "critical")]
+
+    def forget(self) -> None:
+        """End what is still live; what was logged until now is not looked at any more."""
+        assert self._running.poll() is None, f"the gateway ended by itself:\n{self.tail()}"
+        for call in self.get("/api/calls"):
+            with contextlib.suppress(urllib.error.HTTPError):  # it ended meanwhile
+                urllib.request.urlopen(f"{self.http_url}api/calls/{call['id']}/hangup", data=b"", timeout=10).close()
+        wait_until(lambda: not self.get("/api/calls"), within_s=10)
+        self._forgotten = len(self.logged)
 
     def call(self, number: int = 1, *, within_s: float = 10) -> CallBundle:
-        """The bundle of the `number`-th call that came in, counted from 1."""
+        """The bundle of the `number`-th call that came in, the first is 1."""
         started = self.wait_log("call.started", count=number, within_s=within_s)
         return CallBundle(self.data / "calls" / started["call"])
 
@@ -285,7 +295,10 @@ def wait_until(true: Callable[[], T], *, within_s: float, every_s: float = 0.03)
 
 
 def rtp_ports(part: int = 0) -> tuple[int, int]:
-    """The first and the last of a range for this test worker alone, so that tests may run side by side. `part` 0..7."""
+    """The first and the last port of a range for this test worker alone, so that tests may run side by side.
+
+    Part 0 is the gateway's and holds 200 calls; parts 1 to 6 are the callers', and hold 50 each.
+    """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = 10000 + worker * 800 % 6000 + part * 100  # below the gateway's own default, and what systems give away
-    return first, first + 99
+    base = 10000 + worker % 6 * 1000  # below the gateway's own default, and below what systems give away
+    return (base, base + 399) if part == 0 else (base + 300 + part * 100, base + 399 + part * 100)

@@ -24,16 +24,15 @@ from gateway.core.clock import SystemClock
 
 pytestmark = pytest.mark.interop
 
-ANOTHER = "5550199"
 ASKED_FOR_THE_SERVICE = f"Which service would you like? {WHICH_SERVICE}"
 
 
 async def to_the_service(
-    line: PhoneLine, gateway: GatewayProcess, *, caller: str = "5550101", number: int = 1
+    line: PhoneLine, gateway: GatewayProcess, caller: str, call_number: int = 1
 ) -> tuple[Phone, CallBundle]:
-    """The `number`-th call, which has told the desk what to do, and is being asked for the service."""
+    """A call which has told the desk what to do, and is being asked for the service."""
     phone = await dial(line, gateway, "desk", caller)
-    call = await soon(gateway.call, number)
+    call = await soon(gateway.call, call_number)
     await soon(call.wait, "UtteranceStarted")
     await phone.press("1")
     await soon(call.wait, "AgentReplied", text=ASKED_FOR_THE_SERVICE)
@@ -41,9 +40,9 @@ async def to_the_service(
     return phone, call
 
 
-async def expect_resumed(gateway: GatewayProcess, number: int, earlier: CallBundle) -> CallBundle:
-    """The `number`-th call goes on with the session of `earlier`: a welcome, what is known, the same question."""
-    call = await soon(gateway.call, number)
+async def expect_resumed(gateway: GatewayProcess, call_number: int, earlier: CallBundle) -> CallBundle:
+    """The `call_number`-th call goes on with the session of `earlier`: a welcome, what is known, the same question."""
+    call = await soon(gateway.call, call_number)
     await soon(call.wait, "AgentReplied", text=f"Welcome back. So far I have: a booking. {ASKED_FOR_THE_SERVICE}")
     assert session_of(call) == session_of(earlier)
     assert call.find("SessionResumed")
@@ -61,8 +60,8 @@ def session_of(call: CallBundle) -> str:
     return str((call.find("SessionStarted") or call.find("SessionResumed"))[0]["session"])
 
 
-async def expect_afresh(gateway: GatewayProcess, number: int) -> CallBundle:
-    call = await soon(gateway.call, number)
+async def expect_afresh(gateway: GatewayProcess, call_number: int) -> CallBundle:
+    call = await soon(gateway.call, call_number)
     replied = await soon(call.wait, "AgentReplied")
     assert replied["text"] == f"Hello, this is the appointment desk. {WHAT_TO_DO}"
     assert not call.find("SessionResumed")
@@ -81,15 +80,15 @@ def expect_all_stored(gateway: GatewayProcess, *calls: CallBundle) -> None:
     assert stored() == happened
 
 
-async def test_a_caller_who_hung_up_goes_on_where_they_stopped(gateway: GatewayProcess) -> None:
+async def test_a_caller_who_hung_up_goes_on_where_they_stopped(gateway: GatewayProcess, number: str) -> None:
     """Same question, slots kept, and the dialogue can be brought to its end. After that, nothing is resumed."""
     async with line() as phones:
-        phone, first = await to_the_service(phones, gateway)
+        phone, first = await to_the_service(phones, gateway, number)
         await phone.hang_up()
         ended = await soon(gateway.ended, first)
         assert (ended["reason"], ended["by"]) == ("hangup", "caller")
 
-        phone = await dial(phones, gateway, "desk")
+        phone = await dial(phones, gateway, "desk", number)
         second = await expect_resumed(gateway, 2, first)
         for digit, question in (("1", WHICH_DAY), ("4", MORNING_OR_AFTERNOON), ("1", IS_THAT_RIGHT)):
             await phone.press(digit)
@@ -102,33 +101,33 @@ async def test_a_caller_who_hung_up_goes_on_where_they_stopped(gateway: GatewayP
         await phone.hang_up()
         await soon(gateway.ended, second)
 
-        phone = await dial(phones, gateway, "desk")
+        phone = await dial(phones, gateway, "desk", number)
         await expect_afresh(gateway, 3)
         await soon(expect_all_stored, gateway, first, second)
 
 
-async def test_a_caller_who_redials_at_once_loses_nothing(gateway: GatewayProcess) -> None:
+async def test_a_caller_who_redials_at_once_loses_nothing(gateway: GatewayProcess, number: str) -> None:
     """However short the way from the last word to the next call: the session is there, with all that was said."""
     async with line() as phones:
-        phone, first = await to_the_service(phones, gateway)
-        for number in (2, 3, 4):
+        phone, first = await to_the_service(phones, gateway, number)
+        for again in (2, 3, 4):
             await phone.hang_up()
-            phone = await dial(phones, gateway, "desk")
-            await expect_resumed(gateway, number, first)
+            phone = await dial(phones, gateway, "desk", number)
+            await expect_resumed(gateway, again, first)
         await phone.hang_up()
-        calls = [await soon(gateway.call, number) for number in (1, 2, 3, 4)]
+        calls = [await soon(gateway.call, one) for one in (1, 2, 3, 4)]
         await soon(gateway.ended, calls[-1])
         await soon(expect_all_stored, gateway, *calls)
 
 
-async def test_a_line_that_died_is_taken_over_while_the_old_call_is_still_up(gateway: GatewayProcess) -> None:
+async def test_a_line_that_died_is_taken_over_before_the_old_call_ends(gateway: GatewayProcess, number: str) -> None:
     """No goodbye, no media: the caller need not wait until the gateway has given the old call up."""
     async with line() as phones:
-        phone, first = await to_the_service(phones, gateway)
+        phone, first = await to_the_service(phones, gateway, number)
         await phone.vanish()
         await soon(first.wait, "LineFellSilent")
         assert not gateway.find("call.ended")
-        phone = await dial(phones, gateway, "desk")
+        phone = await dial(phones, gateway, "desk", number)
         second = await expect_resumed(gateway, 2, first)
         assert (await soon(gateway.ended, first))["reason"] == "line_lost"
         await phone.hang_up()
@@ -136,48 +135,48 @@ async def test_a_line_that_died_is_taken_over_while_the_old_call_is_still_up(gat
         await soon(expect_all_stored, gateway, first, second)
 
 
-async def test_a_gateway_killed_in_mid_call_remembers(tmp_path: Path) -> None:
+async def test_a_gateway_killed_in_mid_call_remembers(tmp_path: Path, number: str) -> None:
     """kill -9, a new gateway on the same data: the caller is greeted as a return. No worker outlives its gateway."""
     data = tmp_path / "data"
     async with line() as phones:
         with GatewayProcess(data, config=QUICK, leave=True) as gateway:
-            phone, first = await to_the_service(phones, gateway)
+            phone, first = await to_the_service(phones, gateway, number)
             await soon(wait_until, lambda: {"task": "book"} in stored_slots(gateway, first), within_s=2)
             gateway.kill_alone()
             assert not gateway.orphans()
             await phone.vanish()
         with GatewayProcess(data, config=QUICK) as gateway:
-            await dial(phones, gateway, "desk")
+            await dial(phones, gateway, "desk", number)
             await expect_resumed(gateway, 1, first)
 
 
-async def test_only_the_same_caller_is_taken_for_the_same(gateway: GatewayProcess) -> None:
+async def test_only_the_same_caller_is_taken_for_the_same(gateway: GatewayProcess, number: str) -> None:
     """Another number starts afresh; so does a withheld one, even after another withheld one."""
     async with line() as phones:
-        phone, _ = await to_the_service(phones, gateway)
+        phone, _ = await to_the_service(phones, gateway, number)
         await phone.hang_up()
-        phone = await dial(phones, gateway, "desk", ANOTHER)
+        phone = await dial(phones, gateway, "desk", f"{number}9")
         await expect_afresh(gateway, 2)
         await phone.hang_up()
-        phone, withheld = await to_the_service(phones, gateway, caller="anonymous", number=3)
+        phone, withheld = await to_the_service(phones, gateway, "anonymous", 3)
         assert withheld.find("CallStarted")[0]["caller"] == ""
         await phone.hang_up()
         phone = await dial(phones, gateway, "desk", "anonymous")
         await expect_afresh(gateway, 4)
 
 
-async def test_a_session_is_kept_only_so_long(tmp_path: Path) -> None:
+async def test_a_session_is_kept_only_so_long(tmp_path: Path, number: str) -> None:
     """A call back after the configured window starts afresh; one within it does not."""
     window_s = 2.0
     config = f"{QUICK}[session]\nresume_within_s = {window_s}\n"
     with GatewayProcess(tmp_path / "data", config=config) as gateway:
         async with line() as phones:
-            phone, first = await to_the_service(phones, gateway)
+            phone, first = await to_the_service(phones, gateway, number)
             await phone.hang_up()
-            phone = await dial(phones, gateway, "desk")
+            phone = await dial(phones, gateway, "desk", number)
             second = await expect_resumed(gateway, 2, first)
             await phone.hang_up()
             over = await soon(second.wait, "CallEnded")
             await SystemClock().sleep_until(over["at"] + window_s + 0.2)
-            await dial(phones, gateway, "desk")
+            await dial(phones, gateway, "desk", number)
             await expect_afresh(gateway, 3)

@@ -1,0 +1,81 @@
+"""The audio side of a phone whose signalling is another's: sends one sound as G.711, keeps whatever comes back."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+from sounds import Sound
+
+from gateway.media import g711
+
+PACKET = 160  # samples, 20 ms
+
+
+class Packet(NamedTuple):
+    at: float
+    """On the monotonic clock, which is that of the gateway's events too."""
+    sequence: int
+    timestamp: int
+    payload_type: int
+    payload: bytes
+
+
+class RtpPeer:
+    """A context manager. It sends `sound` once, then silence, to wherever the first packet comes from."""
+
+    def __init__(self, sound: Sound) -> None:
+        self._codes = bytes(g711.encode(np.rint(sound.samples).astype(np.int16)))
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._far: tuple[str, int] | None = None
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._receive, self._send)]
+        self._called = threading.Event()
+        self.port = int(self._socket.getsockname()[1])
+        self.received: list[Packet] = []
+
+    def __enter__(self) -> Self:
+        self._socket.settimeout(0.1)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._over.set()
+        self._called.set()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+
+    def heard(self, since: float, until: float) -> Sound:
+        """What came between two moments, packet after packet."""
+        codes = b"".join(packet.payload for packet in self.received if since <= packet.at < until)
+        return Sound(g711.decode(np.frombuffer(codes, np.uint8)).astype(np.float64))
+
+    def _receive(self) -> None:
+        while not self._over.is_set():
+            try:
+                data, source = self._socket.recvfrom(2048)
+            except TimeoutError:
+                continue
+            first, kind, sequence, timestamp = struct.unpack_from("!BBHI", data)
+            if first >> 6 == 2 and kind & 0x7F == 0:
+                self._far = source
+                self._called.set()
+                self.received.append(Packet(time.monotonic(), sequence, timestamp, kind & 0x7F, data[12:]))
+
+    def _send(self) -> None:
+        self._called.wait()
+        begun, count = time.monotonic(), 0
+        while not self._over.wait(max(0.0, begun + count * PACKET / 8000 - time.monotonic())):
+            payload = self._codes[count * PACKET : (count + 1) * PACKET].ljust(PACKET, b"\xff")
+            header = struct.pack("!BBHII", 0x80, 0, count & 0xFFFF, count * PACKET, 0x1234ABCD)
+            if self._far is not None:
+                self._socket.sendto(header + payload, self._far)
+            count += 1

@@ -1,0 +1,118 @@
+"""sipp calls the whole gateway: with audio, with loss, with second thoughts, and with hold."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gateway_process import GatewayProcess
+from rtp_peer import RtpPeer
+from sip_answerer import SCENARIOS
+from sounds import Sound, find, silence, speech, tone
+
+from gateway.media import g711
+
+SIPP = shutil.which("sipp")
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(SIPP is None, reason="sipp is not installed (apt install sip-tester)"),
+]
+
+SENTENCE = speech("The quick brown fox jumps over the lazy dog.")
+
+
+def sipp(gateway: GatewayProcess, folder: Path, route: str, *arguments: str, calls: int = 1, rate: int = 20) -> None:
+    """Run it to its end; a call that does not go by its scenario fails the test with sipp's own report."""
+    command = [str(SIPP), f"127.0.0.1:{gateway.sip_port}", "-i", "127.0.0.1", "-nostdin", "-s", route]
+    command += ["-m", str(calls), "-r", str(rate), "-trace_err", "-error_file", "errors", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60
+    )
+    errors = folder / "errors"
+    said = errors.read_text(errors="replace")[:3000] if errors.exists() else ""
+    assert done.returncode == 0, f"{said}\n{done.stdout[-3000:]}\n{gateway.tail()}"
+
+
+def scenario(name: str) -> tuple[str, str]:
+    return "-sf", str(SCENARIOS / f"{name}.xml")
+
+
+def keep_as_ulaw(sound: Sound, path: Path) -> None:
+    """The raw form that sipp's `rtp_stream` sends as it stands."""
+    path.write_bytes(bytes(g711.encode(np.rint(sound.samples).astype(np.int16))))
+
+
+def test_what_a_caller_says_to_echo_comes_back(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """Every packet arrives, the recording's left channel holds what sipp sent, and the right one its echo."""
+    call_s = SENTENCE.seconds + 2.0
+    keep_as_ulaw(SENTENCE.then(silence(0.3), tone(1000, 1.0)), tmp_path / "voice.ulaw")
+    sipp(gateway, tmp_path, "echo", *scenario("talk"), "-d", str(round(call_s * 1000)))
+    call = gateway.call()
+    ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert (ended["packets_lost"], ended["packets_late"], ended["packets_malformed"]) == (0, 0, 0)
+    assert ended["packets_received"] == pytest.approx((SENTENCE.seconds + 1.3) * 50, abs=3)
+    assert ended["packets_sent"] == pytest.approx(call_s * 50, abs=10)
+    caller, bot = call.recording()
+    came, went = find(SENTENCE, caller), find(SENTENCE, bot)
+    assert came.likeness > 0.99
+    assert went.likeness > 0.99
+    assert 0 < went.at_s - came.at_s < 0.1
+    steady = bot.cut(went.at_s + SENTENCE.seconds + 0.5, went.at_s + SENTENCE.seconds + 1.1)
+    assert steady.hz() == pytest.approx(1000, abs=0.5)
+    assert steady.dbm0() == pytest.approx(-10, abs=0.2)
+
+
+def test_a_caller_who_gives_up_while_it_rings_is_let_go(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """200 to the CANCEL and 487 to the INVITE, which sipp insists on; each call is closed as cancelled."""
+    sipp(gateway, tmp_path, "ring", *scenario("cancel"), calls=5)
+    for number in range(1, 6):
+        ended = gateway.ended(gateway.call(number))
+        assert (ended["reason"], ended["by"]) == ("cancelled", "caller")
+    assert gateway.get("/api/calls") == []
+    assert not gateway.troubles()
+
+
+def test_a_held_caller_is_sent_nothing_and_hears_again_after(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """A re-INVITE with sendonly is answered recvonly, which sipp checks, and stops the packets until the next one."""
+    with RtpPeer(Sound(np.tile(SENTENCE.samples, 3))) as peer:
+        sipp(gateway, tmp_path, "echo", *scenario("hold_live"), "-key", "audio_port", str(peer.port))
+        call = gateway.call()
+        ended = gateway.ended(call)
+    held, retrieved = call.find("CallHeld")[0]["at"], call.find("CallRetrieved")[0]["at"]
+    assert retrieved - held > 1.4
+    assert [packet for packet in peer.received if held + 0.06 < packet.at < retrieved] == []
+    caller, _ = call.recording()
+    for since in (held - 1.0, retrieved + 0.2):
+        heard = peer.heard(since, since + 0.9)
+        assert heard.seconds == pytest.approx(0.9, abs=0.1)
+        assert find(heard, caller).likeness > 0.95
+    assert ended["reason"] == "hangup"
+
+
+def test_one_stream_goes_on_over_a_hold(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """Sequence numbers go on without a gap, and timestamps with the time that passed (RFC 3550 5.1)."""
+    with RtpPeer(SENTENCE) as peer:
+        sipp(gateway, tmp_path, "milliwatt", *scenario("hold_live"), "-key", "audio_port", str(peer.port))
+        call = gateway.call()
+        gateway.ended(call)
+    retrieved = call.find("CallRetrieved")[0]["at"]
+    before = [packet for packet in peer.received if packet.at < retrieved][-1]
+    after = next(packet for packet in peer.received if packet.at >= retrieved)
+    assert (after.sequence - before.sequence) & 0xFFFF == 1
+    passed = ((after.timestamp - before.timestamp) & 0xFFFFFFFF) / 8000
+    assert passed == pytest.approx(after.at - before.at, abs=0.05)
+
+
+def test_every_call_survives_five_percent_loss(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """100 calls, each message lost with probability 0.05 in either direction: retransmission mends all of it."""
+    sipp(gateway, tmp_path, "echo", "-sn", "uac", "-d", "100", "-lost", "5", calls=100, rate=40)
+    gateway.wait_log("call.started", count=100)
+    assert len(gateway.find("call.started")) == 100
+    # sipp takes any 200 for the one it waits for, so a repeated one may make it forget a BYE that was lost.
+    gateway.wait_log("call.ended", reason="hangup", count=95)
+    assert not gateway.troubles()
