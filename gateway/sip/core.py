@@ -11,12 +11,12 @@ from gateway.sip.commands import AnyCommand
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.events import Action, AnySipEvent, Send
 from gateway.sip.flow import Flow, Transport
+from gateway.sip.headers import COOKIE
 from gateway.sip.message import Lines, Request, Response, respond
 from gateway.sip.options import EndpointOptions
 from gateway.sip.reach import request_flow
 from gateway.sip.timers import Timers
 from gateway.sip.transaction import (
-    COOKIE,
     ClientTransaction,
     ClientUser,
     ServerTransaction,

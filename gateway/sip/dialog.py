@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from gateway.core.errors import PeerError
 from gateway.sip.flow import Flow
-from gateway.sip.headers import NameAddr, parse_name_addr
+from gateway.sip.headers import COOKIE, NameAddr, parse_name_addr
 from gateway.sip.message import Lines, Message, Request, Response
 from gateway.sip.uri import Uri, parse_uri
 
@@ -142,6 +142,9 @@ def contact_of(message: Message) -> str:
 def as_callee(invite: Request, local_tag: str, flow: Flow) -> Dialog:
     """The dialog an INVITE that came will make (12.1.1). Raises `PeerError` 400 without a usable Contact."""
     target = contact_of(invite)
+    if not target and invite.first("Contact") is None and not invite.via.branch.startswith(COOKIE):
+        # RFC 2543 callers need not name one: their From is it.
+        target = str(invite.from_.uri)
     if not target:
         raise PeerError("an INVITE without a usable Contact")
     dialog = Dialog(

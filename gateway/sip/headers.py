@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.errors import PeerError
-from gateway.sip.uri import Uri, parse_uri
+from gateway.sip.uri import Uri, check_literal, parse_uri
 
 Params: TypeAlias = dict[str, str | None]
 
@@ -24,6 +24,8 @@ _AT_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[,"]')
 _AT_SEMICOLON = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[;"]')
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 MAX_VALUES = 128
+COOKIE = "z9hG4bK"
+"""How a branch starts that is unique in space and time (RFC 3261 8.1.1.7)."""
 
 
 def is_token(text: str) -> bool:
@@ -63,7 +65,12 @@ def parse_params(text: str) -> Params:
     params: Params = {}
     for piece in pieces:
         name, equals, value = piece.partition("=")
-        params[name.strip().lower()] = value.strip() if equals else None
+        name = name.strip().lower()
+        if name:
+            params[name] = value.strip() if equals else None
+        elif len(pieces) > 1:
+            # One semicolon too many at the end is met in practice, more of them only in attacks.
+            raise PeerError("an empty parameter")
     return params
 
 
@@ -109,6 +116,7 @@ def parse_via(text: str) -> Via:
     transport, host, port = found.groups()
     if port and not 0 < int(port) < 65536:
         raise PeerError(f"port {port} in Via")
+    check_literal(host)
     return Via(transport.lower(), host, int(port) if port else None, parse_params(text[found.end() :]))
 
 

@@ -34,13 +34,16 @@ class Message:
 
     Typed views (`via`, `from_`, `cseq`, ...) are parsed at first use and kept; they raise `PeerError` when the line
     is missing or malformed. They are for reading: changes go through `set`, `add` and `remove`.
+    `clean` is False when bytes were not UTF-8 (kept as surrogates, they go out as they came) or NUL (which RFC 3261
+    allows in quotations, and databases do not).
     """
 
-    __slots__ = ("_views", "body", "headers")
+    __slots__ = ("_views", "body", "clean", "headers")
 
     def __init__(self, headers: Lines, body: bytes = b"") -> None:
         self.headers = headers
         self.body = body
+        self.clean = True
         self._views: dict[str, Any] = {}
 
     def first(self, name: str) -> str | None:
@@ -48,6 +51,8 @@ class Message:
         for key, value in self.headers:
             if key == name:
                 return value
+        if name in LONG:
+            return None
         lowered = name.lower()
         for key, value in self.headers:
             if key.lower() == lowered:
@@ -55,8 +60,10 @@ class Message:
         return None
 
     def all(self, name: str) -> list[str]:
+        if name in LONG:
+            return [value for key, value in self.headers if key == name]
         lowered = name.lower()
-        return [value for key, value in self.headers if key == name or key.lower() == lowered]
+        return [value for key, value in self.headers if key.lower() == lowered]
 
     def values(self, name: str) -> list[str]:
         """All values: of every line, cut at commas where the grammar has a list."""
@@ -237,8 +244,9 @@ def parse(data: bytes, *, stream: bool = False) -> Request | Response:
     end = data.find(_HEAD_END, 0, MAX_HEAD)
     if end < 0:
         raise Malformed("no end of headers within the limit", status_hint=513)
-    lines = _lines(data[:end])
+    lines, clean = _lines(data[:end])
     message, fault = _start(lines[0])
+    message.clean = clean
     try:
         _read_headers(message, lines)
         message.body = _body(message, data, end + 4, stream)
@@ -250,18 +258,21 @@ def parse(data: bytes, *, stream: bool = False) -> Request | Response:
     return message
 
 
-def _lines(head: bytes) -> list[str]:
+def _lines(head: bytes) -> tuple[list[str], bool]:
+    """The lines unfolded, and whether they are fit for anybody."""
+    clean = b"\0" not in head
     try:
         text = head.decode()
     except UnicodeDecodeError:
+        clean = False
         text = head.decode(errors="surrogateescape")
     # Echoed into a response, a bare CR or LF would start a header of the sender's making.
     ends = text.count("\n")
-    if ends > MAX_LINES or ends != text.count("\r\n") or text.count("\r") != ends or "\0" in text:
+    if ends > MAX_LINES or ends != text.count("\r\n") or text.count("\r") != ends:
         raise Malformed("stray line ends, or too many lines")
     if "\r\n " in text or "\r\n\t" in text:
         text = _FOLD.sub(" ", text)
-    return text.split("\r\n")
+    return text.split("\r\n"), clean
 
 
 def _start(line: str) -> tuple[Request | Response, Malformed | None]:

@@ -7,7 +7,6 @@ import hashlib
 from gateway.core.errors import PeerError
 from gateway.sip.core import Core
 from gateway.sip.extension import Refusal
-from gateway.sip.headers import split_commas
 from gateway.sip.message import Request
 from gateway.sip.names import SINGLE
 
@@ -28,7 +27,10 @@ def check_syntax(request: Request) -> None:
             raise PeerError(f"more than one {name}")
     if not request.via.branch and "branch" in request.via.params:
         raise PeerError("empty branch")
-    _ = request.target, request.from_, request.to, request.call_id
+    if request.target.headers:
+        # RFC 3261 19.1.5, table 1: no headers in a Request-URI.
+        raise PeerError("headers in the Request-URI")
+    _ = request.from_, request.to, request.call_id
     if request.cseq.method != request.method:
         raise PeerError("CSeq is of another method")
     hops = request.first("Max-Forwards")
@@ -51,7 +53,7 @@ def screen(core: Core, request: Request) -> Refusal | None:
         return Refusal(483)
     if outside and core.transactions.merged(request):
         return Refusal(482)
-    return _required_extensions(core, request) or _content(request)
+    return _required_extensions(core, request) or _content(request) or _acceptable(request)
 
 
 def _required_extensions(core: Core, request: Request) -> Refusal | None:
@@ -72,8 +74,15 @@ def _content(request: Request) -> Refusal | None:
     return None
 
 
+def _acceptable(request: Request) -> Refusal | None:
+    """A caller that takes no session description cannot be answered with one (RFC 3261 21.4.7)."""
+    if request.method != "INVITE" or request.first("Accept") is None:
+        return None
+    taken = request.tokens("Accept") & {"application/sdp", "application/*", "*/*"}
+    return None if taken else Refusal(406)
+
+
 def stateless_tag(request: Request) -> str:
     """A To tag for answers nobody remembers: the same for every repetition of the request (RFC 3261 8.2.7)."""
-    top = split_commas(request.required("Via"))[0]
-    seed = f"{top}|{request.first('Call-ID')}|{request.first('CSeq')}"
+    seed = "|".join(request.first(name) or "" for name in ("Via", "Call-ID", "CSeq"))
     return hashlib.blake2b(seed.encode(errors="surrogateescape"), digest_size=8).hexdigest()

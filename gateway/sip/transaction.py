@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 from gateway.core.errors import CapacityError
 from gateway.sip.events import Action, Send
 from gateway.sip.flow import Flow
-from gateway.sip.headers import split_commas
+from gateway.sip.headers import COOKIE, split_commas
 from gateway.sip.message import Lines, Request, Response
 from gateway.sip.status import phrase
 from gateway.sip.tables import (
@@ -25,8 +25,6 @@ from gateway.sip.tables import (
     first_interval,
 )
 from gateway.sip.timers import Timer, Timers, Timing
-
-COOKIE = "z9hG4bK"
 
 Key: TypeAlias = tuple[str | int | None, ...]
 

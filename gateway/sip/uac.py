@@ -81,7 +81,7 @@ class OutgoingCall:
         self.core.finish(request, place.headers, place.sdp)
         self.core.extensions.request_leaves(self, request)
         self.sign(request)
-        self.early.clear()
+        self._forget_early()
         try:
             self._transaction = self.core.send(request, place.flow, self)
         except CapacityError:
@@ -198,6 +198,12 @@ class OutgoingCall:
         self.core.forget(self)
         for dialog in self.early.values():
             self.core.forget(self, dialog.id)
+
+    def _forget_early(self) -> None:
+        """The INVITE that made these dialogs was refused."""
+        for dialog in self.early.values():
+            self.core.dialogs.pop(dialog.id, None)
+        self.early.clear()
 
     # What the other side sends before its final answer
 

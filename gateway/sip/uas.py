@@ -61,6 +61,7 @@ class IncomingCall:
 
     def _offered(self, request: Request) -> CallOffered:
         caller = request.from_
+        headers = tuple(request.headers)
         return CallOffered(
             at=self.core.now,
             dialog=self.handle,
@@ -72,7 +73,7 @@ class IncomingCall:
             to_uri=readable(str(request.to.uri)),
             display=readable(caller.display),
             sdp=request.sdp(),
-            headers=_readable_lines(request.headers),
+            headers=headers if request.clean else _readable_lines(headers),
             facts=_readable_lines((*self.core.extensions.facts(request), *self.notes.pop("facts", ()))),
         )
 
@@ -200,5 +201,7 @@ def _readable_lines(lines: Iterable[tuple[str, str]]) -> Headers:
 
 
 def readable(text: str) -> str:
-    """Bytes that were not UTF-8 come out as replacement characters, so that events can be written down."""
-    return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
+    """Bytes that were not UTF-8, and NUL, come out as replacement characters, so that any store takes the event."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode(errors="surrogateescape").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

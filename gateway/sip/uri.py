@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import unquote
 
@@ -95,7 +96,17 @@ def _parse_sip(scheme: str, rest: str) -> Uri:
     number = int(port) if port else None
     if number is not None and not 0 < number < 65536:
         raise PeerError(f"port {number} in an address")
+    check_literal(host)
     return Uri(scheme, userinfo or "", host, number, params, headers or "")
+
+
+def check_literal(host: str) -> None:
+    """Raises `PeerError` for an IPv6 reference that is no address (RFC 5118 4.10)."""
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise PeerError(f"not an IPv6 address: {host[:60]}") from None
 
 
 def escape_user(text: str) -> str:

@@ -130,7 +130,7 @@ def request(
     if body:
         lines.append(f"Content-Type: {content_type}")
     lines += [*headers, f"Content-Length: {len(body)}"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode(errors="surrogateescape") + b"\r\n\r\n" + body
 
 
 def invite(**fields: Any) -> bytes:
@@ -172,4 +172,4 @@ def reply(
     if body:
         lines.append("Content-Type: application/sdp")
     lines += [*headers, f"Content-Length: {len(body)}"]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode(errors="surrogateescape") + b"\r\n\r\n" + body
