@@ -37,7 +37,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
 
     `host`/`port` come from the peer's SDP; the leg latches once to the address that really sends. Until then it
     sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733.
-    `direction` is ours: `recvonly` and `inactive` send nothing.
+    `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
     """
 
     host: str
@@ -74,7 +74,10 @@ class ResumePlayout(Command, frozen=True, tag=True):
 
 
 class FlushPlayout(Command, frozen=True, tag=True):
-    """Drop everything queued; every clip begun or queued gets its `ClipFinished` with what was really sent."""
+    """Drop everything queued; every clip begun or queued gets its `ClipFinished` with what was really sent.
+
+    A hold ends with it: what is queued next plays at once.
+    """
 
 
 class SetLoopback(Command, frozen=True, tag=True):
@@ -97,7 +100,10 @@ class Listen(Command, frozen=True, tag=True):
 
 
 class SendDigits(Command, frozen=True, tag=True):
-    """Send RFC 4733 events, `duration_ms` each with as much pause between them. A comma is a pause of a second."""
+    """Send RFC 4733 events, `duration_ms` each with as much pause between them. A comma is a pause of a second.
+
+    To a peer that does not take them the keys' tones are sent instead. The playout waits meanwhile.
+    """
 
     digits: str
     duration_ms: int = 100
@@ -158,7 +164,7 @@ class HeardAudio(Report, frozen=True, tag=True):
     """A piece of the caller's audio in the format asked for. `began_at` is when its first sample was due.
 
     `speech` marks pieces in which the detector holds that the caller is speaking; `last` the piece that closes a
-    stretch of speech. Pieces are sent only from preroll to the end of a stretch.
+    stretch of speech, which may be empty. Pieces are sent only from preroll to the end of a stretch.
     """
 
     began_at: float

@@ -15,7 +15,6 @@ from gateway.media.datagrams import Address
 from gateway.media.dtmf import DigitReceiver
 from gateway.media.history import FRAME
 from gateway.media.ports import Int64s
-from gateway.media.trace import TraceWriter
 
 
 @dataclass(slots=True)
@@ -25,12 +24,10 @@ class Leg:
     name: str
     row: int
     kind: str
-    port: int
     opened: int
     """Position of the plane's sample clock when the leg was opened."""
 
     record: str | None
-    silent_after_s: float
     connected: bool = False
     signalled: Address | None = None
     """Where the peer's SDP says it is."""
@@ -38,7 +35,6 @@ class Leg:
     latched: Address | None = None
     """Where its media really comes from."""
 
-    codec: int = 0
     dtmf_payload_type: int | None = None
     rtcp_mux: bool = False
     cname: str = ""
@@ -46,8 +42,6 @@ class Leg:
     probation: tuple[int, int] | None = None
     """An SSRC that came once in place of the known one, and the sequence number that would confirm it."""
 
-    trace: TraceWriter | None = None
-    trace_file: int | None = None
     unsent: bytearray = field(default_factory=bytearray)
     """Coded audio that does not fill a packet yet, where packets are not 20 ms."""
 
@@ -104,14 +98,14 @@ class LegTable:
         self.sending: Int64s = np.zeros(0, np.int64)
         """Those of them that send."""
 
-    def open(self, command: OpenLeg, port: int, position: int) -> Leg:
+    def open(self, command: OpenLeg, position: int) -> Leg:
         """Raises `MisuseError` for a name in use and `CapacityError` when all slots are."""
         if command.leg in self.legs:
             raise MisuseError("a leg of this name is open")
         if not self._free:
             raise CapacityError("all media slots are in use")
         row = self._free.pop()
-        leg = Leg(command.leg, row, command.kind, port, position, command.record, command.silent_after_s)
+        leg = Leg(command.leg, row, command.kind, position, command.record)
         leg.cname = f"{self._ids.token(16)}@gateway"
         self.legs[leg.name] = self.by_row[row] = leg
         self.names[row] = leg.name
@@ -121,14 +115,15 @@ class LegTable:
         self.remote_ssrc[row] = -1
         self.latched[row] = self.remote[row] = None
         self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
+        self.law[row], self.packet_samples[row] = 0, FRAME
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
-        self.loopback[row] = self.silent[row] = self.sends[row] = self.hears[row] = False
+        for flags in (self.loopback, self.silent, self.sends, self.hears, self.marker):
+            flags[row] = False
         return leg
 
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
         row, signalled = leg.row, (command.host, command.port)
-        leg.codec = g711.LAWS.index(command.codec)
         leg.dtmf_payload_type, leg.rtcp_mux = command.dtmf_payload_type, command.rtcp_mux
         if signalled != leg.signalled:
             # The peer has moved: whoever sends now may be latched to.
@@ -137,7 +132,7 @@ class LegTable:
             reachable = leg.kind == "rtp" and 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
             self.remote[row] = signalled if reachable else None
             self.reachable[row] = reachable
-        self.law[row], self.payload_type[row] = leg.codec, command.payload_type & 0x7F
+        self.law[row], self.payload_type[row] = g711.LAWS.index(command.codec), command.payload_type & 0x7F
         self.packet_samples[row] = 8 * min(max(command.ptime_ms // 10 * 10, 10), 60)
         self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
         self.hears[row] = command.direction in ("sendrecv", "recvonly")

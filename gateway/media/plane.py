@@ -107,7 +107,7 @@ class MediaPlane:
         if not self.table.legs:
             self._epoch = None
         try:
-            leg = self.table.open(command, port, self._position)
+            leg = self.table.open(command, self._position)
         except GatewayError as error:
             self._said.append(c.LegFailed(now, command.leg, str(error)))
             return

@@ -7,6 +7,7 @@ The process lives as long as its socket to the gateway is open; signals meant fo
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -51,6 +52,9 @@ _READS = 4
 _PULSE_S = 1.0
 _ORPHANED_S = 2.0
 """How often an idle worker looks whether the gateway still lives."""
+
+_NICE = -10
+"""Priority of the process, where we are allowed to set it."""
 
 _LARGEST = 2048
 _MOST_UNTOLD = 256 << 20
@@ -351,6 +355,9 @@ def main(number: int) -> None:
     # Two sockets a leg; the usual limit of 1024 would end at 500.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Speech engines on the same machine may take all the time they get; a packet that is late is lost.
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
     control = socket.socket(fileno=number)
     setup = _receive_setup(control)
     if setup is None:
