@@ -124,7 +124,7 @@ class Register(Command, frozen=True, tag=True):
 
 
 class Unregister(Command, frozen=True, tag=True):
-    """Take the registration back, and forget it."""
+    """Take the registration back, and forget it; ends in `Unregistered`."""
 
 
 class Probe(Command, frozen=True, tag=True):

@@ -137,6 +137,10 @@ class RegistrationFailed(SipEvent, frozen=True, tag=True):
     retry_in_s: float
 
 
+class Unregistered(SipEvent, frozen=True, tag=True):
+    """The registration was taken back; or the registrar did not answer to that, and will forget it by itself."""
+
+
 class ProbeAnswered(SipEvent, frozen=True, tag=True):
     """Any answer shows that the peer lives; 408 is silence, 503 that it is of no use."""
 
@@ -147,7 +151,7 @@ class ProbeAnswered(SipEvent, frozen=True, tag=True):
 AnySipEvent: TypeAlias = (
     CallOffered | CallCancelled | CallConfirmed | CallProgressed | CallAccepted | CallFailed
     | OfferReceived | OfferAnswered | OfferRefused | InfoReceived | CallEnded
-    | TransferRequested | TransferProgressed | Registered | RegistrationFailed | ProbeAnswered
+    | TransferRequested | TransferProgressed | Registered | RegistrationFailed | Unregistered | ProbeAnswered
 )  # fmt: skip
 
 

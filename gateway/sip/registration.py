@@ -8,7 +8,7 @@ from gateway.core.errors import CapacityError, MisuseError, PeerError
 from gateway.sip.auth import DigestClient
 from gateway.sip.commands import AnyCommand, Probe, Register, Unregister
 from gateway.sip.core import Core
-from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed
+from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed, Unregistered
 from gateway.sip.flow import Flow
 from gateway.sip.headers import parse_name_addr
 from gateway.sip.message import Lines, Request, Response
@@ -76,7 +76,13 @@ class Registration:
         try:
             core.send(request, command.flow, self)
         except CapacityError:
-            self._failed(503, phrase(503), None)
+            if self._leaving:
+                self._left()
+            else:
+                self._failed(503, phrase(503), None)
+
+    def _left(self) -> None:
+        self._core.emit(Unregistered(self._core.now, self.handle))
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         if response.status < 200 or transaction.request.cseq.number != self._cseq:
@@ -84,7 +90,7 @@ class Registration:
         if self._digest is not None and self._digest.challenged(transaction.request, response):
             self._register()
         elif self._leaving:
-            return
+            self._left()
         elif response.status < 300:
             self._granted(response)
         elif response.status == 423 and self._longer(response):

@@ -7,7 +7,7 @@ from sip_wire import UDP, Line, methods, reply
 
 from gateway.core.errors import MisuseError
 from gateway.sip.commands import Credentials, Probe, Register, Unregister
-from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed
+from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed, Unregistered
 from gateway.sip.message import Request, Response
 
 COMMAND = Register(
@@ -133,9 +133,20 @@ def test_unregistering_takes_the_contact_back_and_is_the_end() -> None:
     (gone,) = line.do(Unregister("trunk"))
     assert gone.required("Contact").endswith(";expires=0")
     line.receive(reply(gone, 200, contact=None))
+    assert line.event(Unregistered).dialog == "trunk"
     assert methods(line.advance(1000)) == []
     assert line.endpoint.next_deadline() is None
     line.do(COMMAND)
+
+
+def test_unregistering_from_a_silent_registrar_ends_too() -> None:
+    """Whoever shuts down waits for this, and for no more than a transaction takes."""
+    line, sent = registering()
+    line.receive(granted(sent, 300))
+    line.do(Unregister("trunk"))
+    line.advance(33)
+    assert line.event(Unregistered).dialog == "trunk"
+    assert line.endpoint.next_deadline() is None
 
 
 def test_mistakes_of_ours() -> None:
