@@ -14,6 +14,7 @@ from gateway.core.errors import ConfigError
 from gateway.sip.commands import Credentials
 from gateway.sip.flow import Transport
 from gateway.sip.reach import DEFAULT_PORTS
+from gateway.sip.uri import bracketed
 
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -92,10 +93,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def realm(self) -> str:
-        """The host part of addresses on this trunk, with its port where that tells whom we mean."""
-        if self.domain is not None:
-            return self.domain
-        return str(address(self.host, self.transport)) if self.port is None else f"{self.host}:{self.port}"
+        """The host part of addresses on this trunk. Where messages really go is another matter: `targets`."""
+        return self.domain or bracketed(address(self.host).host)
 
     @property
     def known_networks(self) -> tuple[str, ...]:
