@@ -15,14 +15,14 @@ import tempfile
 from pathlib import Path
 
 import structlog
-from gateway.providers.load import build_tts
 
 from gateway.app.config import GatewayConfig
 from gateway.app.dial import synthesise
 from gateway.app.gateway import Gateway
 from gateway.app.phone import Phone, PhoneLine, Target
-from gateway.call.io import LiveCall
+from gateway.call.live import LiveCall
 from gateway.core import events as e
+from gateway.providers.load import build_tts
 from gateway.session.ports import TextToSpeech
 
 REDIAL_AFTER_S = 4.0

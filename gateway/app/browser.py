@@ -7,7 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from gateway.call import commands as c
-from gateway.call.io import Desk, LiveCall
+from gateway.call.io import Desk
+from gateway.call.live import LiveCall
 from gateway.call.pcm_line import PcmLine
 from gateway.call.ports import Incoming, Tell
 from gateway.core import events as e

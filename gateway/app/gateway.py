@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,8 +16,12 @@ from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
 from gateway.app.prompts import PromptShelf
 from gateway.app.ticks import TickWatch
+from gateway.app.trunk_config import passwords
+from gateway.app.trunk_office import TrunkOffice
+from gateway.app.trunks import Trunks
 from gateway.app.warmup import speak_ahead, start_engines
-from gateway.call.io import Desk, DeskOptions, Services
+from gateway.call.io import Desk
+from gateway.call.live import DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
 from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.core.clock import Clock, SystemClock
@@ -32,8 +37,10 @@ from gateway.providers.load import build_agent, build_noise, build_stt, build_tt
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
 from gateway.sip.endpoint import EndpointOptions
+from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Transport
 from gateway.sip.io import SipServer
+from gateway.sip.tls import client_context
 from gateway.store import open_store
 
 log = structlog.get_logger()
@@ -83,11 +90,13 @@ class Gateway:
             ),
             _desk_options(config),
         )
+        self.trunks = Trunks(config.trunk, clock=self._clock)
         self.sip = SipServer(
-            EndpointOptions(advertised=_advertised(config)),
+            _endpoint_options(config),
             clock=self._clock,
             ids=ids,
-            on_event=lambda event: self._sip_door.on_event(event),
+            on_event=self._on_sip,
+            tls_client=client_context() if any(trunk.transport == "tls" for trunk in config.trunk) else None,
         )
         self._sip_door = SipDoor(
             send=self.sip.send,
@@ -95,13 +104,25 @@ class Gateway:
             clock=self._clock,
             options=SipLineOptions(codecs=config.codecs, advertise=config.advertise),
             incoming=self.desk.incoming,
+            screen=self.trunks.book.screen,
         )
         self._browsers = BrowserDoor(self.desk, self._media, self._clock, bind=config.bind, advertise=config.advertise)
         self.http = HttpOffice(
-            Office(self.desk, self._browsers, self._store, lambda: self._dialplan, config.data_path / "calls"),
+            Office(
+                self.desk,
+                self._browsers,
+                self._store,
+                lambda: self._dialplan,
+                config.data_path / "calls",
+                trunks=TrunkOffice(self.trunks),
+            ),
             HttpOptions(token=config.http.token, origins=config.http.origins),
         )
         self._housekeeping = Housekeeping(config, self._store, self._clock)
+
+    def _on_sip(self, event: AnySipEvent) -> None:
+        if not self.trunks.on_event(event):
+            self._sip_door.on_event(event)
 
     def _agent(self, name: str) -> Agent:
         """The agent of this name, built once: from its `[agents.NAME]` table, or the provider of that name."""
@@ -144,11 +165,12 @@ class Gateway:
             await self.sip.start(self.config.bind, self.config.sip_port)
         except ConfigError as error:
             raise ConfigError(f"{error} (--sip-port, --bind)") from error
+        self.trunks.start(self.sip)
 
     async def drain(self) -> None:
         """Refuse new calls and return when the last one has ended by itself."""
         log.info("gateway.draining", calls=len(self.desk.board))
-        await self.desk.drain()
+        await asyncio.gather(self.trunks.close(), self.desk.drain())
 
     async def close(self) -> None:
         """Doors first, then calls, then what calls need. Safe to call on a house that never quite opened."""
@@ -156,6 +178,7 @@ class Gateway:
         await self.desk.close()
         await self._browsers.close()
         await self.http.close()
+        await self.trunks.close()
         await self.sip.close()
         await self._media.close()
         closing: list[Closing] = [self._stt, self._tts, *self._agents.values()]
@@ -186,6 +209,15 @@ def _desk_options(config: GatewayConfig) -> DeskOptions:
         call=config.call,
         session=config.session,
         conversation=config.conversation,
+    )
+
+
+def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
+    return EndpointOptions(
+        advertised=_advertised(config),
+        unknown_sources=config.unknown_sources,
+        known_networks=tuple(network for trunk in config.trunk for network in trunk.known_networks),
+        accounts=passwords(config.account, os.environ),
     )
 
 

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from gateway.app.browser import BrowserDoor
+from gateway.app.trunk_office import TrunkOffice
 from gateway.call import commands as c
-from gateway.call.io import Desk, LiveCall
+from gateway.call.io import Desk
+from gateway.call.live import LiveCall
 from gateway.core import events as e
 from gateway.core.errors import PeerError
 from gateway.dialplan import Dialplan
-from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo
+from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
 from gateway.store.ports import Session, SessionInfo, SessionStore
 
 CALL_ID = re.compile(r"c-[0-9a-z]+")
@@ -28,8 +30,16 @@ class Office:
     """Implements `CallDesk`."""
 
     def __init__(
-        self, desk: Desk, browsers: BrowserDoor, store: SessionStore, dialplan: Callable[[], Dialplan], calls: Path
+        self,
+        desk: Desk,
+        browsers: BrowserDoor,
+        store: SessionStore,
+        dialplan: Callable[[], Dialplan],
+        calls: Path,
+        *,
+        trunks: TrunkOffice,
     ) -> None:
+        self._trunks = trunks
         self._desk, self._browsers, self._store, self._dialplan, self._calls = desk, browsers, store, dialplan, calls
         self._logs: OrderedDict[str, list[e.AnyEvent]] = OrderedDict()
         self._subscribers: list[tuple[str, asyncio.Queue[e.AnyEvent | None]]] = []
@@ -94,6 +104,9 @@ class Office:
 
     async def session(self, session_id: str) -> Session:
         return await self._store.load(session_id)
+
+    def trunks(self) -> list[TrunkInfo]:
+        return self._trunks.list()
 
     def ready(self) -> bool:
         return not self._desk.board.draining

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 from gateway.core.clock import Clock
 from gateway.core.errors import MisuseError
@@ -76,3 +77,23 @@ class Alarm:
     def _ring(self) -> None:
         self._at = self._handle = None
         self._on_ring()
+
+
+class Latch(Generic[T]):
+    """One value that comes once, and may be waited for."""
+
+    def __init__(self) -> None:
+        self._come = asyncio.Event()
+        self._value: T | None = None
+
+    def set(self, value: T) -> None:
+        """The first value stays; later ones change nothing."""
+        if not self._come.is_set():
+            self._value = value
+            self._come.set()
+
+    async def get(self, *, within_s: float) -> T | None:
+        """The value, or None when it has not come in time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._come.wait(), within_s)
+        return self._value

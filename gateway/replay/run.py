@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.call.io import DeskOptions
+from gateway.call.live import DeskOptions
 from gateway.call.ports import Incoming
 from gateway.core import events as e
 from gateway.core.errors import ConfigError

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from gateway.call.io import Desk, DeskOptions, Services
+from gateway.call.io import Desk
+from gateway.call.live import DeskOptions, Services
 from gateway.core import events as e
 from gateway.core.clock import Clock, LoopClock
 from gateway.core.ids import SeededIds

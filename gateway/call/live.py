@@ -1,0 +1,326 @@
+"""One live call: the wires between its machine, its line, its conversation and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from gateway.call import commands as c
+from gateway.call.call import Call, CallOptions, Resumption
+from gateway.call.control import Control
+from gateway.call.journal import Journal, summary
+from gateway.call.ports import Bundle, Incoming, Line, LineFactory, NoBundle
+from gateway.call.sessions import Opened, SessionOptions
+from gateway.core import events as e
+from gateway.core.clock import Clock
+from gateway.core.ids import Ids
+from gateway.core.loops import Alarm, Latch
+from gateway.dialplan import Dialplan, Plan
+from gateway.dialplan import run as run_plan
+from gateway.media import commands as media
+from gateway.media.ports import MediaControl, Said
+from gateway.session import commands as s
+from gateway.session.conversation import Conversation, ConversationOptions
+from gateway.session.io import ConversationRunner
+from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech, TurnDetector
+from gateway.session.ports import Opened as AgentOpened
+from gateway.store.ports import Identity, SessionStore
+
+log = structlog.get_logger()
+
+STATS_WITHIN_S = 6.0
+"""How long the closing line waits for the leg's statistics; the leg itself waits for its recording to be on disk."""
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What every call is given: handed in by `app`, the same for all calls."""
+
+    clock: Clock
+    ids: Ids
+    media: MediaControl
+    store: SessionStore
+    stt: SpeechToText
+    tts: TextToSpeech
+    agent: Callable[[str], Agent]
+    dialplan: Callable[[], Dialplan]
+    """The dialplan in force; read once a call, so that a call keeps the plan it began with."""
+    bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
+    load_prompt: Callable[[str], bytes | None] = lambda name: None
+    """The 8 kHz PCM of a stored prompt, or None when there is none."""
+    turn_detector: TurnDetector | None = None
+    """Decides when a caller has finished; None is the session's own."""
+    local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()
+    """The time by which the dialplan's time windows go, with its zone: a dialplan may have another one."""
+
+
+class DeskOptions(msgspec.Struct, frozen=True):
+    max_calls: int = 500
+    call: CallOptions = CallOptions()
+    session: SessionOptions = SessionOptions()
+    conversation: ConversationOptions = ConversationOptions()
+
+
+class Owner(Protocol):
+    """What a live call needs of the desk that owns it."""
+
+    options: DeskOptions
+
+    def recorded(self, call: LiveCall, event: e.AnyEvent) -> None: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+    async def closed(self, call: LiveCall) -> None: ...
+
+
+class _LegPlayout:
+    """Implements the session's `Playout` over a media leg."""
+
+    def __init__(self, leg: str, control: MediaControl) -> None:
+        self._leg, self._control = leg, control
+
+    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
+        self._control.send(media.QueueAudio(self._leg, clip, pcm, last))
+
+    def pause(self) -> None:
+        self._control.send(media.PausePlayout(self._leg))
+
+    def resume(self) -> None:
+        self._control.send(media.ResumePlayout(self._leg))
+
+    def flush(self) -> None:
+        self._control.send(media.FlushPlayout(self._leg))
+
+
+class LiveCall:
+    """One call while it lives: the machine, its line, its conversation, its journal, and the wires between them."""
+
+    def __init__(self, call_id: str, incoming: Incoming, line: LineFactory, services: Services, desk: Owner) -> None:
+        self.id, self.incoming = call_id, incoming
+        self.identity = Identity(incoming.caller, incoming.called)
+        self.started_at = services.clock.now()
+        self.session: str | None = None
+        self.journal = Journal()
+        self.bundle = services.bundle(call_id)
+        self._services, self._desk = services, desk
+        self._call: Call | None = None
+        self._runner: ConversationRunner | None = None
+        self._early: list[c.AnyInput] = []
+        self._listening = False
+        self._gone: Latch[bool] = Latch()
+        self._alarm = Alarm(services.clock, self._deadline)
+        self._stats: Latch[media.LegStats] = Latch()
+        services.media.subscribe(call_id, self._media_said)
+        self._line: Line = line(call_id, self._line_told, self.bundle.recording, self.bundle.trace)
+
+    @property
+    def step(self) -> str:
+        return self._call.step if self._call else ""
+
+    @property
+    def line_is_silent(self) -> bool:
+        return self._call is not None and self._call.line_is_silent
+
+    @property
+    def over(self) -> bool:
+        """Only its closing events still come."""
+        return self._call is not None and self._call.line == "ended"
+
+    async def gone(self, *, within_s: float) -> bool:
+        """Wait until its last event is recorded; false when it was not in time."""
+        return await self._gone.get(within_s=within_s) is not None
+
+    def begin(self, opened: Opened, plan: Plan, dialplan: Dialplan) -> None:
+        """The session is open: record who came, and let the dialplan run."""
+        now, kept = self._services.clock.now(), opened.remembered
+        self.session = opened.session
+        if opened.earlier:
+            self.bundle.resumes(opened.earlier)
+        self.journal = Journal(next_sequence=opened.next_sequence)
+        incoming = self.incoming
+        self.record(
+            e.CallStarted(now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers)
+        )
+        resumption: Resumption | None = None
+        if kept is not None and kept.step is not None:
+            resumption = Resumption(opened.session, kept.step, opened.away_s)
+            self.record(e.SessionResumed(now, self.id, opened.session, kept.step, opened.away_s))
+        else:
+            self.record(e.SessionStarted(now, self.id, opened.session))
+        self._runner = self._conversation(opened)
+        control = Control(
+            caller=incoming.caller,
+            called=incoming.called,
+            headers=incoming.headers,
+            variables=dict(kept.variables) if kept else {},
+        )
+        start = resumption.step if resumption else None
+        self._call = Call(
+            self.id,
+            control,
+            lambda control, on_step: run_plan(dialplan, plan, control, start=start, on_step=on_step),
+            options=self._desk.options.call,
+            resumption=resumption,
+        )
+        self._do(self._call.start(now))
+        early, self._early = self._early, []
+        for received in early:
+            self.tell(received)
+
+    def tell(self, received: c.AnyInput) -> None:
+        """Something came of the line or the conversation, or the desk wants the call to stop."""
+        if self._call is None:
+            self._early.append(received)
+        else:
+            self._do(self._call.handle(received, self._services.clock.now()))
+
+    def record(self, event: e.AnyEvent) -> None:
+        self.journal.add(event)
+        self.bundle.event(event)
+        self._desk.recorded(self, event)
+
+    def _conversation(self, opened: Opened) -> ConversationRunner:
+        kept, services = opened.remembered, self._services
+        context = Context(call=self.id, caller=self.incoming.caller, called=self.incoming.called)
+        if kept is not None:
+            context.history = list(kept.history)
+            context.state = dict(kept.agent_state)
+            context.variables = dict(kept.variables)
+        return ConversationRunner(
+            conversation=Conversation(
+                self.id, self._desk.options.conversation, context, detector=services.turn_detector
+            ),
+            stt=self.bundle.listen_through(services.stt),
+            tts=self.bundle.speak_through(services.tts),
+            agents=lambda name: self.bundle.think_through(name, services.agent(name)),
+            playout=_LegPlayout(self.id, services.media),
+            clock=services.clock,
+            log=self.record,
+            load_prompt=self.bundle.play_through(services.load_prompt),
+            on_outcome=self._conversation_told,
+        )
+
+    def _do(self, commands: list[c.AnyCommand]) -> None:
+        for command in commands:
+            self._carry_out(command)
+        if self._call is not None:
+            self._alarm.set(self._call.next_deadline())
+
+    def _carry_out(self, command: c.AnyCommand) -> None:
+        send, leg = self._services.media.send, self.id
+        match command:
+            case c.Record(event=event):
+                self.record(event)
+                if isinstance(event, e.CallHeld | e.CallRetrieved):
+                    self._converse(event)
+            case c.RingLine():
+                self._line.ring()
+            case c.AnswerLine():
+                self._line.answer()
+            case c.RejectLine(status=status, reason=reason):
+                self._line.reject(status, reason)
+            case c.HangUpLine():
+                self._line.hang_up()
+            case c.LoopBack(on=on):
+                send(media.SetLoopback(leg, on))
+            case c.Tone(hz=hz, dbm0=dbm0):
+                send(media.SetTone(leg, hz, dbm0))
+            case c.Press(digits=digits):
+                send(media.SendDigits(leg, digits))
+            case c.Release(reason=reason, by=by):
+                self._desk.spawn(self._close(reason, by))
+            case c.Say() | c.Ask() | c.Converse():
+                self._speak(command)
+
+    def _speak(self, command: c.Say | c.Ask | c.Converse) -> None:
+        runner = self._runner
+        assert runner is not None, "a call speaks only after `begin`"
+        if not self._listening:
+            self._listening = True
+            self._services.media.send(media.Listen(self.id, self._services.stt.audio_format))
+        match command:
+            case c.Say(prompt=prompt, barge_in=barge_in):
+                runner.say(prompt.text, prompt.file, barge_in)
+            case c.Ask(prompt=prompt, expectation=expectation, barge_in=barge_in):
+                runner.ask(prompt.text, prompt.file, expectation, barge_in)
+            case c.Converse(bot=bot, resumed=resumed, away_s=away_s):
+                runner.converse(bot.agent, bot.options, AgentOpened(resumed, away_s), bot.barge_in)
+
+    def _conversation_told(self, outcome: s.Answered | s.SaidAll | s.Completed) -> None:
+        match outcome:
+            case s.SaidAll(heard_whole=heard_whole):
+                self.tell(c.Said(heard_whole))
+            case s.Answered(text=text, digits=digits, confidence=confidence, silent=silent):
+                self.tell(c.Heard(text, digits, confidence, silent))
+            case s.Completed(outcome=name, data=data):
+                self.tell(c.Finished(name, data))
+
+    def _line_told(self, told: c.AnyInput | e.DigitPressed) -> None:
+        if isinstance(told, e.DigitPressed):
+            self._hear(told)
+        else:
+            self.tell(told)
+
+    def _hear(self, event: e.AnyEvent) -> None:
+        """Events of hearing go to the conversation, which records them with what it makes of them."""
+        if isinstance(event, e.DigitPressed):
+            log.info("call.digit", call=self.id, digit=event.digit, method=event.method)
+        if self._runner is not None:
+            self._runner.handle(event)
+
+    def _media_said(self, said: Said) -> None:
+        match said:
+            case e.SpeechBegan() | e.SpeechEnded() | e.DigitPressed():
+                self._hear(said)
+            case e.LineFellSilent() | e.LineRecovered():
+                self.record(said)
+                self._converse(said)
+                self.tell(c.LineSilent(isinstance(said, e.LineFellSilent)))
+            case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
+                if self._runner is not None:
+                    self._runner.hear(audio, speech, last, began_at)
+            case media.ClipStarted(clip=clip):
+                self._converse(s.PlayoutStarted(clip))
+            case media.ClipFinished(clip=clip, played_s=played_s, complete=complete):
+                self._converse(s.PlayoutFinished(clip, played_s, complete))
+            case media.LegClosed(stats=stats):
+                self._stats.set(stats)
+            case media.Report():
+                self._line.media_said(said)
+            case _:
+                self.record(said)
+
+    def _converse(self, told: s.AnyInput | e.AnyEvent) -> None:
+        """The conversation waits on hold, and takes a dead line for no silent caller."""
+        if self._runner is not None:
+            self._runner.handle(told)
+
+    def _deadline(self) -> None:
+        if self._call is not None:
+            self._do(self._call.on_deadline(self._services.clock.now()))
+
+    async def _close(self, reason: e.EndReason, by: e.Side) -> None:
+        """Stop the conversation while its leg still tells what was heard, then free everything and say goodbye."""
+        self._alarm.cancel()
+        if self._runner is not None:
+            await self._runner.close()
+        self._line.release()
+        stats = await self._leg_stats() if self.answered else {}
+        now = self._services.clock.now()
+        stats |= summary(self.journal.events)
+        self.record(e.CallEnded(now, self.id, reason, by, round(now - self.started_at, 3), stats))
+        self._services.media.unsubscribe(self.id)
+        self.bundle.close()
+        self._gone.set(True)
+        await self._desk.closed(self)
+
+    @property
+    def answered(self) -> bool:
+        return any(isinstance(event, e.CallAnswered) for event in self.journal.events)
+
+    async def _leg_stats(self) -> dict[str, Any]:
+        stats = await self._stats.get(within_s=STATS_WITHIN_S)
+        return msgspec.structs.asdict(stats) if stats is not None else {}
