@@ -128,6 +128,9 @@ class SipLine:
                 self._renegotiate(sdp)
             case heard.InfoReceived(content_type=kind, body=body):
                 self._take_info(kind, body)
+            case heard.TransferRequested():
+                # Nobody here may send us elsewhere yet; without an answer the peer would wait in vain.
+                self._send(sip.AnswerTransfer(self._dialog, 603))
             case _:
                 pass
 

@@ -202,3 +202,14 @@ def test_a_released_line_hears_nothing_more(hall: Hall) -> None:
     assert hall.leg.sent[-1] == media.CloseLeg("c-1")
     hall.door.on_event(heard.CallEnded(9.0, "d-1", "bye"))
     assert hall.told == []
+
+
+def test_a_transfer_is_declined_and_the_call_goes_on(hall: Hall) -> None:
+    """RFC 3515: a REFER wants an answer, also where nobody follows it."""
+    hall.offer()
+    hall.answer()
+    hall.door.on_event(heard.CallConfirmed(1.1, "d-1"))
+    told = list(hall.told)
+    hall.door.on_event(heard.TransferRequested(2.0, "d-1", "sip:1002@192.0.2.7"))
+    assert hall.sip[-1] == sip.AnswerTransfer("d-1", 603)
+    assert hall.told == told
