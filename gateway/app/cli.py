@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="report every fault of a dialplan"))
     _add_route(commands.add_parser("route", help="explain which route a call would take, and why"))
     _add_call(commands.add_parser("call", help="call a SIP URI from the command line"))
+    _add_trunks(commands.add_parser("trunks", help="show whether a running gateway's trunks are registered and answer"))
     _add_replay(commands.add_parser("replay", help="send a recorded call through the pipeline and compare"))
     return parser
 
@@ -129,6 +130,19 @@ def _call(chosen: argparse.Namespace) -> int:
     from gateway.app.dial import dial
 
     return dial(chosen)
+
+
+def _add_trunks(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--http", default="http://127.0.0.1:8080", metavar="URL", help="the gateway's page (http://127.0.0.1:8080)")
+    add("--token", default=os.environ.get("GATEWAY_TOKEN"), help="the operator's http.token (GATEWAY_TOKEN)")
+    parser.set_defaults(command=_trunks)
+
+
+def _trunks(chosen: argparse.Namespace) -> int:
+    from gateway.app.trunk_table import show
+
+    return show(chosen.http, chosen.token)
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:

@@ -54,6 +54,10 @@ class Api:
     async def session(self, request: web.Request) -> web.Response:
         return as_json(await self._desk.session(request.match_info["id"]))
 
+    async def trunks(self, request: web.Request) -> web.Response:
+        """`GET /api/trunks`: which are registered, and which answer."""
+        return as_json(self._desk.trunks())
+
     async def healthz(self, request: web.Request) -> web.Response:
         """Alive: the event loop turns."""
         return as_json({"alive": True})

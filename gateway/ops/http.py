@@ -74,6 +74,7 @@ class HttpOffice:
                 web.get("/api/calls/{id}/recording", operators(api.recording)),
                 web.get("/api/sessions", operators(api.sessions)),
                 web.get("/api/sessions/{id}", operators(api.session)),
+                web.get("/api/trunks", operators(api.trunks)),
                 web.get("/healthz", api.healthz),
                 web.get("/readyz", api.readyz),
                 web.get("/metrics", operators(api.metrics)),

@@ -22,7 +22,7 @@ from gateway.core.errors import CapacityError, PeerError, SessionError
 from gateway.core.ids import RandomIds
 from gateway.ops.http import HttpOffice
 from gateway.ops.logs import configure
-from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo
+from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
 from gateway.store.ports import Identity, Session, SessionInfo
 from gateway.webrtc.audio import PTIME_S
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
@@ -209,6 +209,9 @@ class ParrotDesk:
             raise SessionError("no such session", code="session_not_found")
         call = self.calls[session_id]
         return Session(self._info(call), tuple(call.events))
+
+    def trunks(self) -> list[TrunkInfo]:
+        return []
 
     def ready(self) -> bool:
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -40,6 +40,27 @@ class CallSummary(msgspec.Struct, frozen=True):
     started_at: float
     session: str = ""
     turns: int = 0
+
+
+class TargetInfo(msgspec.Struct, frozen=True):
+    """One address of a trunk. `reachable` is None while it has not been asked."""
+
+    address: str
+    reachable: bool | None = None
+    round_trip_ms: float | None = None
+
+
+class TrunkInfo(msgspec.Struct, frozen=True):
+    """One trunk as it is now. `fault` says why it is not registered, with the remedy; `max_calls` 0 is no limit."""
+
+    name: str
+    up: bool
+    registration: Literal["off", "trying", "registered", "failed"]
+    transport: str
+    targets: tuple[TargetInfo, ...]
+    calls: int = 0
+    max_calls: int = 0
+    fault: str = ""
 
 
 class CallDesk(Protocol):
@@ -91,6 +112,8 @@ class CallDesk(Protocol):
     async def session(self, session_id: str) -> Session:
         """Raises `SessionError(code="session_not_found")`."""
         ...
+
+    def trunks(self) -> list[TrunkInfo]: ...
 
     def ready(self) -> bool:
         """All doors are open and the store answers."""

@@ -12,7 +12,7 @@ import pytest
 from gateway.core import events as e
 from gateway.core.errors import CapacityError, ConfigError, PeerError, SessionError, StoreError
 from gateway.ops.http import HttpOffice, HttpOptions
-from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo
+from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TargetInfo, TrunkInfo
 from gateway.store.ports import Identity, Session, SessionInfo
 
 SDP = {"Content-Type": "application/sdp"}
@@ -77,6 +77,9 @@ class DeskOnPaper:
         if session_id != "s1":
             raise SessionError("no such session", code="session_not_found")
         return Session(INFO, tuple(LOG))
+
+    def trunks(self) -> list[TrunkInfo]:
+        return [TrunkInfo("provider", False, "failed", "udp", (TargetInfo("192.0.2.1:5060", True, 3.2),), fault="no")]
 
     def ready(self) -> bool:
         return self.is_ready
