@@ -24,8 +24,9 @@ QUICK = "[tts]\nkind = 'flite'\npace = 1.8\n"
 """Configuration for a bot that talks faster."""
 
 START_WITHIN_S, STOP_WITHIN_S = 40.0, 20.0
-# Linux ends the gateway when whoever started it is gone, however that came (PR_SET_PDEATHSIG is 1).
-LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+# Linux ends a process begun through this when whoever began it is gone, however that came (PR_SET_PDEATHSIG is 1).
+_LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+LEASH = (sys.executable, "-c", _LEASHED)
 
 
 class GatewayProcess:
@@ -42,7 +43,7 @@ class GatewayProcess:
         self.sip_port, self.http_url = 0, ""
         self._forgotten = 0
         self._news = threading.Condition()
-        command = [sys.executable, "-c", LEASHED, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
+        command = [*LEASH, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
         ports = "{}-{}".format(*rtp_ports())
         command += ["--rtp-ports", ports, "--data", str(data), "--log-format", "json"]
         for option in ("--sip-port", "--http-port"):

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from gateway.providers.tts.flite_library import VOICES, Voice
 
 RATE = 8000
-FULL_SCALE_DBM0 = 3.17
-"""A sine that just fits mu-law has this level (G.711); in 16 bit that is an amplitude of 32124."""
+MILLIWATT_RMS = {"ulaw": 16017.0, "alaw": 16140.0}
+"""0 dBm0 in 16-bit units: what G.711's own sequences for it (tables 5 and 6) decode to."""
 
 Samples = npt.NDArray[np.float64]
 
@@ -41,9 +41,9 @@ class Sound(NamedTuple):
     def rms(self) -> float:
         return float(np.sqrt(np.mean(self.samples**2))) if len(self.samples) else 0.0
 
-    def dbm0(self) -> float:
-        """By the power of the whole: 0 dBm0 is a sine 3.17 dB below the loudest."""
-        return 20 * float(np.log10(max(self.rms(), 1e-9) * np.sqrt(2) / 32124)) + FULL_SCALE_DBM0
+    def dbm0(self, law: str = "ulaw") -> float:
+        """By the power of the whole, on a line with this coding."""
+        return 20 * float(np.log10(max(self.rms(), 1e-9) / MILLIWATT_RMS[law]))
 
     def loud(self, *, over: float = 300.0, window_s: float = 0.02) -> npt.NDArray[np.bool_]:
         """Window by window: does it sound?"""
@@ -85,7 +85,7 @@ def silence(seconds: float, rate: int = RATE) -> Sound:
 
 
 def tone(hz: float, seconds: float, dbm0: float = -10.0, rate: int = RATE) -> Sound:
-    amplitude = 32124 * 10 ** ((dbm0 - FULL_SCALE_DBM0) / 20)
+    amplitude = np.sqrt(2) * MILLIWATT_RMS["ulaw"] * 10 ** (dbm0 / 20)
     return Sound(amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate), rate)
 
 

@@ -1,0 +1,69 @@
+"""baresip, a softphone with a SIP stack and an audio pipeline of its own, calls the whole gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from baresip_phone import BARESIP, BaresipPhone
+from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
+from gateway_process import GatewayProcess
+from sounds import find, speech
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)"),
+]
+
+
+def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
+    """One sentence and a "yes" book; what baresip heard is, clip by clip, what the gateway recorded of its bot."""
+    with BaresipPhone(tmp_path / "phone", number) as phone:
+        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
+        call.wait_asked(WHAT_TO_DO)
+        phone.say(speech(BOOK_WHOLLY))
+        call.wait_asked(IS_THAT_RIGHT)
+        phone.say(speech("yes"))
+        completed = call.wait("DialogueCompleted")
+        ended = gateway.ended(call)
+        phone.wait("CALL_CLOSED")
+    assert completed["outcome"] == "booked"
+    assert completed["data"] == {"task": "book", "service": "haircut", "day": "thursday", "half": "morning"}
+    assert call.understood()[-1] == "yes"
+    assert (ended["reason"], ended["by"], ended["turns"]) == ("hangup", "bot", 2)
+    _, bot = call.recording()
+    heard = phone.heard()
+    spoken = call.bot_spoke()
+    assert len(spoken) == 6
+    for begun, over in spoken[:-1]:  # of the goodbye, what is in its jitter buffer at our BYE is lost on baresip
+        clip = find(bot.cut(begun, over), heard)
+        assert clip.likeness > 0.99
+        assert clip.at_s == pytest.approx(begun, abs=0.15)
+        assert heard.cut(begun, over).loud().mean() > 0.4
+    quiet = heard.cut(spoken[1][1] + 0.2, spoken[2][0] - 0.2)
+    assert quiet.seconds > 2
+    assert not quiet.loud(over=50).any()
+
+
+def test_the_test_tone_reaches_a_phone_that_speaks_a_law(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
+    """1004 Hz at 0 dBm0 until a hold, nothing while it lasts, and packets again after it."""
+    with BaresipPhone(tmp_path / "phone", number, codec="PCMA") as phone:
+        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
+        phone.listen(1.5)
+        phone.do("hold")
+        held = call.wait("CallHeld")
+        phone.listen(1.0)
+        phone.do("resume")
+        retrieved = call.wait("CallRetrieved")
+        phone.listen(1.0)
+        phone.do("hangup")
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert call.find("CallAnswered")[0]["codec"] == "PCMA"
+    talked_s = call.find("CallEnded")[0]["at"] - call.find("CallAnswered")[0]["at"] - (retrieved["at"] - held["at"])
+    assert ended["packets_sent"] == pytest.approx(talked_s * 50, abs=10)
+    heard = phone.heard().cut(0.2, 1.2)  # its recording ends with its first hold
+    assert heard.hz() == pytest.approx(1004, abs=0.5)
+    assert heard.dbm0("alaw") == pytest.approx(0, abs=0.2)
