@@ -1,0 +1,142 @@
+"""Kamailio in a process of its own: registrar and authenticating proxy that stays in the path (Record-Route)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Self
+
+import pytest
+from gateway_process import LEASH, wait_until
+
+PROGRAM = shutil.which("kamailio") or "/usr/sbin/kamailio"
+DOMAIN, USER, PASSWORD = "trunk.example", "4711", "open-sesame"
+
+CONFIGURATION = """
+debug=1
+log_stderror=yes
+fork=yes
+children=1
+disable_tcp=yes
+auto_aliases=no
+alias="{domain}"
+listen=udp:127.0.0.1:{port}
+
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "auth.so"
+
+modparam("registrar", "min_expires", 60)
+modparam("auth", "nonce_expire", 300)
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (has_totag()) {{
+        if (loose_route()) {{ t_relay(); exit; }}
+        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
+        sl_send_reply("404", "Not here");
+        exit;
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
+    t_check_trans();
+    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+    if (is_method("REGISTER")) {{
+        if (!pv_www_authenticate("{domain}", "{password}", "0")) {{ www_challenge("{domain}", "1"); exit; }}
+        save("location");
+        exit;
+    }}
+    if (!is_method("INVITE")) {{ sl_send_reply("405", "Not allowed"); exit; }}
+    if ($fU == "{user}") {{
+        if (!pv_proxy_authenticate("{domain}", "{password}", "0")) {{ proxy_challenge("{domain}", "1"); exit; }}
+        consume_credentials();
+    }}
+    record_route();
+    if ($rU == "outside") {{ $du = "sip:127.0.0.1:{outside}"; t_relay(); exit; }}
+    if ($rU == "moved") {{
+        append_to_reply("Contact: <sip:outside@{domain}>\\r\\n");
+        sl_send_reply("302", "Moved Temporarily");
+        exit;
+    }}
+    if ($rU == "busy") {{ sl_send_reply("486", "Busy Here"); exit; }}
+    if (!lookup("location")) {{ sl_send_reply("404", "Not found"); exit; }}
+    t_relay();
+}}
+"""
+
+
+class Kamailio:
+    """A context manager. `outside` is the port that calls to `sip:outside@...` are sent to."""
+
+    def __init__(self, folder: Path, *, outside: int = 9) -> None:
+        if not Path(PROGRAM).exists():
+            pytest.skip("kamailio is not installed (apt install kamailio)")
+        self.port = free_port()
+        self._folder = folder
+        self._outside = outside
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "kamailio.cfg"
+        file.write_text(
+            CONFIGURATION.format(port=self.port, domain=DOMAIN, user=USER, password=PASSWORD, outside=self._outside)
+        )
+        self._log = (self._folder / "kamailio.log").open("wb")
+        command = [PROGRAM, "-f", str(file), "-DD", "-E", "-m", "32", "-M", "4", "-Y", str(self._folder)]
+        self._process = subprocess.Popen(
+            [*LEASH, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        wait_until(self._answers, within_s=10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._log.close()
+
+    def log(self) -> str:
+        return (self._folder / "kamailio.log").read_text(errors="replace")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            probe.settimeout(0.2)
+            host, port = probe.getsockname()
+            probe.sendto(
+                f"OPTIONS sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bKup\r\n"
+                f"From: <sip:t@t>;tag=1\r\nTo: <sip:{DOMAIN}>\r\nCall-ID: up\r\nCSeq: 1 OPTIONS\r\n"
+                "Max-Forwards: 5\r\nContent-Length: 0\r\n\r\n".encode(),
+                ("127.0.0.1", self.port),
+            )
+            try:
+                return probe.recv(2048).startswith(b"SIP/2.0 200")
+            except OSError:
+                return False
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
