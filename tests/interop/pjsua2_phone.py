@@ -1,0 +1,123 @@
+"""The hand that operates `pjsua2_softphone.py`, which runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gateway_process import LEASH, rtp_ports, wait_until
+from sounds import Sound, read_wav
+
+PJSUA2 = find_spec("pjsua2")
+PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
+
+
+class Pjsua2Phone:
+    """A context manager; `folder` takes its sounds and its recording."""
+
+    def __init__(self, folder: Path, number: str) -> None:
+        folder.mkdir(parents=True)
+        self._folder, self._number = folder, number
+        self._said = 0
+        self._told: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._log = (self._folder / "log").open("w")
+        self._process = subprocess.Popen(
+            [*LEASH, sys.executable, str(PROGRAM), str(self._folder), str(rtp_ports(3)[0]), self._number],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            bufsize=1,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            self.wait("ready")
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if self._process.poll() is None:
+                self._do("quit")
+                self._process.wait(10)
+        finally:
+            self._kill()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                self._told.append(json.loads(line))
+
+    def _do(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+
+    def wait(self, event: str, *, count: int = 1, within_s: float = 15, **having: Any) -> dict[str, Any]:
+        """The `count`-th event of this name and these facts."""
+
+        def found() -> dict[str, Any] | None:
+            matching = [
+                told
+                for told in self._told
+                if told["event"] == event and all(told.get(key) == value for key, value in having.items())
+            ]
+            return matching[count - 1] if len(matching) >= count else None
+
+        try:
+            return wait_until(found, within_s=within_s)
+        except AssertionError:
+            raise AssertionError(f"pjsua2 told no {event} {having}:\n{self._told}") from None
+
+    def dial(self, uri: str) -> None:
+        self._do(f"dial {uri}")
+        self.wait("state", state="CONFIRMED")
+        self.wait("media", active=True)
+
+    def say(self, sound: Sound) -> None:
+        self._said += 1
+        self._do(f"say {sound.write(self._folder / f'speech-{self._said}.wav')}")
+
+    def press(self, digits: str) -> None:
+        """As RFC 4733."""
+        self._do(f"press {digits}")
+
+    def hold(self) -> None:
+        before = self._media(False)
+        self._do("hold")
+        self.wait("media", active=False, count=before + 1)
+
+    def retrieve(self) -> None:
+        before = self._media(True)
+        self._do("retrieve")
+        self.wait("media", active=True, count=before + 1)
+
+    def hang_up(self) -> None:
+        self._do("hang_up")
+        self.wait("state", state="DISCONNECTED")
+
+    def listen(self, seconds: float) -> None:
+        """Let that much of the call pass."""
+        threading.Event().wait(seconds)
+
+    def heard(self) -> Sound:
+        """Its recording, without the times of hold. Whole once the phone is switched off."""
+        return read_wav(self._folder / "heard.wav")
+
+    def _media(self, active: bool) -> int:
+        return sum(told["event"] == "media" and told["active"] is active for told in self._told)
