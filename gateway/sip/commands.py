@@ -75,7 +75,10 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Place(Command, frozen=True, tag=True):
-    """Call `uri` over `flow`. Progress comes as `CallProgressed`, `CallAccepted`, `CallFailed`."""
+    """Call `uri` over `flow`. Progress comes as `CallProgressed`, `CallAccepted`, `CallFailed`.
+
+    It fails with 408 when not even a 100 has come for `silent_for_s`; None waits for 64*T1.
+    """
 
     uri: str
     flow: Flow
@@ -84,6 +87,7 @@ class Place(Command, frozen=True, tag=True):
     from_display: str = ""
     headers: Headers = ()
     credentials: Credentials | None = None
+    silent_for_s: float | None = None
 
 
 class AnswerTransfer(Command, frozen=True, tag=True):

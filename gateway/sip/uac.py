@@ -52,6 +52,8 @@ class OutgoingCall:
         self.early: dict[str, Dialog] = {}
         self._acks: dict[str, Send] = {}
         core.calls[self.handle] = self
+        if place.silent_for_s is not None:
+            core.timers.start(core.now + place.silent_for_s, self, "silence")
         self.invite()
 
     @property
@@ -120,6 +122,15 @@ class OutgoingCall:
         # No final answer may ever come (RFC 2543 peers): 64*T1 from here it is over.
         due = self.core.now + self.core.options.timing.patience
         self.core.timers.start(due, Abandonment(self.core.transactions, transaction), "abandon")
+
+    def on_timer(self, name: str, now: float) -> None:
+        """Nobody seems to be there. Whoever answers after all is told that it is too late."""
+        transaction = self._transaction
+        if self._cancelled is None and self.core.calls.get(self.handle) is self:
+            if transaction is None or transaction.provisional or self._cseq > FIRST_CSEQ:
+                return
+            self._cancel(())
+            self.core.emit(CallFailed(now, self.handle, 408, phrase(408)))
 
     # Answers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from sip_wire import OUR_SDP, PEER, SDP, UDP, US, Line, methods, reply, request, statuses
 
@@ -316,3 +317,27 @@ def test_a_full_house_places_no_call() -> None:
     line = Line(max_calls=0)
     assert line.do(place()) == []
     assert line.event(CallFailed).status == 503
+
+
+def test_a_target_that_says_nothing_is_given_up_early_when_wished() -> None:
+    """So that another can be tried before the caller gives up; whoever wakes up late is sent away."""
+    line, sent = placed(msgspec.structs.replace(place(), silent_for_s=4.0))
+    line.advance(3.9)
+    assert line.events == []
+    line.advance(0.2)
+    assert line.event(CallFailed).status == 408
+    assert methods(line.receive(reply(sent, 180))) == ["CANCEL"]
+    assert methods(line.receive(reply(sent, 200, body=SDP))) == ["ACK", "BYE"]
+
+
+@pytest.mark.parametrize("status", [100, 180])
+def test_a_target_that_has_said_anything_is_waited_for(status: int) -> None:
+    """A telephone network may take its time after 100."""
+    line, sent = placed(msgspec.structs.replace(place(), silent_for_s=4.0))
+    line.receive(reply(sent, status))
+    line.advance(100)
+    assert not any(isinstance(event, CallFailed) for event in line.events)
+    line.receive(reply(sent, 200, body=SDP))
+    line.event(CallAccepted)
+    line.advance(100)
+    assert not any(isinstance(event, CallFailed) for event in line.events)
