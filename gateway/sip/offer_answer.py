@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.core.errors import PeerError
+from gateway.sip.crypto import Crypto, SrtpKeys, SrtpPolicy, first_usable, our_key, our_lines, take_answer
 from gateway.sip.sdp import (
     Attributes,
     Description,
@@ -33,6 +34,7 @@ OUR_DTMF_PAYLOAD_TYPE = 101
 OUR_PTIME_MS = 20
 _STATIC = {codec.payload_type: name for name, codec in CODECS.items()}
 _PLAIN_RTP = ("RTP/AVP", "RTP/AVPF")
+_SECURE_RTP = ("RTP/SAVP", "RTP/SAVPF")
 _NOWHERE = ("0.0.0.0", "::")
 
 
@@ -40,6 +42,9 @@ class LocalMedia(msgspec.Struct, frozen=True):
     """Our side of the stream. `codecs` in our order; `prefer` says whose order decides when we answer.
 
     `direction` is the most we want (sendonly or inactive puts the peer on hold).
+    `srtp`: `off` takes and offers plain RTP only, `required` never; `optional` offers both in one (RTP/AVP with keys)
+    and prefers what is protected. Unless it is off, `master` holds `MASTER_OCTETS` for our keys, those of the whole
+    dialog: descriptions made from the same octets keep their keys.
     """
 
     host: str
@@ -50,13 +55,18 @@ class LocalMedia(msgspec.Struct, frozen=True):
     version: int = 1
     dtmf: bool = True
     prefer: Literal["theirs", "ours"] = "theirs"
+    srtp: SrtpPolicy = "off"
+    master: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"LocalMedia({self.host}:{self.port}, {self.codecs}, {self.direction}, srtp={self.srtp})"
 
 
 class Negotiated(msgspec.Struct, frozen=True):
     """What both sides agreed on. `sdp` is ours, to be sent (after `accept`: as it was sent).
 
     `host` and `port` are where our packets go, `payload_type` and `dtmf_payload_type` the numbers they carry.
-    `direction` is ours. `held` means that the peer will not listen.
+    `direction` is ours. `held` means that the peer will not listen. `srtp` is None for plain RTP.
     """
 
     sdp: bytes
@@ -69,6 +79,7 @@ class Negotiated(msgspec.Struct, frozen=True):
     direction: Direction
     rtcp_mux: bool
     held: bool
+    srtp: SrtpKeys | None = None
 
 
 class _Choice(NamedTuple):
@@ -77,29 +88,43 @@ class _Choice(NamedTuple):
     dtmf_payload_type: int | None
 
 
+class _Usable(NamedTuple):
+    """A section of an offer that we can take, and the crypto line we take of it."""
+
+    place: int
+    choice: _Choice
+    crypto: Crypto | None
+
+
 def answer(offer: bytes, local: LocalMedia, previous: bytes | None = None) -> Negotiated:
     """Answer the first audio stream we can take; every other stream is refused with port 0.
 
     `previous` is the description we sent last in this session; it decides the o= version (see `versioned`). Raises
-    `PeerError`: 400 for a malformed description, 488 for one with no audio or no codec in common.
+    `PeerError`: 400 for a malformed description, 488 for one with no audio, no codec in common, or no protection
+    that both sides allow.
     """
     theirs = parse_sdp(offer)
-    index, choice = _first_usable(theirs, local)
-    media = theirs.media[index]
+    place, choice, crypto = _first_usable(theirs, local)
+    media = theirs.media[place]
     their_direction, held = _their_direction(theirs, media)
     direction = _meet(local.direction, _mirror(their_direction))
     mux = media.attribute("rtcp-mux") is not None
     sections = [_refused(section) for section in theirs.media]
-    sections[index] = Media(media.kind, local.port, media.protocol, *_formats([choice], direction, mux=mux))
+    keys = None if crypto is None else SrtpKeys(crypto.suite, our_key(local.master, crypto.suite), crypto.key)
+    lines = [] if crypto is None or keys is None else [Crypto(crypto.tag, crypto.suite, keys.ours)]
+    formats = _formats([choice], direction, lines, mux=mux)
+    sections[place] = Media(media.kind, local.port, media.protocol, *formats)
     sdp = versioned(_describe(local, sections), previous)
-    return _negotiated(sdp, theirs, media, choice, direction, mux=mux, held=held)
+    return _negotiated(sdp, theirs, media, choice, direction, keys, mux=mux, held=held)
 
 
 def offer(local: LocalMedia, previous: bytes | None = None) -> bytes:
     """Our own offer: every codec of ours in our order."""
     dtmf = OUR_DTMF_PAYLOAD_TYPE if local.dtmf else None
     choices = [_Choice(name, CODECS[name].payload_type, dtmf) for name in local.codecs]
-    section = Media("audio", local.port, "RTP/AVP", *_formats(choices, local.direction))
+    lines = [] if local.srtp == "off" else our_lines(local.master)
+    protocol = "RTP/SAVP" if local.srtp == "required" else "RTP/AVP"
+    section = Media("audio", local.port, protocol, *_formats(choices, local.direction, lines))
     return versioned(_describe(local, [section]), previous)
 
 
@@ -109,12 +134,15 @@ def accept(local: LocalMedia, answer: bytes, sent: bytes | None = None) -> Negot
     if not theirs.media or theirs.media[0].kind != "audio" or theirs.media[0].port == 0:
         raise PeerError("the answer refuses the audio", status_hint=488)
     media = theirs.media[0]
+    keys = None if local.srtp == "off" else take_answer(media, local.master)
+    if keys is None and not _may_be_plain(media, local):
+        raise PeerError("the answer does not protect the audio as we asked", status_hint=488)
     choice = _choose(media, msgspec.structs.replace(local, prefer="theirs"))
     if choice is None:
         raise PeerError("the answer has no codec of our offer", status_hint=488)
     their_direction, held = _their_direction(theirs, media)
     direction = _meet(local.direction, _mirror(their_direction))
-    return _negotiated(sent or offer(local), theirs, media, choice, direction, mux=False, held=held)
+    return _negotiated(sent or offer(local), theirs, media, choice, direction, keys, mux=False, held=held)
 
 
 def versioned(description: Description, previous: bytes | None) -> bytes:
@@ -135,7 +163,9 @@ def _describe(local: LocalMedia, sections: list[Media]) -> Description:
     return Description(origin, local.host, [], sections)
 
 
-def _formats(choices: list[_Choice], direction: Direction, *, mux: bool = False) -> tuple[list[str], None, Attributes]:
+def _formats(
+    choices: list[_Choice], direction: Direction, crypto: list[Crypto], *, mux: bool = False
+) -> tuple[list[str], None, Attributes]:
     """The last three fields of a `Media`: formats, no address of its own, attributes."""
     attributes: Attributes = [("rtpmap", f"{c.payload_type} {c.codec}/{CODECS[c.codec].clock_hz}") for c in choices]
     formats = [str(c.payload_type) for c in choices]
@@ -144,6 +174,7 @@ def _formats(choices: list[_Choice], direction: Direction, *, mux: bool = False)
         formats.append(str(dtmf))
         attributes += [("rtpmap", f"{dtmf} {DTMF}/8000"), ("fmtp", f"{dtmf} 0-15")]
     attributes += [("ptime", str(OUR_PTIME_MS)), (direction, None)]
+    attributes += [("crypto", line.render()) for line in crypto]
     if mux:
         attributes.append(("rtcp-mux", None))
     return formats, None, attributes
@@ -153,17 +184,27 @@ def _refused(section: Media) -> Media:
     return Media(section.kind, 0, section.protocol, section.formats[:1])
 
 
-def _first_usable(theirs: Description, local: LocalMedia) -> tuple[int, _Choice]:
-    audio = False
-    for index, media in enumerate(theirs.media):
-        if media.kind != "audio" or media.port == 0 or media.protocol not in _PLAIN_RTP:
+def _first_usable(theirs: Description, local: LocalMedia) -> _Usable:
+    """The first section that we can take, those with keys before those without."""
+    audio, found = False, []
+    for place, media in enumerate(theirs.media):
+        if media.kind != "audio" or media.port == 0 or media.protocol not in _PLAIN_RTP + _SECURE_RTP:
+            continue
+        crypto = None if local.srtp == "off" else first_usable(media)
+        if crypto is None and not _may_be_plain(media, local):
             continue
         audio = True
         choice = _choose(media, local)
         if choice is not None:
-            return index, choice
-    fault = "the offer has no codec of ours" if audio else "the offer has no audio we can take"
-    raise PeerError(fault, status_hint=488)
+            found.append(_Usable(place, choice, crypto))
+    if not found:
+        fault = "the offer has no codec of ours" if audio else "the offer has no audio we can take"
+        raise PeerError(fault, status_hint=488)
+    return next((usable for usable in found if usable.crypto), found[0])
+
+
+def _may_be_plain(media: Media, local: LocalMedia) -> bool:
+    return local.srtp != "required" and media.protocol in _PLAIN_RTP
 
 
 def _choose(media: Media, local: LocalMedia) -> _Choice | None:
@@ -235,7 +276,15 @@ def _meet(one: Direction, other: Direction) -> Direction:
 
 
 def _negotiated(
-    sdp: bytes, theirs: Description, media: Media, choice: _Choice, direction: Direction, *, mux: bool, held: bool
+    sdp: bytes,
+    theirs: Description,
+    media: Media,
+    choice: _Choice,
+    direction: Direction,
+    keys: SrtpKeys | None,
+    *,
+    mux: bool,
+    held: bool,
 ) -> Negotiated:
     return Negotiated(
         sdp=sdp,
@@ -248,6 +297,7 @@ def _negotiated(
         direction=direction,
         rtcp_mux=mux,
         held=held,
+        srtp=keys,
     )
 
 
