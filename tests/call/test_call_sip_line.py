@@ -150,6 +150,21 @@ def test_hold_and_retrieve_reach_the_call_and_the_leg(hall: Hall) -> None:
     assert hall.told[-1] == c.LineHeld(False)
 
 
+def test_an_offer_asked_of_us_in_a_re_invite_is_taken_up_by_its_answer(hall: Hall) -> None:
+    """RFC 3261 14.1: a re-INVITE without a description gets our offer, and its ACK the answer."""
+    hall.offer()
+    hall.answer()
+    hall.door.on_event(heard.CallConfirmed(1.1, "d-1"))
+    hall.door.on_event(heard.OfferReceived(2.0, "d-1", None))
+    assert isinstance(hall.sip[-1], sip.AnswerOffer)
+    hall.door.on_event(heard.OfferAnswered(2.1, "d-1", OFFER.replace(b"audio 4000", b"audio 5000")))
+    assert isinstance(hall.leg.sent[-1], media.ConnectLeg)
+    assert hall.leg.sent[-1].port == 5000
+    sent = list(hall.leg.sent)
+    hall.door.on_event(heard.OfferAnswered(2.2, "d-1", NO_AUDIO))
+    assert hall.leg.sent == sent
+
+
 def test_a_bad_re_offer_is_refused_and_the_call_goes_on(hall: Hall) -> None:
     """RFC 3261 14.2: a refused re-INVITE leaves the session as it was."""
     hall.offer()

@@ -1,0 +1,187 @@
+"""The audio of one SIP dialog: its media leg kept in step with offers and answers, and keys that come by INFO.
+
+What both directions of calls have in common; `sip_line` answers with it, `outbound_line` calls with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from gateway.call import commands as c
+from gateway.call.agreed import connect_leg
+from gateway.call.ports import Tell
+from gateway.call.trunks import TrunkRules
+from gateway.core.clock import Clock
+from gateway.core.errors import PeerError
+from gateway.core.events import DigitPressed
+from gateway.media import commands as media
+from gateway.media.ports import MediaControl
+from gateway.sip import commands as sip
+from gateway.sip import events as heard
+from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
+
+_DTMF_INFO = re.compile(rb"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
+_DTMF_DURATION = re.compile(rb"^\s*Duration\s*=\s*(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+class SipLineOptions(msgspec.Struct, frozen=True):
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    """What we take, in our order of preference."""
+    prefer: Literal["theirs", "ours"] = "theirs"
+    """Whose order decides."""
+    telephone_events: bool = True
+    """Offer and take RFC 4733; else keys come by INFO alone."""
+    advertise: str | None = None
+    """The address in our SDP; None is the local address of the signalling."""
+    silent_after_s: float = 2.0
+    """When a line that carries no media is noticed; see `CallOptions.line_lost_after_s` for when it ends."""
+
+    def local_media(self, host: str, port: int, session_id: int = 1) -> LocalMedia:
+        return LocalMedia(
+            host=host,
+            port=port,
+            codecs=self.codecs,
+            session_id=session_id,
+            dtmf=self.telephone_events,
+            prefer=self.prefer,
+        )
+
+    def for_trunk(self, rules: TrunkRules | None) -> SipLineOptions:
+        """As the call's trunk wants it."""
+        if rules is None:
+            return self
+        options = msgspec.structs.replace(self, telephone_events=rules.telephone_events)
+        return msgspec.structs.replace(options, codecs=rules.codecs, prefer="ours") if rules.codecs else options
+
+
+class Wires(msgspec.Struct, frozen=True):
+    """What every line over SIP is joined to."""
+
+    send: Callable[[sip.AnyCommand], None]
+    leg: MediaControl
+    clock: Clock
+
+
+class SipStream:
+    """Sans-IO: `wires` only take commands. `dialog` is the handle of the dialog at hand, "" before there is one."""
+
+    def __init__(
+        self,
+        call_id: str,
+        wires: Wires,
+        options: SipLineOptions,
+        tell: Tell,
+        record: str | None = None,
+        trace: str | None = None,
+    ) -> None:
+        self._id, self._wires, self._options, self._tell = call_id, wires, options, tell
+        self._record, self._trace = record, trace
+        self._local: LocalMedia | None = None
+        self._opened = self._held = False
+        self.dialog = ""
+        self.codec = ""
+
+    # The leg
+
+    def open(self) -> None:
+        """Ends in a report of the leg: `LegOpened` or `LegFailed`."""
+        self._opened = True
+        silent_after_s = self._options.silent_after_s
+        self._wires.leg.send(
+            media.OpenLeg(self._id, record=self._record, trace=self._trace, silent_after_s=silent_after_s)
+        )
+
+    def close(self) -> None:
+        if self._opened:
+            self._wires.leg.send(media.CloseLeg(self._id))
+
+    def listens_on(self, host: str, port: int) -> None:
+        """Where the leg turned out to be; `host` unless another is advertised."""
+        host = self._options.advertise or host
+        self._local = self._options.local_media(host, port, int(self._wires.clock.wall()))
+
+    # Offers and answers; each raises `PeerError` for a description that cannot be used
+
+    def offer(self) -> bytes:
+        assert self._local is not None, "an offer needs a leg"
+        return offer(self._local)
+
+    def answer(self, their_offer: bytes) -> bytes:
+        assert self._local is not None, "an answer needs a leg"
+        agreed = answer(their_offer, self._local)
+        self._connect(agreed)
+        return agreed.sdp
+
+    def take_answer(self, their_answer: bytes) -> None:
+        """To our offer."""
+        if self._local is not None:
+            self._connect(accept(self._local, their_answer))
+
+    def _connect(self, agreed: Negotiated) -> None:
+        self.codec = agreed.codec
+        self._wires.leg.send(connect_leg(self._id, agreed))
+        if agreed.held != self._held:
+            self._held = agreed.held
+            self._tell(c.LineHeld(agreed.held))
+
+    # A call that is up
+
+    def handle(self, event: heard.AnySipEvent) -> None:
+        """What comes in a confirmed dialog."""
+        match event:
+            case heard.CallEnded(by=by):
+                self._tell(c.LineEnded("hangup" if by == "bye" else "timeout", "caller"))
+            case heard.OfferReceived(sdp=sdp):
+                self._renegotiate(sdp)
+            case heard.OfferAnswered(sdp=sdp):
+                self._take_late_answer(sdp)
+            case heard.InfoReceived(content_type=kind, body=body):
+                self._take_info(kind, body)
+            case heard.TransferRequested():
+                # Nobody here may send us elsewhere yet; without an answer the peer would wait in vain.
+                self._wires.send(sip.AnswerTransfer(self.dialog, 603))
+            case _:
+                pass
+
+    def fail(self, reason: str) -> None:
+        """Something of ours broke: say goodbye, and end."""
+        self._wires.send(sip.HangUp(self.dialog, reason))
+        self._tell(c.LineEnded("error", "gateway"))
+
+    def _renegotiate(self, sdp: bytes | None) -> None:
+        """A re-INVITE or UPDATE: hold, retrieve, a moved address, a new codec (RFC 3264 section 8)."""
+        before = self._local
+        if before is None:
+            self._wires.send(sip.RefuseOffer(self.dialog, 491))
+            return
+        self._local = msgspec.structs.replace(before, version=before.version + 1)
+        try:
+            ours = self.offer() if sdp is None else self.answer(sdp)
+        except PeerError as error:
+            self._local = before
+            self._wires.send(sip.RefuseOffer(self.dialog, error.status_hint))
+            return
+        self._wires.send(sip.AnswerOffer(self.dialog, ours))
+
+    def _take_late_answer(self, sdp: bytes) -> None:
+        """To the offer that a re-INVITE without one asked of us; a useless one leaves the audio as it was."""
+        with suppress(PeerError):
+            self.take_answer(sdp)
+
+    def _take_info(self, content_type: str, body: bytes) -> None:
+        """DTMF by INFO: `application/dtmf-relay` is key-value lines, `application/dtmf` the bare key."""
+        kind = content_type.split(";")[0].strip().lower()
+        if kind == "application/dtmf-relay" and (signal := _DTMF_INFO.search(body)):
+            length = _DTMF_DURATION.search(body)
+            self._press(signal[1], int(length[1]) if length else 160)
+        elif kind == "application/dtmf" and len(body.strip()) == 1:
+            self._press(body.strip(), 160)
+
+    def _press(self, key: bytes, duration_ms: int) -> None:
+        now = self._wires.clock.now()
+        self._tell(DigitPressed(now, self._id, key.decode("ascii").upper(), duration_ms, "info"))
