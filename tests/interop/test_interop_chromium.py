@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from callers import BOOK_WHOLLY, soon
+from gateway_process import GatewayProcess
 from playwright.async_api import Browser, Page, async_playwright, expect
+from sounds import Sound, silence, speech
 
 from gateway.ops.http import HttpOffice
 from gateway.ops.parrot import ParrotDesk
@@ -44,31 +47,35 @@ def microphone(tmp_path: Path) -> Path:
     """Half a second of silence, two of a voice-like sound, five of silence; Chromium plays it in a loop."""
     t = np.arange(2 * RATE) / RATE
     voice = 9000 * np.sin(2 * np.pi * 300 * t) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * t))
-    samples = np.concatenate([np.zeros(RATE // 2), voice, np.zeros(5 * RATE)]).astype(np.int16)
-    path = tmp_path / "microphone.wav"
-    with wave.open(str(path), "wb") as wav:
-        wav.setparams((1, 2, RATE, 0, "NONE", ""))
-        wav.writeframes(samples.tobytes())
-    return path
+    return silence(0.5, RATE).then(Sound(voice, RATE), silence(5, RATE)).write(tmp_path / "microphone.wav")
 
 
-@pytest.fixture
-async def page(browser_gateway_url: str, microphone: Path, request: Any, tmp_path: Path) -> AsyncIterator[Page]:
-    """The page, loaded; a picture of it stays in the test's folder when the test fails."""
+@asynccontextmanager
+async def opened_page(
+    url: str, microphone: str, folder: Path, arguments: Sequence[str] = (GRANT,)
+) -> AsyncIterator[Page]:
+    """The page, loaded; a picture of how it looked in the end stays in `folder`."""
     async with async_playwright() as playwright:
-        arguments = [*QUIET, *getattr(request, "param", [GRANT]), f"--use-file-for-fake-audio-capture={microphone}"]
-        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        page = await browser.new_page(base_url=browser_gateway_url)
+        options = [*QUIET, *arguments, f"--use-file-for-fake-audio-capture={microphone}"]
+        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        page = await browser.new_page(base_url=url)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        await page.goto(browser_gateway_url)
+        await page.goto(url)
         await expect(page.locator("#call")).to_be_enabled()
         try:
             yield page
         finally:
-            await page.screenshot(path=tmp_path / "last-seen.png", full_page=True)
+            await page.screenshot(path=folder / "last-seen.png", full_page=True)
             await browser.close()
         assert errors == []
+
+
+@pytest.fixture
+async def page(browser_gateway_url: str, microphone: Path, request: Any, tmp_path: Path) -> AsyncIterator[Page]:
+    arguments = getattr(request, "param", [GRANT])
+    async with opened_page(browser_gateway_url, str(microphone), tmp_path, arguments) as opened:
+        yield opened
 
 
 async def call(page: Page) -> None:
@@ -210,3 +217,60 @@ async def test_a_refused_microphone_is_said_in_words(page: Page) -> None:
     await page.click("#call")
     await expect(page.locator("#problem-text")).to_contain_text("may not use the microphone")
     await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+
+
+# The whole gateway behind the page
+
+
+@pytest.fixture
+async def desk_page(gateway: GatewayProcess, tmp_path: Path) -> AsyncIterator[Page]:
+    """The caller at this microphone waits, books in one sentence, waits, and says yes, once."""
+    said = [silence(7, RATE), speech(BOOK_WHOLLY, rate=RATE), silence(6.5, RATE), speech("yes", rate=RATE)]
+    microphone = silence(0, RATE).then(*said, silence(30, RATE)).write(tmp_path / "booking.wav")
+    async with opened_page(gateway.http_url, f"{microphone}%noloop", tmp_path) as page:
+        await page.locator("input[value=desk]").check(force=True)
+        yield page
+
+
+async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess) -> None:
+    """The transcript shows what was understood and what the bot said; call and session are kept as a phone's are."""
+    await desk_page.click("#call")
+    call = await soon(gateway.call, within_s=15)
+    await soon(call.wait, "DialogueCompleted", within_s=35)
+    ended = await soon(gateway.ended, call)
+    assert (ended["door"], ended["reason"], ended["by"], ended["outcome"]) == ("browser", "hangup", "bot", "booked")
+    booked = call.find("DialogueCompleted")[0]["data"]
+    assert booked == {"task": "book", "service": "haircut", "day": "thursday", "half": "morning"}
+    await expect(desk_page.locator("body")).to_have_attribute("data-phase", "idle")
+    await expect(desk_page.locator(".bubble.you .text").last).to_have_text("yes")
+    assert await desk_page.locator(".bubble.you .text").all_inner_texts() == call.understood()
+    shown = " ".join(await desk_page.locator(".bubble.bot .text").all_inner_texts())
+    for words in (
+        "Hello, this is the appointment desk.",
+        "Is that right?",
+        "Your haircut is booked for Thursday morning.",
+    ):
+        assert words in shown
+    sessions = gateway.get("/api/sessions")
+    mine = next(one for one in sessions if one["id"] == ended["session"])
+    assert (mine["status"], mine["identity"]["called"]) == ("completed", "desk")
+    _, bot = call.recording()
+    assert all(bot.cut(begun, over).loud().mean() > 0.4 for begun, over in call.bot_spoke())
+
+
+async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway: GatewayProcess) -> None:
+    """Same browser, same question, and what was said before the reload is known."""
+    await desk_page.click("#call")
+    first = await soon(gateway.call, within_s=15)
+    await soon(first.wait, "UtteranceStarted")
+    await desk_page.locator("#pad button", has_text="1").click()
+    await soon(first.wait_replied, "hair color?")
+    await desk_page.reload()
+    await expect(desk_page.locator("#call-label")).to_have_text("Pick up where we stopped")
+    await desk_page.click("#call")
+    second = await soon(gateway.call, 2, within_s=15)
+    await soon(second.wait_replied, "hair color?")
+    assert second.find("SessionResumed")[0]["session"] == first.find("SessionStarted")[0]["session"]
+    await expect(desk_page.locator("#log")).to_contain_text("Welcome back. So far I have: a booking.")
+    await expect(desk_page.locator("#log")).to_contain_text("Which service would you like?", timeout=10_000)
+    assert (await soon(gateway.ended, first))["by"] == "caller"
