@@ -64,7 +64,7 @@ class Doorkeeper:
         self._total = TokenBucket(options.invites_per_s, max(1.0, options.invites_per_s))
         self._sources: OrderedDict[str, TokenBucket] = OrderedDict()
         secret = options.nonce_secret or ids.token(32).encode()
-        self._digest = DigestServer(options.realm, options.accounts, secret)
+        self._digest = DigestServer(options.realm, options.accounts, secret, algorithms=options.digest_algorithms)
 
     def admit(self, request: Request, flow: Flow, now: float) -> Admission:
         """Rates come first: a flood must not cost a signature each."""

@@ -22,6 +22,7 @@ from gateway.sip.digest import (
     response_value,
 )
 from gateway.sip.message import Lines, Request, Response
+from gateway.sip.uri import parse_uri
 
 _CHALLENGES = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
 
@@ -83,6 +84,16 @@ class DigestClient:
         if challenge.opaque is not None:
             fields["opaque"] = challenge.opaque
         return render_fields(fields)
+
+
+def _same_place(signed: str, request: Request) -> bool:
+    """Whether the signed address is the Request-URI or its host's: real peers leave out the user (RFC 3261 22.4)."""
+    if signed == request.uri:
+        return True
+    try:
+        return parse_uri(signed).host.lower() == request.target.host.lower()
+    except PeerError:
+        return False
 
 
 def _usable(line: str) -> Challenge | None:
@@ -169,7 +180,7 @@ class DigestServer:
         given = fields.get("response", "").lower()
         if not hmac.compare_digest(expected.encode(), given.encode(errors="replace")) or username not in self._accounts:
             return "wrong"
-        if subject.uri != request.uri:
+        if not _same_place(subject.uri, request):
             return "wrong"
         if now - self._issued_at(nonce) > self._lifetime_s or not self._counted(nonce, count):
             return "stale"

@@ -58,6 +58,9 @@ class EndpointOptions(msgspec.Struct, frozen=True):
     realm: str = "voicebot-gateway"
     """Shown to who is challenged, and part of what they sign."""
 
+    digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+    """Offered in this order; old peers look at the first challenge only, and want ("MD5",)."""
+
     nonce_secret: bytes = b""
     """Signs nonces. Empty takes a random one; name it where several gateways share their callers."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import socket
 import tempfile
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,9 @@ import pytest
 from gateway.core.clock import SystemClock
 from gateway.core.errors import PeerError
 from gateway.core.ids import RandomIds
-from gateway.sip.commands import Accept, AnswerOffer, Reject, Ring
-from gateway.sip.events import AnySipEvent, CallOffered, OfferReceived
+from gateway.sip.commands import Accept, AnswerOffer, Credentials, HangUp, Place, Reject, Ring
+from gateway.sip.events import AnySipEvent, CallAccepted, CallFailed, CallOffered, CallProgressed, OfferReceived
+from gateway.sip.flow import Transport
 from gateway.sip.io import EndpointOptions, SipServer
 from gateway.sip.offer_answer import LocalMedia, answer, offer
 
@@ -63,16 +67,75 @@ class Answerer:
         self.server.send(Accept(event.dialog, sdp))
 
 
+class Caller:
+    """Places calls and says BYE `hold_s` after they are accepted; `outcomes` holds how each attempt ended."""
+
+    def __init__(self, credentials: Credentials | None = None, hold_s: float = 0.0) -> None:
+        self.credentials = credentials
+        self.hold_s = hold_s
+        self.outcomes: list[AnySipEvent] = []
+        self.progress: Counter[int] = Counter()
+        self._done = asyncio.Event()
+        self._wanted = 0
+        self.server = SipServer(EndpointOptions(), clock=SystemClock(), ids=RandomIds(), on_event=self._on_event)
+
+    async def __aenter__(self) -> Caller:
+        await self.server.start("127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.server.close()
+
+    def _on_event(self, event: AnySipEvent) -> None:
+        if isinstance(event, CallProgressed):
+            self.progress[event.status] += 1
+        elif isinstance(event, CallAccepted | CallFailed):
+            self.outcomes.append(event)
+            if isinstance(event, CallAccepted):
+                asyncio.get_running_loop().call_later(self.hold_s, self.server.send, HangUp(event.dialog))
+            if len(self.outcomes) == self._wanted:
+                self._done.set()
+
+    async def call(self, port: int, transport: Transport, calls: int, per_s: int = 50, within_s: float = 60) -> None:
+        """Place `calls` calls and wait for all their outcomes."""
+        self._wanted = calls
+        flow = self.server.flow_to("127.0.0.1", port, transport)
+        sdp = offer(LocalMedia("127.0.0.1", 40_000))
+        uri = f"sip:bob@127.0.0.1:{port}" + ("" if transport == "udp" else f";transport={transport}")
+        for number in range(calls):
+            self.server.send(Place(f"out-{number}", uri, flow, sdp, "sip:desk@127.0.0.1", credentials=self.credentials))
+            await asyncio.sleep(1 / per_s)
+        await asyncio.wait_for(self._done.wait(), within_s)
+
+
+@contextlib.asynccontextmanager
+async def sipp_callee(*arguments: str, calls: int, within_s: float = 60) -> AsyncIterator[int]:
+    """sipp answering `calls` calls on the port given; at the end its own verdict must be success."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    run = asyncio.create_task(_run_sipp("-p", str(port), *arguments, calls=calls, within_s=within_s))
+    try:
+        await asyncio.sleep(0.7)  # sipp says nowhere that it listens
+        yield port
+        await run
+    finally:
+        run.cancel()
+
+
 async def sipp(port: int, *arguments: str, calls: int = 20, rate: int = 50, within_s: float = 60) -> None:
     """Run sipp against `port`; a call that does not go by its scenario fails the test with sipp's own report."""
+    await _run_sipp(f"127.0.0.1:{port}", "-r", str(rate), *arguments, calls=calls, within_s=within_s)
+
+
+async def _run_sipp(*arguments: str, calls: int, within_s: float) -> None:
     program = shutil.which("sipp")
     if program is None:
         pytest.skip("sipp is not installed (apt install sip-tester)")
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             program,
-            f"127.0.0.1:{port}",
-            *("-i", "127.0.0.1", "-m", str(calls), "-r", str(rate), "-nostdin", "-trace_err", "-error_file", "errors"),
+            *("-i", "127.0.0.1", "-m", str(calls), "-nostdin", "-trace_err", "-error_file", "errors"),
             *arguments,
             cwd=folder,
             stdout=asyncio.subprocess.PIPE,
@@ -81,8 +144,10 @@ async def sipp(port: int, *arguments: str, calls: int = 20, rate: int = 50, with
         try:
             report, _ = await asyncio.wait_for(process.communicate(), within_s)
         except TimeoutError:
-            process.kill()
             raise AssertionError(f"sipp did not finish within {within_s} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
         errors = Path(folder) / "errors"
         said = errors.read_text(errors="replace")[:4000] if errors.exists() else ""
         assert process.returncode == 0, f"{said}\n{report.decode(errors='replace')[-3000:]}"

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sip_answerer import SCENARIOS, Answerer, sipp
+from sip_answerer import SCENARIOS, Answerer, Caller, sipp, sipp_callee
+
+from gateway.sip.commands import Credentials
+from gateway.sip.events import CallAccepted, CallFailed
+from gateway.sip.flow import Transport
+from gateway.sip.io import EndpointOptions
 
 pytestmark = pytest.mark.interop
 
@@ -26,7 +31,7 @@ async def test_every_call_survives_five_percent_loss() -> None:
         assert answerer.counts["CallEnded"] >= 95
 
 
-@pytest.mark.parametrize("scenario", ["hold", "late_offer", "update"])
+@pytest.mark.parametrize("scenario", ["hold", "late_offer", "update", "prack"])
 async def test_scenario(scenario: str) -> None:
     """One file under sipp/ each; sipp checks the answers itself."""
     async with Answerer() as answerer:
@@ -46,3 +51,58 @@ async def test_scenario_busy() -> None:
     """A refusal, its repetition ended by the ACK."""
     async with Answerer() as answerer:
         await sipp(answerer.server.port, "-sf", str(SCENARIOS / "busy.xml"), "-s", "busy")
+
+
+async def test_scenario_challenged() -> None:
+    """sipp answers our challenge, and is let in."""
+    options = EndpointOptions(unknown_sources="challenge", accounts={"alice": "secret"}, digest_algorithms=("MD5",))
+    async with Answerer(options) as answerer:
+        await sipp(answerer.server.port, "-sf", str(SCENARIOS / "challenged.xml"))
+        assert answerer.counts["CallEnded"] == 20
+
+
+# We call sipp
+
+
+@pytest.mark.parametrize(("transport", "mode"), [("udp", "u1"), ("tcp", "t1")])
+async def test_sipps_own_callee_is_called(transport: Transport, mode: str) -> None:
+    """Ringing, 200, ACK, BYE; on one TCP connection for all calls."""
+    async with Caller() as caller, sipp_callee("-sn", "uas", "-t", mode, calls=50) as port:
+        await caller.call(port, transport, 50)
+    assert [type(outcome) for outcome in caller.outcomes] == [CallAccepted] * 50
+    assert caller.progress[180] == 50
+
+
+async def test_every_call_we_place_survives_loss() -> None:
+    """Lost INVITEs, ACKs and BYEs are all mended. sipp takes no BYE before the ACK, so that gets its time."""
+    scenario = str(SCENARIOS / "callee_loses.xml")
+    async with Caller(hold_s=8) as caller, sipp_callee("-sf", scenario, calls=100) as port:
+        await caller.call(port, "udp", 100)
+    assert [type(outcome) for outcome in caller.outcomes] == [CallAccepted] * 100
+
+
+async def test_early_media_is_acknowledged_reliably() -> None:
+    """sipp insists on PRACK (RFC 3262)."""
+    scenario = str(SCENARIOS / "callee_early_media.xml")
+    async with Caller() as caller, sipp_callee("-sf", scenario, calls=10) as port:
+        await caller.call(port, "udp", 10)
+    assert caller.progress[183] == 10
+
+
+async def test_a_redirect_is_reported() -> None:
+    """With the address it leads to."""
+    scenario = str(SCENARIOS / "callee_redirects.xml")
+    async with Caller() as caller, sipp_callee("-sf", scenario, calls=10) as port:
+        await caller.call(port, "udp", 10)
+    assert {outcome.targets for outcome in caller.outcomes if isinstance(outcome, CallFailed)} == {
+        ("sip:new@192.0.2.77",)
+    }
+
+
+@pytest.mark.parametrize(("password", "status"), [("secret", 200), ("wrong", 403)])
+async def test_a_challenge_is_answered(password: str, status: int) -> None:
+    """sipp computes the digest itself, and lets in only who knows the password."""
+    scenario = str(SCENARIOS / "callee_challenges.xml")
+    async with Caller(Credentials("desk", password)) as caller, sipp_callee("-sf", scenario, calls=10) as port:
+        await caller.call(port, "udp", 10)
+    assert [getattr(outcome, "status", 200) for outcome in caller.outcomes] == [status] * 10

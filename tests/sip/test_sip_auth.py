@@ -119,7 +119,7 @@ def test_a_signature_for_another_request_is_wrong() -> None:
     message.method = "BYE"
     assert digest.verify(message, 11.0) == "wrong"
     message = signed(challenged(digest))
-    message.uri = "sip:other@192.0.2.1"
+    message.uri = "sip:desk@192.0.2.99"
     assert digest.verify(message, 11.0) == "wrong"
 
 
