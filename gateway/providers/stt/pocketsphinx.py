@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True):
     pronunciations: dict[str, str] = {}
     """Words the dictionary lacks or gets wrong, in its phones: `{"Nguyen" = "W IH N"}`. Others are guessed."""
     processes: Annotated[int, Meta(ge=0, le=64)] = 0
-    """Worker processes; 0 is one per core. One follows some fifty callers who speak at the same time."""
+    """Worker processes; 0 is one per core. One follows some fifteen callers who speak at the same time."""
     inline: bool = False
     """Recognise in this process, at once: for replay and tests."""
     reply_within_s: Annotated[float, Meta(gt=0)] = 10.0

@@ -1,7 +1,7 @@
 """The engine behind `pocketsphinx`: recognises what a grammar expects, wherever it runs (`gateway.providers.jobs`).
 
-While audio comes, a decoder follows it and gives interim texts. At the end everything is decoded once more, since only
-then the level and the mean of the spectrum are known: that takes a hundredth of the audio's length.
+A decoder follows the audio as it comes, which takes a twentieth of the time it lasts and gives interim texts; what it
+holds at the end is as right as decoding the whole at once. Utterances that find no decoder free are decoded then.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from gateway.providers.stt import loudness
 from gateway.providers.stt.pronunciation import Pronunciations
 from gateway.providers.stt.sphinx_decoder import Decoder, Heard
 
+RATE: Final = 8000
 MAX_S: Final = 60.0
 """Audio of one utterance beyond this is not listened to; no answer is that long."""
-FIRST_INTERIM_S: Final = 0.4
-"""Preroll and a syllable: less cannot say how loud the caller is."""
+FIRST_FOLLOWED_S: Final = 0.6
+"""Preroll and a syllable or two: less cannot say how loud the caller is."""
 IDLE_DECODERS: Final = 16
-FOLLOWING_DECODERS: Final = 32
-"""Utterances followed at a time; any more are decoded at their end only. A decoder has about 6 MB."""
+DECODERS: Final = 48
+"""Utterances followed at a time, more than a core can do; a decoder has about 6 MB."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -83,48 +84,48 @@ class _Utterance:
 
     def __init__(self, grammar: str | None, decoders: _Decoders, min_confidence: float) -> None:
         self._grammar, self._decoders, self._min_confidence = grammar, decoders, min_confidence
+        self._decoder = decoders.take(grammar) if grammar is not None else None
         self._pcm: loudness.Pcm = np.zeros(0, np.int16)
         self._odd = b""
         self._followed = 0
         self._said = ""
-        self._follower = decoders.follow(grammar) if grammar else None
 
     def feed(self, pcm: bytes) -> Iterator[Transcript]:
-        room = int(MAX_S * 8000) - len(self._pcm)
+        room = int(MAX_S * RATE) - len(self._pcm)
         pcm, even = self._odd + pcm, (len(self._odd) + len(pcm)) & ~1
         self._odd = pcm[even:]
         self._pcm = np.concatenate((self._pcm, np.frombuffer(pcm[:even], "<i2")[:room]))
-        if self._follower is not None and len(self._pcm) >= FIRST_INTERIM_S * 8000:
-            heard = self._follow(self._follower)
+        if self._decoder is not None and len(self._pcm) >= FIRST_FOLLOWED_S * RATE:
+            heard = self._follow(self._decoder)
             if heard.text and heard.text != self._said and heard.confidence >= self._min_confidence:
                 self._said = heard.text
                 yield heard.transcript(final=False)
 
-    def _follow(self, follower: Decoder) -> Heard:
-        energy = loudness.energies(self._pcm)
-        previous = int(self._pcm[self._followed - 1]) if self._followed else 0
-        follower.follow(loudness.doubled(self._pcm[self._followed :], loudness.gain(energy), previous))
-        self._followed = len(self._pcm)
-        return follower.heard(loudness.sounding(energy))
-
     def finish(self) -> Transcript:
-        self.release()
-        if self._grammar is None or not len(self._pcm):
+        if self._decoder is None and self._grammar is not None:
+            self._decoder = self._decoders.take(self._grammar, late=True)
+        if self._decoder is None or not len(self._pcm):
             return Transcript("", final=True, confidence=0.0)
-        energy = loudness.energies(self._pcm)
-        decoder = self._decoders.take(self._grammar)
-        decoder.decode(loudness.doubled(self._pcm, loudness.gain(energy)))
-        heard = decoder.heard(loudness.sounding(energy))
-        self._decoders.give_back(self._grammar, decoder)
+        heard = self._follow(self._decoder, to_the_end=True)
         if heard.confidence < self._min_confidence:
             return Transcript("", final=True, confidence=heard.confidence)
         return heard.transcript(final=True)
 
+    def _follow(self, decoder: Decoder, *, to_the_end: bool = False) -> Heard:
+        """Decode what is new, at the level of all that was heard so far."""
+        energy = loudness.energies(self._pcm)
+        previous = int(self._pcm[self._followed - 1]) if self._followed else 0
+        decoder.follow(loudness.doubled(self._pcm[self._followed :], loudness.gain(energy), previous))
+        self._followed = len(self._pcm)
+        if to_the_end:
+            decoder.stop()
+        return decoder.heard(loudness.sounding(energy))
+
     def release(self) -> None:
-        """Let another utterance have the decoder that followed this one."""
-        if self._follower is not None and self._grammar is not None:
-            self._decoders.unfollow(self._grammar, self._follower)
-            self._follower = None
+        """Let another utterance have the decoder."""
+        if self._decoder is not None and self._grammar is not None:
+            self._decoders.give_back(self._grammar, self._decoder)
+            self._decoder = None
 
 
 class _Decoders:
@@ -133,29 +134,24 @@ class _Decoders:
     def __init__(self, pronunciations: Pronunciations) -> None:
         self._pronunciations = pronunciations
         self._idle: OrderedDict[Decoder, str] = OrderedDict()
-        self._following = 0
+        self._taken = 0
 
-    def take(self, grammar: str) -> Decoder:
-        for decoder, of in self._idle.items():
-            if of == grammar:
-                del self._idle[decoder]
-                return decoder
-        return Decoder(grammar, self._pronunciations)
+    def take(self, grammar: str, *, late: bool = False) -> Decoder | None:
+        """A decoder at the beginning of an utterance; None when too many are out, except for a `late` one."""
+        if self._taken >= DECODERS and not late:
+            return None
+        decoder = next((idle for idle, of in self._idle.items() if of == grammar), None)
+        if decoder is not None:
+            del self._idle[decoder]
+        else:
+            decoder = Decoder(grammar, self._pronunciations)
+        decoder.begin()
+        self._taken += 1
+        return decoder
 
     def give_back(self, grammar: str, decoder: Decoder) -> None:
+        self._taken -= 1
+        decoder.stop()
         self._idle[decoder] = grammar
         if len(self._idle) > IDLE_DECODERS:
             self._idle.popitem(last=False)
-
-    def follow(self, grammar: str) -> Decoder | None:
-        if self._following >= FOLLOWING_DECODERS:
-            return None
-        decoder = self.take(grammar)
-        self._following += 1
-        decoder.begin()
-        return decoder
-
-    def unfollow(self, grammar: str, decoder: Decoder) -> None:
-        self._following -= 1
-        decoder.stop()
-        self.give_back(grammar, decoder)

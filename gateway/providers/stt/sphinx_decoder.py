@@ -1,8 +1,8 @@
 """A pocketsphinx decoder set to one grammar, and a confidence for what it hears.
 
 In grammar mode pocketsphinx takes anything for something it expects. How well the words' sounds fit, and how much of
-what was loud they explain, tells an answer from an accident. Measured on 264 expected and 528 unexpected utterances
-at telephone quality: at a confidence of 0.4, 96 % of the right answers pass and 84 % of the unexpected are refused.
+what was loud they explain, tells an answer from an accident. Measured with four voices at telephone quality on the
+shipped desk: at a confidence of 0.4, 99 % of the right answers pass, and 80 % of the unexpected utterances do not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CMN: Final = "42.3,2.7,-2,2.2,-1.4,0.2,-0.9,0.5,-1.8,0.8,-0.9,0.9,-0.5"
 
 _LOG_BASE: Final = math.log(1.0001)
 """pocketsphinx keeps scores as integers, in powers of this."""
-_FIT_MIDDLE, _FIT_WIDTH = -34.0, 5.0
-"""Acoustic score per frame that is as likely right as wrong, and how sharply that turns."""
+_FIT_MIDDLE, _FIT_WIDTH = -60.0, 5.0
+"""Acoustic score per frame, against the best sound there is, that is as likely right as wrong; how sharply it turns."""
 _ENOUGH_EXPLAINED: Final = 0.6
 """The part of the sounding frames that words must cover; consonants at the edges are always lost."""
 
@@ -45,6 +45,7 @@ class Decoder:
 
     def __init__(self, grammar: str, pronunciations: Pronunciations) -> None:
         self._sphinx = _new_decoder()
+        self._begun = False
         for word in words_in(grammar):
             self._teach(word, pronunciations.of(word))
         try:
@@ -62,19 +63,18 @@ class Decoder:
     def begin(self) -> None:
         self._sphinx.set_cmn(CMN)
         self._sphinx.start_utt()
+        self._begun = True
 
     def follow(self, pcm: bytes) -> None:
         """The next piece between `begin` and `stop`, at 16 kHz."""
-        self._sphinx.process_raw(pcm, no_search=False, full_utt=False)
+        if pcm:
+            self._sphinx.process_raw(pcm, no_search=False, full_utt=False)
 
     def stop(self) -> None:
-        self._sphinx.end_utt()
-
-    def decode(self, pcm: bytes) -> None:
-        """A whole utterance at once."""
-        self._sphinx.start_utt()
-        self._sphinx.process_raw(pcm, no_search=False, full_utt=True)
-        self._sphinx.end_utt()
+        """The utterance is over: what is `heard` from now on is a path to the grammar's end. Safe to call twice."""
+        if self._begun:
+            self._begun = False
+            self._sphinx.end_utt()
 
     def heard(self, sounding: Mask) -> Heard:
         """The best that the grammar allows for; `sounding` says in which frames there was anything to explain."""
@@ -110,5 +110,13 @@ def _new_decoder() -> Any:
     except ImportError as error:
         message = f"pocketsphinx is not installed ({error}); remedy: pip install pocketsphinx"
         raise ProviderError(message, category="unavailable", retryable=False) from error
-    # No dictionary: the few words of a grammar are taught one by one, which takes 13 ms and 6 MB instead of 125 and 27.
-    return Sphinx(hmm=f"{get_model_path()}/en-us/en-us", dict=None, lm=None, bestpath=False, loglevel="FATAL")
+    return Sphinx(
+        hmm=f"{get_model_path()}/en-us/en-us",
+        dict=None,  # the few words of a grammar are taught one by one: 13 ms and 6 MB instead of 125 and 27
+        lm=None,
+        bestpath=False,
+        wip=0.1,  # fewer and longer words: loops of optional words would be filled with little ones
+        compallsen=True,  # scores are relative to the best sound of all, not to the best one of this grammar
+        maxhmmpf=1000,  # no large grammar may take all of the time
+        loglevel="FATAL",
+    )
