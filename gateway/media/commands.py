@@ -32,12 +32,25 @@ class OpenLeg(Command, frozen=True, tag=True):
     silent_after_s: float = 10.0
 
 
+class Srtp(msgspec.Struct, frozen=True):
+    """Keys of a protected leg (RFC 3711). `suite` as in RFC 4568 6.2; `ours` and `theirs` are master key and salt."""
+
+    suite: str
+    ours: bytes
+    theirs: bytes
+
+    def __repr__(self) -> str:
+        return f"Srtp({self.suite})"  # keys must not find their way into logs
+
+
 class ConnectLeg(Command, frozen=True, tag=True):
     """Say where and how to send, and what to expect. May come again (hold, re-INVITE, codec change).
 
     `host`/`port` come from the peer's SDP; the leg latches once to the address that really sends. Until then it
     sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733.
     `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
+    With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
+    the leg is plain.
     """
 
     host: str
@@ -48,6 +61,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     ptime_ms: int = 20
     direction: Direction = "sendrecv"
     rtcp_mux: bool = False
+    srtp: Srtp | None = None
 
 
 class CloseLeg(Command, frozen=True, tag=True):
@@ -180,7 +194,10 @@ class PcmReady(Report, frozen=True, tag=True):
 
 
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers; times in ms, `mos` by the E-model (ITU-T G.107), None before enough media."""
+    """One leg's life in numbers. `packets_forged` are those that SRTP did not find genuine.
+
+    Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.
+    """
 
     packets_received: int = 0
     packets_sent: int = 0
@@ -188,6 +205,7 @@ class LegStats(msgspec.Struct, frozen=True):
     packets_late: int = 0
     packets_foreign: int = 0
     packets_malformed: int = 0
+    packets_forged: int = 0
     jitter_ms: float = 0.0
     round_trip_ms: float | None = None
     mos: float | None = None

@@ -79,6 +79,7 @@ class ControlChannel:
             packets_late=int(self._jitter.late[row]),
             packets_foreign=leg.foreign,
             packets_malformed=leg.malformed,
+            packets_forged=leg.forged,
             jitter_ms=round(reception.jitter_ms(row), 2),
             round_trip_ms=None if round_trip_ms is None else round(round_trip_ms, 1),
             mos=None if mos is None else round(mos, 2),

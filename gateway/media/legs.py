@@ -50,6 +50,7 @@ class Leg:
 
     foreign: int = 0
     malformed: int = 0
+    forged: int = 0
     round_trip_s: float | None = None
     remote_lost: int | None = None
     last_sender_report: int = 0

@@ -32,6 +32,7 @@ from gateway.media.ports import BatchVad, Int64s, NoiseSuppressor, Said
 from gateway.media.receive import Receiver
 from gateway.media.reception import Reception
 from gateway.media.speech import SpeechChange, SpeechDetector
+from gateway.media.srtp import SecureLegs
 from gateway.media.transmit import Transmitter
 
 TICK_S = FRAME / 8000
@@ -63,6 +64,7 @@ class MediaPlane:
         self._parting: list[ToSend] = []
         self._suppressor = suppressor
         self.table = LegTable(slots, ids)
+        self._secure = SecureLegs()
         self._history = AudioHistory(slots)
         self._jitter = JitterBuffer(slots)
         self._concealer = Concealer(slots, self._history)
@@ -122,6 +124,7 @@ class MediaPlane:
 
     def _connect(self, leg: Leg, command: c.ConnectLeg, now: float) -> None:
         first = not leg.connected
+        self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
         if first:
             self._begin_hearing(leg, now)
@@ -138,11 +141,12 @@ class MediaPlane:
     def _close(self, leg: Leg, command: c.CloseLeg, now: float) -> None:
         self._said += self._flush_clips(leg, now)
         if goodbye := self._control.report(leg, now, bye=True):
-            self._parting.append(goodbye)
+            self._parting += self._secure.protect([goodbye])
         stats = self._control.stats(leg)
         self._began.pop(leg.row, None)
         self._transmitter.reset(leg.row)
         self._archive.close(leg, stats, now)
+        self._secure.forget(leg)
         self.table.close(leg)
 
     def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
@@ -193,12 +197,13 @@ class MediaPlane:
         self._keep_time(now)
         to_send, said = self._transmitter.tick(now, self._position)
         self._said += said
-        to_send += self._control.due(now) + self._parting
+        to_send = self._secure.protect(to_send + self._control.due(now)) + self._parting
         self._parting = []
         return to_send
 
     def receive(self, now: float, received: Sequence[Received]) -> list[Said]:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
+        received = self._secure.open(received)
         self._archive.trace(received, self._position, now)
         self._said += self._receiver.take(received, now)
         rows = self.table.rows

@@ -1,0 +1,157 @@
+"""SRTP (RFC 3711, RFC 7714) at the plane's edge: what leaves is protected, what comes is laid open or dropped.
+
+Inside the plane there are plain packets only, so that a tick works on all legs at once whether protected or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import msgspec
+from pylibsrtp import Error, Policy, Session
+
+from gateway.core.errors import MisuseError
+from gateway.media.commands import Srtp
+from gateway.media.datagrams import Received, ToSend
+from gateway.media.legs import Leg
+from gateway.media.rtp import HEADER, is_rtcp
+
+_PROFILES = {
+    "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 10),
+    "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 4),
+    "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 16),
+    "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 16),
+}
+"""libsrtp's name, and the octets of the authentication tag of an RTP packet."""
+
+_SHORTEST_RTCP = 8 + 4
+"""Header and index; the tag comes on top. libsrtp shall not have to reckon with less."""
+
+_MOST_SOURCES = 32
+"""SSRCs under one key: each costs memory, and even a peer with a key must not take all of it."""
+
+_FORGED = ("authentication failure", "cipher failure")
+"""libsrtp's words for a packet that nobody with our key has made; all others are for damaged and repeated ones."""
+
+
+class _Inbound:
+    """The peer's key. Replays and wraps of the sequence are libsrtp's to follow, source by source."""
+
+    def __init__(self, suite: str, key: bytes) -> None:
+        self._session = _session(suite, key, Policy.SSRC_ANY_INBOUND)
+        self._tag = _PROFILES[suite][1]
+        self._sources: set[bytes] = set()
+
+    def open(self, data: bytes) -> bytes:
+        """Raises pylibsrtp's `Error`, or ValueError."""
+        control = is_rtcp(data)
+        if len(data) < (_SHORTEST_RTCP if control else HEADER) + self._tag:
+            raise ValueError("too short for its tag")
+        source = data[4:8] if control else data[8:12]
+        if source not in self._sources and len(self._sources) >= _MOST_SOURCES:
+            raise ValueError("too many sources")
+        opened: bytes = self._session.unprotect_rtcp(data) if control else self._session.unprotect(data)
+        self._sources.add(source)
+        return opened
+
+
+class _Contexts:
+    """One leg's keys, ours and the peer's."""
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+        self._outbound: dict[tuple[str, bytes], Session] = {}
+        self._sending: Session | None = None
+        self._keyed: tuple[str, bytes] | None = None
+        self._inbound: _Inbound | None = None
+        self._former: _Inbound | None = None
+
+    def agree(self, keys: Srtp) -> None:
+        """Go on with keys that are known, packet counts and all. Raises `MisuseError` for keys that are none."""
+        ours, theirs = (keys.suite, keys.ours), (keys.suite, keys.theirs)
+        outbound = self._outbound.get(ours) or _session(*ours, Policy.SSRC_ANY_OUTBOUND)
+        if theirs != self._keyed:
+            # What left before the peer read our answer still has the old key.
+            self._inbound, self._former = _Inbound(*theirs), self._inbound
+            self._keyed = theirs
+        # Kept for the life of the leg: a key that came back with its count begun anew would repeat its key stream.
+        self._outbound[ours] = self._sending = outbound
+
+    def protect(self, data: bytes) -> bytes:
+        assert self._sending is not None, "agreed"
+        protected: bytes = self._sending.protect_rtcp(data) if is_rtcp(data) else self._sending.protect(data)
+        return protected
+
+    def open(self, data: bytes) -> bytes:
+        assert self._inbound is not None, "agreed"
+        try:
+            opened = self._inbound.open(data)
+        except Error:
+            if self._former is None:
+                raise
+            return self._former.open(data)
+        self._former = None
+        return opened
+
+
+class SecureLegs:
+    """The legs of a plane that are protected, by name. The others cost one look whether there is any."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[str, _Contexts] = {}
+
+    def agree(self, leg: Leg, keys: Srtp | None) -> None:
+        """From now on this leg is protected with `keys`, or plain. Raises `MisuseError` for keys that are none."""
+        if keys is None:
+            self._contexts.pop(leg.name, None)
+            return
+        contexts = self._contexts.get(leg.name) or _Contexts(leg)
+        contexts.agree(keys)
+        self._contexts[leg.name] = contexts
+
+    def forget(self, leg: Leg) -> None:
+        self._contexts.pop(leg.name, None)
+
+    def protect(self, to_send: list[ToSend]) -> list[ToSend]:
+        """The same datagrams, ready for the wire. What cannot be protected does not leave."""
+        if not self._contexts:
+            return to_send
+        ready = []
+        for datagram in to_send:
+            contexts = self._contexts.get(datagram.leg)
+            if contexts is None:
+                ready.append(datagram)
+                continue
+            # A key that is used up (2^48 packets, RFC 3711 9.2) ends the audio; the far side's reports will say so.
+            with contextlib.suppress(Error, ValueError):
+                ready.append(msgspec.structs.replace(datagram, data=contexts.protect(datagram.data)))
+        return ready
+
+    def open(self, received: Sequence[Received]) -> Sequence[Received]:
+        """The datagrams as their senders had them before protection, without those that are not genuine."""
+        if not self._contexts:
+            return received
+        genuine = []
+        for datagram in received:
+            contexts = self._contexts.get(datagram.leg)
+            if contexts is None:
+                genuine.append(datagram)
+                continue
+            try:
+                genuine.append(msgspec.structs.replace(datagram, data=contexts.open(datagram.data)))
+            except (Error, ValueError) as error:
+                forged = str(error) in _FORGED
+                contexts.leg.forged += forged
+                contexts.leg.malformed += not forged
+        return genuine
+
+
+def _session(suite: str, key: bytes, kind: int) -> Session:
+    profile = _PROFILES.get(suite)
+    if profile is None:
+        raise MisuseError(f"unknown SRTP suite {suite}")
+    try:
+        return Session(Policy(key=key, ssrc_type=kind, srtp_profile=profile[0]))
+    except (Error, ValueError) as error:
+        raise MisuseError(f"not a key for {suite}: {error}") from error
