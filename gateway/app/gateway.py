@@ -14,6 +14,7 @@ from gateway.app.browser import BrowserDoor
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
+from gateway.app.outbound import Outbound
 from gateway.app.prompts import PromptShelf
 from gateway.app.ticks import TickWatch
 from gateway.app.trunk_config import passwords
@@ -98,11 +99,13 @@ class Gateway:
             on_event=self._on_sip,
             tls_client=client_context() if any(trunk.transport == "tls" for trunk in config.trunk) else None,
         )
+        line_options = SipLineOptions(codecs=config.codecs, advertise=config.advertise)
+        self._outbound = Outbound(self.desk, self.trunks, self.sip, line_options)
         self._sip_door = SipDoor(
             send=self.sip.send,
             leg=self._media,
             clock=self._clock,
-            options=SipLineOptions(codecs=config.codecs, advertise=config.advertise),
+            options=line_options,
             incoming=self.desk.incoming,
             screen=self.trunks.book.screen,
         )
@@ -114,14 +117,14 @@ class Gateway:
                 self._store,
                 lambda: self._dialplan,
                 config.data_path / "calls",
-                trunks=TrunkOffice(self.trunks),
+                trunks=TrunkOffice(self.trunks, self._outbound),
             ),
             HttpOptions(token=config.http.token, origins=config.http.origins),
         )
         self._housekeeping = Housekeeping(config, self._store, self._clock)
 
     def _on_sip(self, event: AnySipEvent) -> None:
-        if not self.trunks.on_event(event):
+        if not (self.trunks.on_event(event) or self._outbound.on_event(event)):
             self._sip_door.on_event(event)
 
     def _agent(self, name: str) -> Agent:

@@ -105,6 +105,11 @@ class Office:
     async def session(self, session_id: str) -> Session:
         return await self._store.load(session_id)
 
+    def place_call(self, to: str, trunk: str, route: str, caller: str) -> str:
+        if route not in self._dialplan().routes:
+            raise PeerError(f"there is no route {route!r}", status_hint=404)
+        return self._trunks.place_call(to, trunk, route, caller)
+
     def trunks(self) -> list[TrunkInfo]:
         return self._trunks.list()
 

@@ -1,15 +1,17 @@
-"""The trunks as the HTTP office shows them."""
+"""The trunks as the HTTP office shows them, and calls out through them."""
 
 from __future__ import annotations
 
+from gateway.app.outbound import Outbound
 from gateway.app.trunk_state import TargetState, TrunkState
 from gateway.app.trunks import Trunks
 from gateway.ops.ports import TargetInfo, TrunkInfo
 
 
 class TrunkOffice:
-    def __init__(self, trunks: Trunks) -> None:
+    def __init__(self, trunks: Trunks, outbound: Outbound) -> None:
         self._trunks = trunks
+        self.place_call = outbound.place
 
     def list(self) -> list[TrunkInfo]:
         return [self._info(state) for state in self._trunks.states.values()]

@@ -16,7 +16,10 @@ State = Literal["initial", "listening", "processing", "speaking", "away", "ended
 EndReason = Literal[
     "hangup",  # a side said goodbye in the signalling
     "cancelled",  # the caller gave up before we answered
-    "rejected",  # the dialplan or we refused it
+    "rejected",  # the dialplan or we refused it; or the called party refused ours
+    "busy",  # the called party talks to somebody else
+    "no_answer",  # the called party did not pick up
+    "unreachable",  # no target of a call of ours gave a sign of life, or had room
     "line_lost",  # the media died without a goodbye
     "timeout",  # a protocol timer ran out (no ACK, no session refresh)
     "limit",  # the call or session grew too long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import structlog
 from aiohttp import hdrs, web
 
@@ -17,6 +18,15 @@ log = structlog.get_logger()
 MAX_SESSIONS = 500
 
 
+class CallOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /api/calls`."""
+
+    to: str
+    trunk: str
+    route: str
+    caller: str = ""
+
+
 class Api:
     def __init__(self, desk: CallDesk) -> None:
         self._desk = desk
@@ -28,6 +38,16 @@ class Api:
 
     async def calls(self, request: web.Request) -> web.Response:
         return as_json(self._desk.live_calls())
+
+    async def place_call(self, request: web.Request) -> web.Response:
+        """`POST /api/calls`: dial out; how it went is told by the call's events. The answer comes before theirs."""
+        try:
+            order = msgspec.json.decode(await request.read(), type=CallOrder)
+        except msgspec.DecodeError as error:
+            raise PeerError(f"a call is ordered as {{to, trunk, route}}: {error}") from error
+        call_id = self._desk.place_call(order.to, order.trunk, order.route, order.caller)
+        log.info("api.call_placed", call=call_id, trunk=order.trunk, route=order.route)
+        return as_json({"call": call_id}, 202)
 
     async def call(self, request: web.Request) -> web.Response:
         """`GET /api/calls/{id}`: the summary while it lives, and its events so far."""

@@ -69,6 +69,7 @@ class HttpOffice:
                 web.get("/calls/{id}/events", whip.events),
                 web.get("/api/routes", api.routes),
                 web.get("/api/calls", operators(api.calls)),
+                web.post("/api/calls", operators(api.place_call)),
                 web.get("/api/calls/{id}", operators(api.call)),
                 web.post("/api/calls/{id}/hangup", operators(api.hang_up)),
                 web.get("/api/calls/{id}/recording", operators(api.recording)),

@@ -210,6 +210,9 @@ class ParrotDesk:
         call = self.calls[session_id]
         return Session(self._info(call), tuple(call.events))
 
+    def place_call(self, to: str, trunk: str, route: str, caller: str) -> str:
+        raise PeerError(f"there is no trunk {trunk!r}", status_hint=404)
+
     def trunks(self) -> list[TrunkInfo]:
         return []
 

@@ -113,6 +113,14 @@ class CallDesk(Protocol):
         """Raises `SessionError(code="session_not_found")`."""
         ...
 
+    def place_call(self, to: str, trunk: str, route: str, caller: str) -> str:
+        """Call the number `to` through a trunk and run `route` when it is answered; the call's id.
+
+        `caller` is the number to show, "" for the trunk's own. Raises `PeerError`, with hint 404 for a trunk or route
+        that does not exist; `CapacityError` when the trunk or the gateway has no room, or no address to call.
+        """
+        ...
+
     def trunks(self) -> list[TrunkInfo]: ...
 
     def ready(self) -> bool:

@@ -78,6 +78,10 @@ class DeskOnPaper:
             raise SessionError("no such session", code="session_not_found")
         return Session(INFO, tuple(LOG))
 
+    def place_call(self, to: str, trunk: str, route: str, caller: str) -> str:
+        self.asked.append(("place", to, trunk, route, caller))
+        return "c2"
+
     def trunks(self) -> list[TrunkInfo]:
         return [TrunkInfo("provider", False, "failed", "udp", (TargetInfo("192.0.2.1:5060", True, 3.2),), fault="no")]
 
@@ -261,3 +265,20 @@ async def test_closing_does_not_wait_for_listeners(desk: DeskOnPaper) -> None:
 async def never() -> AsyncIterator[e.AnyEvent]:
     await asyncio.Event().wait()
     yield LOG[0]
+
+
+async def test_an_operator_sees_the_trunks_and_calls_out(ask: Client, desk: DeskOnPaper) -> None:
+    """202: that the call was placed, not that somebody answered; a faulty order is told by its key."""
+    _, _, body = await ask("GET", "/api/trunks")
+    assert msgspec.json.decode(body)[0]["targets"][0] == {
+        "address": "192.0.2.1:5060",
+        "reachable": True,
+        "round_trip_ms": 3.2,
+    }
+    status, _, body = await ask("POST", "/api/calls", data=b'{"to": "100", "trunk": "provider", "route": "desk"}')
+    assert (status, msgspec.json.decode(body)) == (202, {"call": "c2"})
+    assert desk.asked == [("place", "100", "provider", "desk", "")]
+    for order, word in ((b'{"to": "100"}', "trunk"), (b"rubbish", "malformed"), (b'{"too": 1}', "too")):
+        status, _, body = await ask("POST", "/api/calls", data=order)
+        assert status == 400
+        assert word in message(body)

@@ -1,0 +1,124 @@
+"""Calls the gateway places: through which trunk, to which of its targets, and into which route."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from gateway.app.trunk_config import Trunk
+from gateway.app.trunk_state import TrunkState
+from gateway.app.trunks import Signalling, Trunks
+from gateway.call.io import Desk
+from gateway.call.outbound_line import Attempt, Dialler, Order, OutboundLine
+from gateway.call.ports import Incoming, Tell
+from gateway.call.sip_stream import SipLineOptions, Wires
+from gateway.core.errors import CapacityError, GatewayError, MisuseError, PeerError
+from gateway.core.loops import Alarm
+from gateway.sip.events import AnySipEvent
+from gateway.sip.flow import Transport
+from gateway.sip.reach import DEFAULT_PORTS, literal
+from gateway.sip.uri import bare, escape_user, parse_uri
+
+NUMBER = re.compile(r"[^\s@<>\":;,\x00-\x1f\x7f]{1,64}")
+NO_TARGET_RETRY_S = 30.0
+
+
+class Outbound:
+    """To the hallway a placed call is one like any other: its `caller` is the person at the other end."""
+
+    def __init__(self, desk: Desk, trunks: Trunks, signalling: Signalling, options: SipLineOptions) -> None:
+        services = desk.services
+        self._desk, self._trunks, self._sip, self._options = desk, trunks, signalling, options
+        self._clock = services.clock
+        self._dialler = Dialler(Wires(signalling.send, services.media, services.clock), options, self._alarm)
+
+    def on_event(self, event: AnySipEvent) -> bool:
+        """Whether it was about a call placed here."""
+        return self._dialler.on_event(event)
+
+    def place(self, to: str, trunk: str, route: str, caller: str = "") -> str:
+        """Call the number `to`, and run `route` when it is answered; the call's id.
+
+        Raises `PeerError` for a number or a trunk that is none, `CapacityError` when there is no room or no way.
+        """
+        for number in (to, *([caller] if caller else [])):
+            if not NUMBER.fullmatch(number):
+                raise PeerError(f"not a number or name to call: {number[:80]!r}")
+        state = self._trunks.state(trunk)
+        order = self._order(state, to, caller)
+        self._desk.board.check_room()
+        release = self._trunks.book.take(trunk, self._clock.now())
+        options = self._options.for_trunk(self._trunks.book.rules(trunk))
+
+        def line(call_id: str, tell: Tell, record: str | None, trace: str | None) -> OutboundLine:
+            return self._dialler.line(
+                call_id,
+                order,
+                tell=tell,
+                record=record,
+                trace=trace,
+                redirect=lambda uri: self._redirected(state, uri),
+                options=options,
+                gone=release,
+            )
+
+        shown = caller or _own_number(state.trunk)
+        try:
+            return self._desk.incoming(Incoming("sip", to, shown, trunk=trunk, route=route), line)
+        except GatewayError:
+            release()
+            raise
+
+    def _order(self, state: TrunkState, to: str, caller: str) -> Order:
+        trunk = state.trunk
+        uri = f"sip:{escape_user(to)}@{trunk.realm}"
+        credentials = self._trunks.credentials[trunk.name]
+        attempts = tuple(Attempt(uri, target.flow, credentials) for target in state.usable() if target.flow)
+        if not attempts:
+            raise CapacityError(f"trunk {trunk.name} has no address to call yet", retry_after_s=NO_TARGET_RETRY_S)
+        return Order(
+            attempts,
+            from_uri=f"sip:{escape_user(caller or _own_number(trunk))}@{trunk.realm}",
+            ring_s=trunk.ring_s,
+            failover_after_s=trunk.failover_after_s,
+        )
+
+    def _redirected(self, state: TrunkState, uri: str) -> Attempt | None:
+        """A literal address is called straight, and never told our password; any other through the trunk."""
+        try:
+            target = parse_uri(uri)
+        except PeerError:
+            return None
+        trunk = state.trunk
+        via_trunk = next((one.flow for one in state.usable()), None)
+        if target.scheme == "tel" and via_trunk is not None:
+            text = f"sip:{escape_user(target.user)}@{trunk.realm}"
+            return Attempt(text, via_trunk, self._trunks.credentials[trunk.name])
+        if not target.is_sip:
+            return None
+        if literal(target.host) is None or bare(target.host) == trunk.realm:
+            return Attempt(uri, via_trunk, self._trunks.credentials[trunk.name]) if via_trunk is not None else None
+        transport = _transport(target.scheme, target.param("transport"))
+        try:
+            return Attempt(
+                uri, self._sip.flow_to(bare(target.host), target.port or DEFAULT_PORTS[transport], transport)
+            )
+        except MisuseError:
+            return None
+
+    def _alarm(self, ring: Callable[[], None]) -> Callable[[float | None], None]:
+        return Alarm(self._clock, ring).set
+
+
+def _own_number(trunk: Trunk) -> str:
+    return trunk.caller or trunk.username or "anonymous"
+
+
+def _transport(scheme: str, named: str | None) -> Transport:
+    match (named or "").lower():
+        case "tls":
+            return "tls"
+        case "tcp":
+            return "tls" if scheme == "sips" else "tcp"
+        case _:
+            return "tls" if scheme == "sips" else "udp"

@@ -1,0 +1,309 @@
+"""The line that calls out: fail-over, redirects, giving up, and why a call did not come about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.call import commands as c
+from gateway.call.outbound_line import MAX_REDIRECTS, Attempt, Dialler, Order, OutboundLine
+from gateway.call.sip_stream import SipLineOptions, Wires
+from gateway.core import events as e
+from gateway.media import commands as media
+from gateway.media.ports import Said
+from gateway.sip import commands as sip
+from gateway.sip import events as heard
+from gateway.sip.flow import Flow
+from gateway.sip.offer_answer import LocalMedia, answer
+
+US = ("192.0.2.1", 5060)
+FIRST, SECOND, THIRD = (Flow("udp", US, (f"192.0.2.{n}", 5060)) for n in (11, 12, 13))
+CREDENTIALS = sip.Credentials("4711", "secret")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wall(self) -> float:
+        return 1_800_000_000.0
+
+    async def sleep_until(self, t: float) -> None:
+        raise AssertionError("a line never sleeps")
+
+
+class NotingLeg:
+    def __init__(self) -> None:
+        self.sent: list[media.AnyCommand] = []
+
+    def send(self, command: media.AnyCommand) -> None:
+        self.sent.append(command)
+
+    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
+
+    def unsubscribe(self, leg: str) -> None: ...
+
+
+class Caller:
+    """A placed call with everything around it taking notes, and a clock in our hands."""
+
+    def __init__(self, *flows: Flow, ring_s: float = 60.0) -> None:
+        self.clock, self.leg = Clock(), NotingLeg()
+        self.sip: list[sip.AnyCommand] = []
+        self.told: list[c.AnyInput | e.DigitPressed] = []
+        self.gone = 0
+        self.due: float | None = None
+        self.ways: dict[str, Attempt] = {}
+        self.dialler = Dialler(Wires(self.sip.append, self.leg, self.clock), SipLineOptions(), self._alarm)
+        attempts = tuple(Attempt("sip:100@provider.example", flow, CREDENTIALS) for flow in flows or (FIRST, SECOND))
+        self.line: OutboundLine = self.dialler.line(
+            "c-1",
+            Order(attempts, "sip:4711@provider.example", ring_s=ring_s),
+            tell=self.told.append,
+            record="call.wav",
+            trace=None,
+            redirect=lambda uri: self.ways.get(uri),
+            gone=self._forget,
+        )
+        assert self.sip == []
+        self.line.media_said(media.LegOpened(100.0, "c-1", port=20000, ssrc=1))
+
+    def _alarm(self, ring: Callable[[], None]) -> Callable[[float | None], None]:
+        self.ring = ring
+
+        def wake(at: float | None) -> None:
+            self.due = at
+
+        return wake
+
+    def _forget(self) -> None:
+        self.gone += 1
+
+    def advance(self, seconds: float) -> None:
+        end = self.clock.time + seconds
+        while self.due is not None and self.due <= end:
+            self.clock.time, self.due = max(self.clock.time, self.due), None
+            self.ring()
+        self.clock.time = end
+
+    @property
+    def placed(self) -> list[sip.Place]:
+        return [command for command in self.sip if isinstance(command, sip.Place)]
+
+    @property
+    def dialog(self) -> str:
+        return self.placed[-1].dialog
+
+    def hears(self, kind: type[heard.SipEvent], *facts: Any) -> None:
+        assert self.dialler.on_event(kind(self.clock.time, self.dialog, *facts))  # type: ignore[arg-type]
+
+    def accepts(self) -> None:
+        self.hears(heard.CallAccepted, answer(self.placed[-1].sdp, LocalMedia("192.0.2.50", 4000)).sdp)
+
+
+def test_it_dials_at_once_and_is_answered_when_the_route_asks_and_the_called_party_picks_up() -> None:
+    """Whichever comes last; and only after the leg is joined."""
+    caller = Caller()
+    (place,) = caller.placed
+    assert (place.uri, place.flow, place.credentials) == ("sip:100@provider.example", FIRST, CREDENTIALS)
+    assert b"m=audio 20000" in place.sdp
+    caller.hears(heard.CallProgressed, 180, "Ringing")
+    caller.line.answer()
+    assert caller.told == []
+    caller.accepts()
+    assert isinstance(caller.leg.sent[-1], media.ConnectLeg)
+    assert caller.told == [c.LineAnswered("PCMU")]
+
+
+def test_a_called_party_who_is_quicker_than_the_route_waits_for_it() -> None:
+    """And the answer is told in a turn of its own, not from within the asking."""
+    caller = Caller()
+    caller.accepts()
+    caller.line.answer()
+    assert caller.told == []
+    caller.advance(0)
+    assert caller.told == [c.LineAnswered("PCMU")]
+    caller.advance(1000)
+    assert len(caller.told) == 1
+
+
+def test_early_media_is_left_alone() -> None:
+    """Its announcements are not the called party, and nobody is to talk to them."""
+    caller = Caller()
+    caller.hears(heard.CallProgressed, 183, "Progress", b"v=0")
+    assert not any(isinstance(command, media.ConnectLeg) for command in caller.leg.sent)
+
+
+@pytest.mark.parametrize("status", [408, 502, 503, 504])
+def test_a_target_without_room_or_voice_is_followed_by_the_next(status: int) -> None:
+    """RFC 3263 4.3; with nobody left the called party is unreachable."""
+    caller = Caller(FIRST, SECOND)
+    caller.hears(heard.CallFailed, status, "No")
+    assert [place.flow for place in caller.placed] == [FIRST, SECOND]
+    assert caller.placed[0].dialog != caller.placed[1].dialog
+    caller.hears(heard.CallFailed, status, "No")
+    assert caller.told == [c.LineEnded("unreachable", "caller")]
+    assert caller.line.status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(486, "busy"), (600, "busy"), (480, "no_answer"), (603, "rejected"), (404, "rejected"), (403, "rejected")],
+)
+def test_a_refusal_is_a_refusal(status: int, reason: e.EndReason) -> None:
+    """The called party has spoken; other targets would only ring them again."""
+    caller = Caller(FIRST, SECOND)
+    caller.hears(heard.CallFailed, status, "No")
+    assert caller.told == [c.LineEnded(reason, "caller")]
+    assert len(caller.placed) == 1
+
+
+def test_a_timeout_after_ringing_is_nobody_home() -> None:
+    """The target did its part."""
+    caller = Caller(FIRST, SECOND)
+    caller.hears(heard.CallProgressed, 180, "Ringing")
+    caller.hears(heard.CallFailed, 408, "Request Timeout")
+    assert caller.told == [c.LineEnded("no_answer", "caller")]
+
+
+def test_ringing_without_end_is_given_up() -> None:
+    """By CANCEL, which is what hanging up means before an answer."""
+    caller = Caller(FIRST, ring_s=20)
+    caller.hears(heard.CallProgressed, 180, "Ringing")
+    caller.advance(19.9)
+    assert caller.told == []
+    caller.advance(0.2)
+    assert caller.sip[-1] == sip.HangUp(caller.dialog)
+    assert caller.told == [c.LineEnded("no_answer", "caller")]
+    assert caller.due is None
+
+
+def test_a_redirection_is_followed_its_best_first() -> None:
+    """Before the targets that were left."""
+    caller = Caller(FIRST, SECOND)
+    caller.ways = {"sip:a@x": Attempt("sip:a@x", THIRD), "sip:b@x": Attempt("sip:b@x", THIRD)}
+    caller.hears(heard.CallFailed, 302, "Moved", ("sip:a@x", "mailto:nobody", "sip:b@x"))
+    caller.hears(heard.CallFailed, 503, "No")
+    caller.hears(heard.CallFailed, 503, "No")
+    assert [place.uri for place in caller.placed] == [
+        "sip:100@provider.example", "sip:a@x", "sip:b@x", "sip:100@provider.example",
+    ]  # fmt: skip
+    assert caller.placed[1].credentials is None
+
+
+def test_redirections_in_a_circle_end() -> None:
+    """What has been tried is not tried again, and new addresses run out, too."""
+    caller = Caller(FIRST)
+    caller.ways = {f"sip:{n}@x": Attempt(f"sip:{n}@x", THIRD) for n in range(100)}
+    for n in range(100):
+        if caller.told:
+            break
+        caller.hears(heard.CallFailed, 302, "Moved", (f"sip:{n}@x", "sip:0@x"))
+    assert isinstance(caller.told[0], c.LineEnded)
+    assert len(caller.placed) <= 1 + MAX_REDIRECTS
+
+
+def test_a_redirection_to_nowhere_is_a_refusal() -> None:
+    """Nothing of what it names can be called."""
+    caller = Caller(FIRST)
+    caller.hears(heard.CallFailed, 302, "Moved", ("mailto:nobody",))
+    assert caller.told == [c.LineEnded("rejected", "caller")]
+
+
+def test_hanging_up_cancels_and_late_news_changes_nothing() -> None:
+    """The endpoint sees to a 200 that crosses; the call is over."""
+    caller = Caller()
+    caller.line.hang_up()
+    assert caller.sip[-1] == sip.HangUp(caller.dialog)
+    caller.accepts()
+    caller.line.hang_up()
+    assert len(caller.sip) == 2
+    assert caller.told == []
+
+
+def test_release_frees_the_leg_and_the_dialogs() -> None:
+    """Once, and nothing is heard afterwards."""
+    caller = Caller()
+    caller.hears(heard.CallFailed, 503, "No")
+    caller.line.release()
+    assert caller.leg.sent[-1] == media.CloseLeg("c-1")
+    assert caller.gone == 1
+    assert not caller.dialler.on_event(heard.CallFailed(1.0, caller.dialog, 503, "No"))
+
+
+def test_an_unusable_answer_ends_the_call() -> None:
+    """Nothing could be heard or said."""
+    caller = Caller()
+    caller.hears(heard.CallAccepted, None)
+    assert isinstance(caller.sip[-1], sip.HangUp)
+    assert caller.told == [c.LineEnded("error", "caller")]
+
+
+def test_once_up_it_is_a_line_like_any_other() -> None:
+    """Hold, keys by INFO, and the other side's goodbye."""
+    caller = Caller()
+    caller.line.answer()
+    caller.accepts()
+    offer = caller.placed[0].sdp.replace(b"a=sendrecv", b"a=sendonly").replace(b"192.0.2.1", b"192.0.2.50")
+    caller.hears(heard.OfferReceived, offer)
+    caller.hears(heard.InfoReceived, "application/dtmf", b"5")
+    caller.hears(heard.CallEnded, "bye", "")
+    assert caller.told[1] == c.LineHeld(True)
+    assert isinstance(caller.told[2], e.DigitPressed)
+    assert caller.told[3] == c.LineEnded("hangup", "caller")
+    assert caller.due is None
+
+
+def test_without_a_leg_nobody_is_called() -> None:
+    """And a media process that dies takes its calls along."""
+    caller = Caller()
+    caller.line.media_said(media.MediaDied(1.0, "c-1"))
+    assert isinstance(caller.sip[-1], sip.HangUp)
+    assert caller.told == [c.LineEnded("error", "gateway")]
+
+
+REPORTS = st.sampled_from(
+    ["ring", "accept", "refuse", "silence", "no room", "moved", "bye", "answer", "hang up", "wait"]
+)
+
+
+@given(st.lists(REPORTS, max_size=12))
+def test_whatever_happens_it_ends_once_and_answers_once(happens: list[str]) -> None:
+    """The call must not be told of two ends, nor of an answer after one."""
+    caller = Caller(FIRST, SECOND)
+    caller.ways = {"sip:a@x": Attempt("sip:a@x", THIRD)}
+    for what in happens:
+        match what:
+            case "ring":
+                caller.hears(heard.CallProgressed, 180, "Ringing")
+            case "accept":
+                caller.accepts()
+            case "refuse":
+                caller.hears(heard.CallFailed, 486, "Busy")
+            case "silence":
+                caller.hears(heard.CallFailed, 408, "Timeout")
+            case "no room":
+                caller.hears(heard.CallFailed, 503, "No")
+            case "moved":
+                caller.hears(heard.CallFailed, 302, "Moved", ("sip:a@x",))
+            case "bye":
+                caller.hears(heard.CallEnded, "bye", "")
+            case "answer":
+                caller.line.answer()
+            case "hang up":
+                caller.line.hang_up()
+            case _:
+                caller.advance(30)
+    ends = [told for told in caller.told if isinstance(told, c.LineEnded)]
+    assert len(ends) <= 1
+    assert sum(isinstance(told, c.LineAnswered) for told in caller.told) <= 1
+    assert not ends or caller.told[-1] is ends[0]
+    if caller.line.phase == "over":
+        assert caller.due is None
