@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from gateway.media.commands import ConnectLeg
+from gateway.media.commands import ConnectLeg, Srtp
 from gateway.sip.offer_answer import Negotiated
 
 
 def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
     """The codec is one of those we offered or took, and we only ever name G.711's two."""
+    keys = agreed.srtp
     return ConnectLeg(
         leg,
         host=agreed.host,
@@ -20,4 +21,5 @@ def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
         ptime_ms=agreed.ptime_ms,
         direction=agreed.direction,
         rtcp_mux=agreed.rtcp_mux,
+        srtp=None if keys is None else Srtp(keys.suite, keys.ours, keys.theirs),
     )

@@ -17,12 +17,13 @@ from gateway.call.agreed import connect_leg
 from gateway.call.ports import Tell
 from gateway.call.trunks import TrunkRules
 from gateway.core.clock import Clock
-from gateway.core.errors import PeerError
+from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import commands as media
 from gateway.media.ports import MediaControl
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
+from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
 
 _DTMF_INFO = re.compile(rb"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
@@ -40,6 +41,10 @@ class SipLineOptions(msgspec.Struct, frozen=True):
     """The address in our SDP; None is the local address of the signalling."""
     silent_after_s: float = 2.0
     """When a line that carries no media is noticed; see `CallOptions.line_lost_after_s` for when it ends."""
+    srtp: SrtpPolicy = "off"
+    """Whether audio is protected: never, where the other side can, or else there is no call."""
+    srtp_master: Callable[[], bytes] | None = None
+    """Gives `MASTER_OCTETS` unguessable octets for each call's keys. Needed unless `srtp` is off."""
 
     def local_media(self, host: str, port: int, session_id: int = 1) -> LocalMedia:
         return LocalMedia(
@@ -49,7 +54,14 @@ class SipLineOptions(msgspec.Struct, frozen=True):
             session_id=session_id,
             dtmf=self.telephone_events,
             prefer=self.prefer,
+            srtp=self.srtp,
+            master=b"" if self.srtp == "off" else self._master(),
         )
+
+    def _master(self) -> bytes:
+        if self.srtp_master is None:
+            raise MisuseError("SRTP needs a source of keys")
+        return self.srtp_master()
 
     def for_trunk(self, rules: TrunkRules | None) -> SipLineOptions:
         """As the call's trunk wants it."""
@@ -124,6 +136,9 @@ class SipStream:
 
     def _connect(self, agreed: Negotiated) -> None:
         self.codec = agreed.codec
+        if agreed.srtp is not None and self._local is not None:
+            # What is protected stays so: a re-offer without keys is refused, not followed into the open.
+            self._local = msgspec.structs.replace(self._local, srtp="required")
         self._wires.leg.send(connect_leg(self._id, agreed))
         if agreed.held != self._held:
             self._held = agreed.held
