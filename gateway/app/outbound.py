@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.app.trunk_config import Trunk
 from gateway.app.trunk_state import TrunkState
 from gateway.app.trunks import Signalling, Trunks
@@ -17,7 +19,7 @@ from gateway.core.loops import Alarm
 from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Transport
 from gateway.sip.reach import DEFAULT_PORTS, literal
-from gateway.sip.uri import bare, escape_user, parse_uri
+from gateway.sip.uri import bare, bracketed, escape_user, parse_uri
 
 NUMBER = re.compile(r"[^\s@<>\":;,\x00-\x1f\x7f]{1,64}")
 NO_TARGET_RETRY_S = 30.0
@@ -36,7 +38,7 @@ class Outbound:
         """Whether it was about a call placed here."""
         return self._dialler.on_event(event)
 
-    def place(self, to: str, trunk: str, route: str, caller: str = "") -> str:
+    def place(self, to: str, trunk_name: str, route: str, caller: str = "") -> str:
         """Call the number `to`, and run `route` when it is answered; the call's id.
 
         Raises `PeerError` for a number or a trunk that is none, `CapacityError` when there is no room or no way.
@@ -44,11 +46,12 @@ class Outbound:
         for number in (to, *([caller] if caller else [])):
             if not NUMBER.fullmatch(number):
                 raise PeerError(f"not a number or name to call: {number[:80]!r}")
-        state = self._trunks.state(trunk)
+        state = self._trunks.state(trunk_name)
         order = self._order(state, to, caller)
+        trunk = state.trunk
         self._desk.board.check_room()
-        release = self._trunks.book.take(trunk, self._clock.now())
-        options = self._options.for_trunk(self._trunks.book.rules(trunk))
+        release = self._trunks.book.take(trunk.name, self._clock.now())
+        options = self._options.for_trunk(self._trunks.book.rules(trunk.name))
 
         def line(call_id: str, tell: Tell, record: str | None, trace: str | None) -> OutboundLine:
             return self._dialler.line(
@@ -57,14 +60,14 @@ class Outbound:
                 tell=tell,
                 record=record,
                 trace=trace,
-                redirect=lambda uri: self._redirected(state, uri),
+                redirect=lambda uri, by: self._redirected(trunk, uri, by),
                 options=options,
                 gone=release,
             )
 
-        shown = caller or _own_number(state.trunk)
+        shown = caller or _own_number(trunk)
         try:
-            return self._desk.incoming(Incoming("sip", to, shown, trunk=trunk, route=route), line)
+            return self._desk.incoming(Incoming("sip", to, shown, trunk=trunk.name, route=route), line)
         except GatewayError:
             release()
             raise
@@ -83,21 +86,18 @@ class Outbound:
             failover_after_s=trunk.failover_after_s,
         )
 
-    def _redirected(self, state: TrunkState, uri: str) -> Attempt | None:
-        """A literal address is called straight, and never told our password; any other through the trunk."""
+    def _redirected(self, trunk: Trunk, uri: str, by: Attempt) -> Attempt | None:
+        """A literal address is called straight, and never told our password; any other by way of who named it."""
         try:
             target = parse_uri(uri)
         except PeerError:
             return None
-        trunk = state.trunk
-        via_trunk = next((one.flow for one in state.usable()), None)
-        if target.scheme == "tel" and via_trunk is not None:
-            text = f"sip:{escape_user(target.user)}@{trunk.realm}"
-            return Attempt(text, via_trunk, self._trunks.credentials[trunk.name])
+        if target.scheme == "tel":
+            return msgspec.structs.replace(by, uri=f"sip:{escape_user(target.user)}@{trunk.realm}")
         if not target.is_sip:
             return None
-        if literal(target.host) is None or bare(target.host) == trunk.realm:
-            return Attempt(uri, via_trunk, self._trunks.credentials[trunk.name]) if via_trunk is not None else None
+        if literal(target.host) is None or bracketed(target.host) == trunk.realm:
+            return msgspec.structs.replace(by, uri=uri)
         transport = _transport(target.scheme, target.param("transport"))
         try:
             return Attempt(

@@ -51,8 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     """How long a target may say nothing at all before the next one is tried."""
 
 
-Redirect: TypeAlias = Callable[[str], Attempt | None]
-"""How to call an address that a 3xx names; None when that cannot be."""
+Redirect: TypeAlias = Callable[[str, Attempt], Attempt | None]
+"""How to call an address that a 3xx to that attempt names; None when that cannot be."""
 
 
 class OutboundLine:
@@ -75,6 +75,7 @@ class OutboundLine:
         self._id, self._order, self._stream, self._wires = call_id, order, stream, wires
         self._tell, self._redirect, self._wake, self._dialled, self._gone = tell, redirect, wake, dialled, gone
         self._waiting = deque(order.attempts)
+        self._current = order.attempts[0]
         self._tried: set[tuple[str, Flow]] = set()
         self._attempts = self._redirects = 0
         self._wanted = False
@@ -163,6 +164,7 @@ class OutboundLine:
 
     def _dial(self, attempt: Attempt) -> None:
         order = self._order
+        self._current = attempt
         self._tried.add((attempt.uri, attempt.flow))
         self._attempts += 1
         self.phase = "dialling"
@@ -195,7 +197,7 @@ class OutboundLine:
     def _follow(self, uris: tuple[str, ...]) -> None:
         """A 3xx names where else to call, its best first; before whatever else we would try."""
         for uri in reversed(uris[: MAX_REDIRECTS - self._redirects]):
-            if (attempt := self._redirect(uri)) is not None:
+            if (attempt := self._redirect(uri, self._current)) is not None:
                 self._waiting.appendleft(attempt)
         self._redirects += len(uris)
         if self._waiting:

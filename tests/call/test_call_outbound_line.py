@@ -69,7 +69,7 @@ class Caller:
             tell=self.told.append,
             record="call.wav",
             trace=None,
-            redirect=lambda uri: self.ways.get(uri),
+            redirect=lambda uri, by: self.ways.get(uri),
             gone=self._forget,
         )
         assert self.sip == []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from callers import soon
-from gateway_process import GatewayProcess, rtp_ports, wait_until
-from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio
+from gateway_process import CallBundle, GatewayProcess, rtp_ports, wait_until
+from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio, free_port
 
 from gateway.app.phone import PhoneLine, Target
 
@@ -131,3 +135,76 @@ def test_a_registrar_that_is_not_there_is_one_clear_line(tmp_path: Path, secret:
         told = gateway.wait_log("trunk.unreachable", within_s=40)
         assert "firewall" in told["remedy"]
         assert shown(gateway)[0] == 1
+
+
+REMINDER = """
+routes:
+  remind:
+    steps: [answer, {wait: 500ms}, {press: "5"}, hangup]
+"""
+
+
+@pytest.fixture
+def reminder(tmp_path: Path) -> str:
+    path = tmp_path / "reminder.yaml"
+    path.write_text(REMINDER)
+    return str(path)
+
+
+def order(gateway: GatewayProcess, to: str) -> CallBundle:
+    """Place a call over the API, and follow it by its bundle."""
+    body = json.dumps({"to": to, "trunk": "kamailio", "route": "remind"}).encode()
+    with urllib.request.urlopen(gateway.http_url.rstrip("/") + "/api/calls", data=body, timeout=10) as reply:
+        assert reply.status == 202
+        call_id = json.load(reply)["call"]
+    gateway.wait_log("call.started", call=call_id)
+    return CallBundle(gateway.data / "calls" / call_id)
+
+
+@contextlib.contextmanager
+def sipp_callee(port: int, folder: Path, calls: int) -> Iterator[subprocess.Popen[bytes]]:
+    """sipp's own callee: rings, answers, waits for the BYE; its exit code says whether all went by the book."""
+    program = shutil.which("sipp")
+    if program is None:
+        pytest.skip("sipp is not installed (apt install sip-tester)")
+    arguments = ["-sn", "uas", "-i", "127.0.0.1", "-p", str(port), "-m", str(calls), "-nostdin"]
+    process = subprocess.Popen([program, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_gateway_calls_out_through_its_trunk(tmp_path: Path, secret: Path, reminder: str) -> None:
+    """Kamailio wants a password (407) and stays in the path; sipp is called, straight and by a redirection.
+
+    The first target of the trunk is dead, so that every call has to fail over first.
+    """
+    outside, dead = free_port(), free_port()
+    with (
+        Kamailio(tmp_path / "kamailio", outside=outside) as kamailio,
+        sipp_callee(outside, tmp_path, 2) as callee,
+        GatewayProcess(
+            tmp_path / "data",
+            *("--dialplan", reminder),
+            config=trunk(
+                kamailio,
+                secret,
+                register=False,
+                options_interval_s=0,
+                outbound_proxy=f"127.0.0.1:{dead}",
+                failover=[f"127.0.0.1:{kamailio.port}"],
+                failover_after_s=0.5,
+            ),
+        ) as gateway,
+    ):
+        for number in ("outside", "moved"):
+            ended = gateway.ended(order(gateway, number))
+            assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
+            assert ended["step"] == "remind/3:hangup"
+        assert callee.wait(10) == 0
+        for number, reason in (("busy", "busy"), ("nobody", "rejected")):
+            assert gateway.ended(order(gateway, number))["reason"] == reason
+        assert gateway.get("/api/trunks")[0]["calls"] == 0
+        assert not gateway.troubles()
