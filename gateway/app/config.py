@@ -23,6 +23,7 @@ from gateway.call.call import CallOptions
 from gateway.call.sessions import SessionOptions
 from gateway.core.errors import ConfigError
 from gateway.session.conversation import ConversationOptions
+from gateway.sip.crypto import SrtpPolicy
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 
@@ -59,6 +60,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: str = "0.0.0.0"
     advertise: str | None = None
     sip_port: int = 5060
+    tls_port: int = 5061
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    srtp: SrtpPolicy = "off"
     http_port: int = 8080
     rtp_ports: str = "16384-32767"
     data: str = "data"
@@ -198,7 +203,7 @@ def _check_values(config: GatewayConfig) -> None:
     for name, host in (("bind", config.bind), ("advertise", config.advertise)):
         if host is not None:
             _check_address(name, host)
-    for name, port in (("sip_port", config.sip_port), ("http_port", config.http_port)):
+    for name, port in (("sip_port", config.sip_port), ("tls_port", config.tls_port), ("http_port", config.http_port)):
         if not 0 <= port <= 65535:
             raise ConfigError(f"{name} must lie within 0..65535, not {port}")
     if not re.fullmatch(r"\d{1,5}-\d{1,5}", config.rtp_ports):
@@ -210,6 +215,10 @@ def _check_values(config: GatewayConfig) -> None:
         raise ConfigError(f"media_workers must lie within 1..{(os.cpu_count() or 1) * 4}, not {config.media_workers}")
     if config.limits.max_calls < 1:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
+    if config.tls_key is not None and config.tls_certificate is None:
+        raise ConfigError("tls_key needs the tls_certificate that it belongs to")
+    if config.tls_certificate is not None and config.tls_port and config.tls_port == config.sip_port:
+        raise ConfigError(f"tls_port and sip_port must differ, and are both {config.sip_port}")
     if not config.codecs:
         raise ConfigError("codecs must name at least one of PCMU, PCMA")
     trunk_config.check(config.trunk, config.account, config.unknown_sources)

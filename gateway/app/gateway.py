@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from gateway.app.browser import BrowserDoor
+from gateway.app.certificate import listening_context
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
@@ -37,6 +41,7 @@ from gateway.ops.http import HttpOffice, HttpOptions
 from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_turn_detector, build_vad
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
+from gateway.sip.crypto import MASTER_OCTETS
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Transport
@@ -97,9 +102,10 @@ class Gateway:
             clock=self._clock,
             ids=ids,
             on_event=self._on_sip,
+            tls_server=listening_context(config, datetime.now(UTC)),
             tls_client=client_context() if any(trunk.transport == "tls" for trunk in config.trunk) else None,
         )
-        line_options = SipLineOptions(codecs=config.codecs, advertise=config.advertise)
+        line_options = _line_options(config)
         self._outbound = Outbound(self.desk, self.trunks, self.sip, line_options)
         self._sip_door = SipDoor(
             send=self.sip.send,
@@ -164,8 +170,9 @@ class Gateway:
         )
 
     async def _open_sip(self) -> None:
+        transports: tuple[Transport, ...] = ("udp", "tcp", "tls") if self.config.tls_certificate else ("udp", "tcp")
         try:
-            await self.sip.start(self.config.bind, self.config.sip_port)
+            await self.sip.start(self.config.bind, self.config.sip_port, transports, tls_port=self.config.tls_port)
         except ConfigError as error:
             raise ConfigError(f"{error} (--sip-port, --bind)") from error
         self.trunks.start(self.sip)
@@ -215,6 +222,11 @@ def _desk_options(config: GatewayConfig) -> DeskOptions:
     )
 
 
+def _line_options(config: GatewayConfig) -> SipLineOptions:
+    master = partial(secrets.token_bytes, MASTER_OCTETS)
+    return SipLineOptions(codecs=config.codecs, advertise=config.advertise, srtp=config.srtp, srtp_master=master)
+
+
 def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
     return EndpointOptions(
         advertised=_advertised(config),
@@ -227,7 +239,13 @@ def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
 def _advertised(config: GatewayConfig) -> dict[Transport, tuple[str, int]]:
     if config.advertise is None:
         return {}
-    return {"udp": (config.advertise, config.sip_port), "tcp": (config.advertise, config.sip_port)}
+    advertised: dict[Transport, tuple[str, int]] = {
+        "udp": (config.advertise, config.sip_port),
+        "tcp": (config.advertise, config.sip_port),
+    }
+    if config.tls_certificate is not None:
+        advertised["tls"] = config.advertise, config.tls_port
+    return advertised
 
 
 def _bundles(config: GatewayConfig, clock: Clock) -> BundleFolder:

@@ -1,0 +1,31 @@
+"""The certificate for SIP over TLS: from the operator's files, and looked at before a phone does."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from gateway.app.config import GatewayConfig
+from gateway.core.errors import ConfigError
+from gateway.sip.tls import server_context
+
+
+def listening_context(config: GatewayConfig, now: datetime) -> ssl.SSLContext | None:
+    """None when no certificate is named: then there is no TLS.
+
+    Raises `ConfigError` for files that cannot be used, and for a certificate that is not valid at `now` (with a zone).
+    """
+    if config.tls_certificate is None:
+        return None
+    certificate = Path(config.tls_certificate)
+    context = server_context(certificate, Path(config.tls_key or config.tls_certificate))
+    # The first one is ours, RFC 8446 4.4.2; those after it are the way to its authority.
+    ours = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    if now >= ours.not_valid_after_utc:
+        raise ConfigError(f"the certificate expired at {ours.not_valid_after_utc}; renew it", path=certificate)
+    if now < ours.not_valid_before_utc:
+        raise ConfigError(f"the certificate is valid only from {ours.not_valid_before_utc} on", path=certificate)
+    return context
