@@ -1,0 +1,157 @@
+"""Placing calls: what an order must say, which way it goes, and what a redirection may lead us to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.app.outbound import Outbound
+from gateway.app.trunk_config import Trunk
+from gateway.app.trunks import Trunks
+from gateway.call.outbound_line import Attempt
+from gateway.call.ports import Incoming, LineFactory
+from gateway.call.sip_stream import SipLineOptions
+from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.media import commands as media
+from gateway.sip import commands as sip
+from gateway.sip.events import CallFailed
+from gateway.sip.flow import Flow, Transport
+
+TRUNK = Trunk(
+    "provider", "192.0.2.1", username="4711", password_env="PW", domain="provider.example", max_calls=1, caller="4930"
+)
+
+
+class House:
+    """A desk, its services, and a signalling that all take notes; no loop turns."""
+
+    def __init__(self, trunk: Trunk = TRUNK) -> None:
+        self.services = self.board = self.media = self.clock = self
+        self.commands: list[Any] = []
+        self.arrived: list[Incoming] = []
+        self.full = False
+        self.trunks = Trunks([trunk], clock=self, environment={"PW": "hush"})  # type: ignore[arg-type]
+        for target in self.trunks.state(trunk.name).targets:
+            target.flow = self.flow_to(target.address.host, target.address.port)
+        self.outbound = Outbound(self, self.trunks, self, SipLineOptions())  # type: ignore[arg-type]
+
+    def now(self) -> float:
+        return 100.0
+
+    def wall(self) -> float:
+        return 1_800_000_000.0
+
+    def flow_to(self, host: str, port: int, transport: Transport = "udp", *, name: str = "") -> Flow:
+        if transport == "tls":
+            raise MisuseError("SIP over tls is not in use")
+        return Flow(transport, ("192.0.2.9", 5060), (host, port))
+
+    def send(self, command: Any) -> None:
+        self.commands.append(command)
+
+    def check_room(self) -> None:
+        if self.full:
+            raise CapacityError("full")
+
+    def incoming(self, incoming: Incoming, line: LineFactory) -> str:
+        self.arrived.append(incoming)
+        self.line = line("c-1", lambda told: None, None, None)
+        return "c-1"
+
+    @property
+    def placed(self) -> list[sip.Place]:
+        return [command for command in self.commands if isinstance(command, sip.Place)]
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(Outbound, "_alarm", lambda self, ring: lambda at: None)
+    return House()
+
+
+def test_a_call_goes_through_its_trunk_with_the_trunks_own_words(house: House) -> None:
+    """The number in the trunk's domain, from the number we show, signed with its password, by its way."""
+    assert house.outbound.place("+49 30/1".replace(" ", ""), "provider", "remind") == "c-1"
+    house.line.media_said(media.LegOpened(100.0, "c-1", port=20000, ssrc=1))
+    (place,) = house.placed
+    assert (place.uri, place.from_uri) == ("sip:+4930/1@provider.example", "sip:4930@provider.example")
+    assert (place.flow.remote, place.credentials) == (("192.0.2.1", 5060), sip.Credentials("4711", "hush"))
+    assert house.arrived == [Incoming("sip", "+4930/1", "4930", trunk="provider", route="remind")]
+
+
+def test_the_hallway_knows_the_called_person_as_its_caller(house: House) -> None:
+    """So that a session cut off in a call of ours goes on when they call back to the number they saw."""
+    house.outbound.place("100", "provider", "remind", caller="555")
+    assert (house.arrived[0].caller, house.arrived[0].called) == ("100", "555")
+
+
+@pytest.mark.parametrize(
+    "number", ["", " ", "a b", "100@elsewhere", "<sip:1>", "1\r\nEvil: 1", "x" * 65, "a;b", "sip:1"]
+)
+def test_a_number_is_a_number(house: House, number: str) -> None:
+    """Nothing in it may become anything else on the wire."""
+    with pytest.raises(PeerError):
+        house.outbound.place(number, "provider", "remind")
+    if number:
+        with pytest.raises(PeerError):
+            house.outbound.place("100", "provider", "remind", caller=number)
+
+
+def test_a_trunk_that_does_not_exist_is_404_and_a_full_one_503(house: House) -> None:
+    """Seats are given back when the call is over; a full gateway takes none."""
+    with pytest.raises(PeerError) as fault:
+        house.outbound.place("100", "nobody", "remind")
+    assert fault.value.status_hint == 404
+    house.full = True
+    with pytest.raises(CapacityError):
+        house.outbound.place("100", "provider", "remind")
+    house.full = False
+    house.outbound.place("100", "provider", "remind")
+    with pytest.raises(CapacityError):
+        house.outbound.place("100", "provider", "remind")
+    house.line.release()
+    house.outbound.place("100", "provider", "remind")
+
+
+def test_a_trunk_whose_name_leads_nowhere_yet_says_when_to_come_again(house: House) -> None:
+    """No address, no call."""
+    house.trunks.state("provider").targets[0].flow = None
+    with pytest.raises(CapacityError):
+        house.outbound.place("100", "provider", "remind")
+
+
+@pytest.mark.parametrize(
+    ("uri", "way"),
+    [
+        ("sip:7@provider.example", ("sip:7@provider.example", "192.0.2.1", "udp", True)),
+        ("sip:7@elsewhere.example", ("sip:7@elsewhere.example", "192.0.2.1", "udp", True)),
+        ("tel:+4912", ("sip:+4912@provider.example", "192.0.2.1", "udp", True)),
+        ("sip:7@198.51.100.9", ("sip:7@198.51.100.9", "198.51.100.9", "udp", False)),
+        ("sip:7@198.51.100.9;transport=tcp", ("sip:7@198.51.100.9;transport=tcp", "198.51.100.9", "tcp", False)),
+        ("sips:7@198.51.100.9", None),
+        ("mailto:a@b", None),
+        ("rubbish", None),
+    ],
+)
+def test_where_a_redirection_leads(house: House, uri: str, way: tuple[str, str, str, bool] | None) -> None:
+    """A stranger's address is called without our password; what we cannot call is left out."""
+    house.outbound.place("100", "provider", "remind")
+    house.line.media_said(media.LegOpened(100.0, "c-1", port=20000, ssrc=1))
+    assert house.outbound.on_event(CallFailed(100.0, house.placed[0].dialog, 302, "Moved", (uri,)))
+    if way is None:
+        assert len(house.placed) == 1
+        return
+    place = house.placed[1]
+    assert (place.uri, place.flow.remote[0], place.flow.transport, place.credentials is not None) == way
+
+
+def test_an_order_tries_every_target_in_turn() -> None:
+    """Those that answer first."""
+    house = House(Trunk("a", "192.0.2.1", failover=("192.0.2.2", "192.0.2.3")))
+    state = house.trunks.state("a")
+    state.targets[0].reachable = False
+    order = house.outbound._order(state, "100", "")
+    assert [attempt.flow.remote[0] for attempt in order.attempts] == ["192.0.2.2", "192.0.2.3", "192.0.2.1"]
+    assert isinstance(order.attempts[0], Attempt)
+    assert order.from_uri == "sip:anonymous@192.0.2.1"
