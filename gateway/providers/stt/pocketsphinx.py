@@ -28,7 +28,7 @@ ENGINE: Final = "gateway.providers.stt.pocketsphinx_engine"
 
 
 class Options(msgspec.Struct, frozen=True):
-    min_confidence: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.4
+    min_confidence: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.3
     """What is less certain is reported as empty text. 0 takes anything for an answer."""
     pronunciations: dict[str, str] = {}
     """Words the dictionary lacks or gets wrong, in its phones: `{"Nguyen" = "W IH N"}`. Others are guessed."""

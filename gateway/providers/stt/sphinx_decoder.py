@@ -1,8 +1,9 @@
 """A pocketsphinx decoder set to one grammar, and a confidence for what it hears.
 
 In grammar mode pocketsphinx takes anything for something it expects. How well the words' sounds fit, and how much of
-what was loud they explain, tells an answer from an accident. Measured with four voices at telephone quality on the
-shipped desk: at a confidence of 0.4, 99 % of the right answers pass, and 80 % of the unexpected utterances do not.
+what was loud they explain, tells an answer from an accident. Measured with four voices at telephone quality,
+on the shipped desk and six short lists: at a confidence of 0.3, 99 % of the right answers pass and 7 % of what nobody
+expected; at 0.43, 98 % and 2 %.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ CMN: Final = "42.3,2.7,-2,2.2,-1.4,0.2,-0.9,0.5,-1.8,0.8,-0.9,0.9,-0.5"
 
 _LOG_BASE: Final = math.log(1.0001)
 """pocketsphinx keeps scores as integers, in powers of this."""
-_FIT_MIDDLE, _FIT_WIDTH = -60.0, 5.0
-"""Acoustic score per frame, against the best sound there is, that is as likely right as wrong; how sharply it turns."""
+_FIT, _FIT_WIDTH = -42.0, 5.0
+"""Acoustic score per frame, against the best sound there is, that is as likely right as wrong in an endless utterance,
+and how sharply that turns."""
+_FIT_SPREAD = 150.0
+"""A short word's score is the mean of few frames, and a telephone has no S: its mean may be lower by this / sqrt(n)."""
 _ENOUGH_EXPLAINED: Final = 0.6
 """The part of the sounding frames that words must cover; consonants at the edges are always lost."""
 
@@ -87,7 +91,7 @@ class Decoder:
         for _, first, last, _ in words:
             explained[first : last + 1] = True
         covered = float((explained[: len(sounding)] & sounding).sum() / max(1, sounding.sum()))
-        confidence = min(1.0, covered / _ENOUGH_EXPLAINED) / (1 + math.exp(-(fit - _FIT_MIDDLE) / _FIT_WIDTH))
+        confidence = min(1.0, covered / _ENOUGH_EXPLAINED) * _fits(fit, frames)
         timed = tuple(Word(text, first / FRAMES_PER_S, (last + 1) / FRAMES_PER_S) for text, first, last, _ in words)
         return Heard(" ".join(word.text for word in timed), round(confidence, 3), timed)
 
@@ -101,6 +105,11 @@ class Decoder:
                     segment.end_frame,
                     math.log(max(segment.ascore, 1e-300)) / _LOG_BASE,
                 )
+
+
+def _fits(score: float, frames: int) -> float:
+    """0..1 for a mean acoustic score over so many frames."""
+    return 1 / (1 + math.exp((_FIT - _FIT_SPREAD / math.sqrt(frames) - score) / _FIT_WIDTH))
 
 
 def _new_decoder() -> Any:
