@@ -53,6 +53,11 @@ class RtpPeer:
             thread.join()
         self._socket.close()
 
+    def send(self, data: bytes) -> None:
+        """Anything, from its own port, to where it sends its sound."""
+        assert self._far is not None, "nobody has called"
+        self._socket.sendto(data, self._far)
+
     def heard(self, since: float, until: float) -> Sound:
         """What came between two moments, packet after packet."""
         codes = b"".join(packet.payload for packet in self.received if since <= packet.at < until)
