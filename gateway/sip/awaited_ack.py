@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.sip.core import Core
-from gateway.sip.flow import Flow
 from gateway.sip.timers import Timer
-from gateway.sip.transaction import TimerOwner
+from gateway.sip.transaction import ServerTransaction, TimerOwner
 
 
 class Waiting(Protocol):
@@ -17,14 +16,13 @@ class Waiting(Protocol):
 class AwaitedAck:
     """`offered` says that the 2xx carried our offer, so that the ACK must carry the answer."""
 
-    __slots__ = ("_core", "_data", "_flow", "_give_up", "_interval", "_repeat", "_waiting", "cseq", "offered")
+    __slots__ = ("_core", "_give_up", "_interval", "_repeat", "_transaction", "_waiting", "cseq", "offered")
 
-    def __init__(self, core: Core, waiting: Waiting, data: bytes, flow: Flow, cseq: int, *, offered: bool) -> None:
+    def __init__(self, core: Core, waiting: Waiting, transaction: ServerTransaction, *, offered: bool) -> None:
         self._core = core
         self._waiting = waiting
-        self._data = data
-        self._flow = flow
-        self.cseq = cseq
+        self._transaction = transaction
+        self.cseq = transaction.request.cseq.number
         self.offered = offered
         timing = core.options.timing
         self._interval = timing.t1
@@ -37,7 +35,7 @@ class AwaitedAck:
             self._waiting.ack_missing(self)
             return
         # On a stream too: a hop behind the next one may be a datagram's.
-        self._core.transmit(self._flow, self._data)
+        self._core.transmit(self._transaction.way, self._transaction.last)
         self._interval = min(self._interval * 2, self._core.options.timing.t2)
         self._repeat = self._core.timers.start(now + self._interval, self, "repeat")
 

@@ -121,7 +121,7 @@ class ConfirmedCall:
             self.offers.local, self.offers.remote = sdp, request.sdp() or b""
         if request.method == "INVITE":
             offered = bool(response.body) and request.sdp() is None
-            awaited = AwaitedAck(core, self, transaction.last, transaction.flow, request.cseq.number, offered=offered)
+            awaited = AwaitedAck(core, self, transaction, offered=offered)
             self.offers.awaited = awaited
 
     def authorized(self, transaction: ClientTransaction, response: Response) -> bool:

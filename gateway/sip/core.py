@@ -75,12 +75,16 @@ class Core:
         self.calls: dict[str, Participant] = {}
         self.services: dict[str, Service] = {}
         self.dialogs: dict[DialogId, Participant] = {}
-        self.live_connections: set[int] = set()
         self.ports: dict[Transport, int] = {}
         self.counters: Counter[str] = Counter()
         methods = (*options.methods, *(m for m in extensions.methods if m not in options.methods))
         self.methods = frozenset(methods)
         self.allow = ", ".join(methods)
+
+    @property
+    def live_connections(self) -> set[int]:
+        """The numbers of the connections that messages came by and that are not lost yet."""
+        return self.transactions.live_connections
 
     @property
     def actions(self) -> list[Action]:

@@ -25,7 +25,7 @@ from gateway.sip.reach import stamp
 from gateway.sip.registration import OptionsProbe, Registration
 from gateway.sip.screening import check_syntax, screen, stateless_tag
 from gateway.sip.status import phrase
-from gateway.sip.transaction import ServerTransaction
+from gateway.sip.transaction import ServerTransaction, same_connection
 from gateway.sip.uac import OutgoingCall
 from gateway.sip.uas import IncomingCall, readable
 
@@ -62,7 +62,7 @@ class Endpoint:
 
     def uses(self, flow: Flow) -> bool:
         """Whether a call lives on this connection. Looks at all of them; not for every packet."""
-        return any(call.flow == flow for call in self._core.dialogs.values())
+        return any(same_connection(call.flow, flow) for call in self._core.dialogs.values())
 
     def receive(self, data: bytes, flow: Flow, now: float) -> list[Action]:
         """Take one datagram, or one whole message cut from a stream."""
@@ -144,7 +144,8 @@ class Endpoint:
             return
         if isinstance(message, Response):
             _ = message.via, message.from_, message.to, message.cseq
-            if not core.transactions.receive(message, core.now):
+            # RFC 3261 8.1.3.3: a second Via means that it was for somebody else.
+            if len(message.vias) > 1 or not core.transactions.receive(message, core.now):
                 core.counters["stray_responses"] += 1
             return
         self._request(message, flow)

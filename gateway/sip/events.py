@@ -37,7 +37,10 @@ class CallOffered(SipEvent, frozen=True, tag=True):
 
 
 class CallCancelled(SipEvent, frozen=True, tag=True):
-    """The caller gave up before the final answer; 487 has been sent. Nothing more comes of this dialog."""
+    """The caller gave up before the final answer; 487 has been sent. Nothing more comes of this dialog.
+
+    It may follow an `Accept`, when that was waiting for a PRACK (RFC 3262).
+    """
 
     reason: str = ""
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol
 
 from gateway.sip.commands import AnyCommand, Headers
 from gateway.sip.dialog import Dialog
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
+
+ENTRY_POINTS = "gateway.sip.extensions"
 
 
 class Refusal(NamedTuple):
@@ -148,8 +151,9 @@ class Extensions:
 
 
 def found() -> tuple[Extension, ...]:
-    """Every extension of the package, by file name."""
+    """Every extension of the package, by file name, then those that installed packages register as entry points."""
     package = importlib.import_module("gateway.sip.extensions")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     modules = (importlib.import_module(f"{package.__name__}.{name}") for name in names)
-    return tuple(module.EXTENSION for module in modules if hasattr(module, "EXTENSION"))
+    ours = [module.EXTENSION for module in modules if hasattr(module, "EXTENSION")]
+    return (*ours, *(point.load() for point in entry_points(group=ENTRY_POINTS)))

@@ -44,6 +44,11 @@ def _replace_top(request: Request, via: Via, line: str) -> None:
     request.headers[index] = ("Via", ", ".join((str(via), *others)))
 
 
+def way_around(via: Via, flow: Flow) -> Flow:
+    """For answers whose connection is lost: a new one to the host they came from, at the port its Via names."""
+    return Flow(flow.transport, flow.local, (flow.remote[0], via.port or DEFAULT_PORTS[flow.transport]))
+
+
 def behind_nat(via: Via, flow: Flow) -> bool:
     """Whether the sender does not know its own address: its Via names one literally, and it is another."""
     if literal(via.host) is None:

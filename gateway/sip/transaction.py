@@ -9,6 +9,7 @@ from gateway.sip.events import Action, Send
 from gateway.sip.flow import Flow
 from gateway.sip.headers import COOKIE, split_commas
 from gateway.sip.message import Lines, Request, Response
+from gateway.sip.reach import way_around
 from gateway.sip.status import phrase
 from gateway.sip.tables import (
     AT_ONCE_ON_STREAMS,
@@ -101,8 +102,13 @@ class Transaction:
         if self.last:
             self._transmit(self.last)
 
+    @property
+    def way(self) -> Flow:
+        """Where its messages go."""
+        return self.flow
+
     def _transmit(self, data: bytes) -> None:
-        self._layer.actions.append(Send(self.flow, data))
+        self._layer.actions.append(Send(self.way, data))
 
     def _start(self, name: str, now: float) -> None:
         if self.flow.transport != "udp":
@@ -135,6 +141,14 @@ class ServerTransaction(Transaction):
         table, state = (INVITE_SERVER, "proceeding") if invite else (PLAIN_SERVER, "trying")
         super().__init__(layer, key, table, state, request, flow)  # type: ignore[arg-type]
         self.to_tag = ""
+
+    @property
+    def way(self) -> Flow:
+        """Back on the flow of the request; when its connection is lost, by a new one (RFC 3261 18.2.2)."""
+        flow = self.flow
+        if flow.transport == "udp" or flow.connection in self._layer.live_connections:
+            return flow
+        return way_around(self.request.via, flow)
 
     @property
     def answered(self) -> bool:
@@ -182,6 +196,7 @@ class Transactions:
         self.timing = timing
         self.limit = limit
         self.actions: list[Action] = []
+        self.live_connections: set[int] = set()
         self._servers: dict[Key, ServerTransaction] = {}
         self._clients: dict[Key, ClientTransaction] = {}
         # RFC 3261 8.2.2.2: the same request by another way is recognised by what no hop changes.
@@ -247,7 +262,7 @@ class Transactions:
 
     def connection_lost(self, flow: Flow) -> None:
         """Fail what waits for an answer on that connection; answers of ours will find their own way."""
-        lost = [t for t in self._clients.values() if t.pending and _same_connection(t.flow, flow)]
+        lost = [t for t in self._clients.values() if t.pending and same_connection(t.flow, flow)]
         for transaction in lost:
             self.abandon(transaction)
             transaction.failed(503)
@@ -267,7 +282,8 @@ class Abandonment:
             self._transactions.abandon(self._transaction)
 
 
-def _same_connection(one: Flow, other: Flow) -> bool:
+def same_connection(one: Flow, other: Flow) -> bool:
+    """Whether what is sent on `one` goes by the connection of `other`."""
     if one.transport != other.transport or one.remote != other.remote:
         return False
     return one.connection in (0, other.connection)

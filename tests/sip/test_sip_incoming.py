@@ -440,6 +440,26 @@ def test_after_its_connection_is_lost_the_contact_is_called() -> None:
     assert line.flows[-1] == Flow("tcp", ("192.0.2.1", 5060), ("192.0.2.9", 5099))
 
 
+def test_an_answer_whose_connection_is_lost_finds_another_way() -> None:
+    """RFC 3261 18.2.2: to the source's host, at the port its Via names."""
+    line = Line(TCP)
+    line.receive(invite(via="SIP/2.0/TCP 192.0.2.9:5099;branch=z9hG4bK-1;rport"))
+    line.lose(TCP)
+    line.do(Accept(line.offered, OUR_SDP))
+    line.advance(0.5)
+    assert line.flows[-2:] == [Flow("tcp", ("192.0.2.1", 5060), ("192.0.2.9", 5099))] * 2
+
+
+def test_a_connection_is_in_use_while_a_call_lives_on_it() -> None:
+    """So that the shell does not take it for idle."""
+    line = Line(TCP)
+    assert not line.endpoint.uses(TCP)
+    line.receive(invite())
+    assert line.endpoint.uses(TCP)
+    line.do(HangUp(line.offered))
+    assert not line.endpoint.uses(TCP)
+
+
 def test_the_advertised_address_stands_in_via_and_contact() -> None:
     """Behind NAT our own socket's address is of no use to anybody."""
     line = Line(advertised={"udp": ("198.51.100.5", 5080)})

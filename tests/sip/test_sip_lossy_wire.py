@@ -17,6 +17,7 @@ from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.events import (
     CallAccepted,
     CallCancelled,
+    CallConfirmed,
     CallEnded,
     CallFailed,
     CallOffered,
@@ -45,6 +46,7 @@ class Side:
         self.remote_offer = b""
         self.pending: OfferReceived | None = None
         self.offers = 0
+        self.confirmed = False
 
     def answer_to(self, offer: bytes) -> bytes:
         return b"answer of " + self.name.encode() + b" to " + offer
@@ -60,8 +62,15 @@ class Side:
             case CallEnded():
                 assert self.state == "up"
                 self.state = "over"
-            case CallCancelled() | CallFailed():
-                assert self.state in ("offered", "calling")
+            case CallConfirmed():
+                self.confirmed = True
+            case CallCancelled():
+                # Our acceptance may have been waiting for a PRACK.
+                assert self.state in ("offered", "up")
+                assert not self.confirmed
+                self.state = "over"
+            case CallFailed():
+                assert self.state == "calling"
                 self.state = "over"
             case OfferReceived():
                 assert self.state == "up"
@@ -140,6 +149,13 @@ class LossyWire(RuleBasedStateMachine):
     @rule()
     def ring(self) -> None:
         self.do("b", Ring(self.sides["b"].handle))
+
+    @precondition(lambda self: self.sides["b"].state == "offered")
+    @rule()
+    def early_media(self) -> None:
+        """Both sides know 100rel, so that this one is repeated until its PRACK."""
+        side = self.sides["b"]
+        self.do("b", Ring(side.handle, 183, side.answer_to(side.remote_offer)))
 
     @precondition(lambda self: self.sides["b"].state == "offered")
     @rule()

@@ -302,6 +302,13 @@ def test_answers_nobody_asked_for_are_counted_and_dropped() -> None:
     assert line.endpoint.counters["stray_responses"] == 1
 
 
+def test_a_response_with_two_vias_is_for_somebody_else() -> None:
+    """RFC 3261 8.1.3.3."""
+    line, sent = placed()
+    line.receive(reply(sent, 200, headers=("Via: SIP/2.0/UDP 192.0.2.66;branch=z9hG4bK-x",)))
+    assert line.events == []
+
+
 def test_addresses_we_cannot_call_are_our_own_mistake() -> None:
     """Nothing is sent."""
     line = Line()
