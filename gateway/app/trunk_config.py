@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.core.errors import ConfigError
 from gateway.sip.commands import Credentials
+from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.flow import Transport
 from gateway.sip.reach import DEFAULT_PORTS
 from gateway.sip.uri import bracketed
@@ -70,6 +71,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Believe its P-Asserted-Identity about who calls."""
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ()
     """In our order of preference; none given takes those of the gateway."""
+    srtp: SrtpPolicy | None = None
+    """`off`, `optional` or `required`, where it is not as for the gateway."""
     dtmf: Literal["rfc4733", "info"] = "rfc4733"
     """How it sends keys; `info` leaves telephone-event out of the negotiation."""
     caller: str | None = None

@@ -199,6 +199,7 @@ def _rules(trunk: Trunk) -> TrunkRules:
         calls_per_s=trunk.calls_per_s,
         codecs=trunk.codecs,
         telephone_events=trunk.dtmf == "rfc4733",
+        srtp=trunk.srtp,
     )
 
 

@@ -67,7 +67,8 @@ class SipLineOptions(msgspec.Struct, frozen=True):
         """As the call's trunk wants it."""
         if rules is None:
             return self
-        options = msgspec.structs.replace(self, telephone_events=rules.telephone_events)
+        srtp = rules.srtp or self.srtp
+        options = msgspec.structs.replace(self, telephone_events=rules.telephone_events, srtp=srtp)
         return msgspec.structs.replace(options, codecs=rules.codecs, prefer="ours") if rules.codecs else options
 
 

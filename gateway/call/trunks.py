@@ -11,6 +11,7 @@ import msgspec
 from gateway.core.errors import CapacityError, PeerError
 from gateway.sip.admission import Network, TokenBucket
 from gateway.sip.commands import Headers
+from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.events import CallOffered
 from gateway.sip.headers import parse_name_addr, split_commas
 
@@ -30,6 +31,8 @@ class TrunkRules(msgspec.Struct, frozen=True):
     calls_per_s: float = 0.0
     codecs: tuple[str, ...] = ()
     telephone_events: bool = True
+    srtp: SrtpPolicy | None = None
+    """None is that of the gateway."""
 
 
 class Screened(msgspec.Struct, frozen=True):

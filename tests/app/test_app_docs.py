@@ -76,7 +76,7 @@ def test_modules_to_be_run_are_there() -> None:
 def test_there_are_commands_to_look_at() -> None:
     """A pattern that finds none would let everything pass."""
     assert len(COMMANDS) >= 12
-    assert {line.split()[1] for _, line in COMMANDS} == {"run", "check", "route", "call", "replay"}
+    assert {line.split()[1] for _, line in COMMANDS} == {"run", "check", "route", "call", "replay", "trunks"}
 
 
 @pytest.mark.parametrize("text", DIALPLANS)

@@ -166,3 +166,11 @@ def test_a_trunk_takes_only_its_own_codecs() -> None:
     assert hall.sent == [sip.Reject("d-1", 488)]
     hall.door.on_event(offered(sdp=offer(LocalMedia("192.0.2.7", 4000, ("PCMU", "PCMA")))))
     assert len(hall.arrived) == 1
+
+
+def test_a_trunk_may_want_another_protection_than_the_gateway() -> None:
+    """Required on the open internet, off towards the PBX next door; unsaid, it is the gateway's."""
+    options = SipLineOptions(srtp="optional", srtp_master=lambda: b"")
+    assert options.for_trunk(TrunkRules("a", srtp="required")).srtp == "required"
+    assert options.for_trunk(TrunkRules("a")).srtp == "optional"
+    assert options.for_trunk(None) is options
