@@ -30,8 +30,9 @@ from gateway.call.live import DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
 from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.core.clock import Clock, SystemClock
-from gateway.core.errors import ConfigError
+from gateway.core.errors import ConfigError, StoreError
 from gateway.core.ids import RandomIds
+from gateway.dialplan import agents as agents_named
 from gateway.dialplan import load as load_dialplan
 from gateway.dialplan import prompts
 from gateway.media.io import MediaPool
@@ -79,6 +80,7 @@ class Gateway:
         self._stt = build_stt(*_parts(config.stt, "stt"))
         self._tts = build_tts(*_parts(config.tts, "tts"))
         self._agents: dict[str, Agent] = {}
+        self._build_agents()
         self._bundles = _bundles(config, self._clock) if config.recording.bundles else None
         self.desk = Desk(
             Services(
@@ -140,13 +142,21 @@ class Gateway:
             self._agents[name] = build_agent(*_parts(table, f"agents.{name}"))
         return self._agents[name]
 
+    def _build_agents(self) -> None:
+        """All that may be asked to talk, so that a name nobody knows is found at the start and not by a caller."""
+        for name in (*self.config.agents, *agents_named(self._dialplan)):
+            try:
+                self._agent(name)
+            except ConfigError as error:
+                raise ConfigError(f"agent `{name}`: {error}") from error
+
     def _bundle(self, call_id: str) -> Bundle:
         return self._bundles(call_id) if self._bundles is not None else NoBundle()
 
     async def start(self) -> None:
         config = self.config
         try:
-            await self._store.open()
+            await self._open_store()
             await self._media.start()
             await start_engines(self._stt, self._tts)
             await self.desk.start()
@@ -168,6 +178,12 @@ class Gateway:
             store=config.store_url.split("@")[-1],
             data=str(config.data_path),
         )
+
+    async def _open_store(self) -> None:
+        try:
+            await self._store.open()
+        except StoreError as error:
+            raise ConfigError(f"{error} (--data, or `store` in the configuration)") from error
 
     async def _open_sip(self) -> None:
         transports: tuple[Transport, ...] = ("udp", "tcp", "tls") if self.config.tls_certificate else ("udp", "tcp")

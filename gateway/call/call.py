@@ -22,7 +22,7 @@ Program: TypeAlias = Callable[[Control, Callable[[str], None]], Coroutine[Any, A
 LineState: TypeAlias = Literal["offered", "answering", "up", "ended"]
 
 
-class CallOptions(msgspec.Struct, frozen=True):
+class CallOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits that no dialplan can lift."""
 
     max_s: float = 3600.0

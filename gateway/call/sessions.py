@@ -11,7 +11,7 @@ from gateway.session.memory import Remembered, fold
 from gateway.store.ports import Identity, SessionStore
 
 
-class SessionOptions(msgspec.Struct, frozen=True):
+class SessionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resume_within_s: float = 1800.0
     """How long after the last event a call back still goes on."""
     keep_days: float = 30.0

@@ -1,9 +1,22 @@
 """Reception: which route an incoming call takes, and the steps it runs. Pure; a shell carries the steps out."""
 
 from gateway.dialplan.check import check
-from gateway.dialplan.loading import heard, load, prompts
+from gateway.dialplan.loading import agents, heard, load, prompts
 from gateway.dialplan.match import Offer
 from gateway.dialplan.model import Fault, Step
 from gateway.dialplan.plan import Dialplan, Explanation, Plan, run
 
-__all__ = ["Dialplan", "Explanation", "Fault", "Offer", "Plan", "Step", "check", "heard", "load", "prompts", "run"]
+__all__ = [
+    "Dialplan",
+    "Explanation",
+    "Fault",
+    "Offer",
+    "Plan",
+    "Step",
+    "agents",
+    "check",
+    "heard",
+    "load",
+    "prompts",
+    "run",
+]

@@ -100,6 +100,8 @@ Template = Annotated[str, _kind("template")]
 """Not spoken, but may hold `{variables}` too."""
 RouteName = Annotated[str, _kind("route")]
 FlowName = Annotated[str, _kind("flow")]
+AgentName = Annotated[str, _kind("agent")]
+"""Known to the configuration, not to the dialplan."""
 File = Annotated[str, _kind("file", _read_file, examples=["prompts/welcome.wav"])]
 """A WAV beside the dialplan; absolute once read."""
 Sets = Annotated[str, _kind("sets", _read_name)]

@@ -12,7 +12,7 @@ from gateway.dialplan import actions
 from gateway.dialplan.check import examine
 from gateway.dialplan.model import Document, Step
 from gateway.dialplan.plan import Dialplan
-from gateway.dialplan.spoken import fixed_texts, heard_phrases
+from gateway.dialplan.spoken import agent_names, fixed_texts, heard_phrases
 
 
 def load(path: Path) -> Dialplan:
@@ -39,6 +39,11 @@ def prompts(dialplan: Dialplan) -> list[str]:
 def heard(dialplan: Dialplan) -> list[str]:
     """The phrases that callers may say somewhere: what a recogniser needs to know the words of."""
     return heard_phrases(dialplan.document)
+
+
+def agents(dialplan: Dialplan) -> list[str]:
+    """The agents that its bots name, each once."""
+    return agent_names(dialplan.document)
 
 
 def _linked(value: Any, document: Document) -> Any:

@@ -32,6 +32,11 @@ def heard_phrases(document: Document) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def agent_names(document: Document) -> list[str]:
+    """Who is to talk in the bots of the routes, each once."""
+    return list(dict.fromkeys(_found(document.routes, None, "agent")))
+
+
 def _found(value: Any, info: Any, kind: str) -> Iterator[str]:
     """Texts of a kind inside a value; `info` describes its type where that says more than the value itself."""
     if isinstance(value, Step):

@@ -72,6 +72,8 @@ class SqliteFile:
         cause = getattr(error, "orig", None) or error
         name = getattr(cause, "sqlite_errorname", "")
         primary = "_".join(name.split("_")[:2])
+        if isinstance(cause, OSError):
+            return f"session store {self._path} cannot be made: {cause.strerror}: {cause.filename}"
         remedy = _REMEDIES.get(primary, str(cause))
         return f"session store {self._path}: {remedy}" + (f" ({cause}, {name})" if name else "")
 

@@ -10,7 +10,7 @@ import msgspec
 from gateway.dialplan.actions import Complaint, Next, branch
 from gateway.dialplan.control import BargeIn, BotStep, CallControl
 from gateway.dialplan.flow import FAILED, Finish
-from gateway.dialplan.kinds import FlowName
+from gateway.dialplan.kinds import AgentName, FlowName
 from gateway.dialplan.model import Branch, Document, Struct
 
 SHORTHAND = "flow"
@@ -23,7 +23,7 @@ class Options(Struct, frozen=True):
     """
 
     flow: FlowName | None = None
-    agent: str | None = None
+    agent: AgentName | None = None
     """The name of an agent provider, as configured."""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     """What this agent understands; passed on as it is."""
