@@ -28,16 +28,17 @@ SCENARIOS = Path(__file__).parent / "sipp"
 class Answerer:
     """Rings and accepts every call; `busy` and `ring` (never answered) as called user parts do what they say."""
 
-    def __init__(self, options: EndpointOptions | None = None) -> None:
+    def __init__(self, options: EndpointOptions | None = None, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.counts: Counter[str] = Counter()
         self.events: list[AnySipEvent] = []
-        self.media = LocalMedia("127.0.0.1", 40_000)
+        self.media = LocalMedia(host, 40_000)
         self.server = SipServer(
             options or EndpointOptions(), clock=SystemClock(), ids=RandomIds(), on_event=self._on_event
         )
 
     async def __aenter__(self) -> Answerer:
-        await self.server.start("127.0.0.1", 0)
+        await self.server.start(self.host, 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -65,6 +66,13 @@ class Answerer:
             self.server.send(Reject(event.dialog, error.status_hint))
             return
         self.server.send(Accept(event.dialog, sdp))
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 class Caller:
@@ -123,19 +131,22 @@ async def sipp_callee(*arguments: str, calls: int, within_s: float = 60) -> Asyn
         run.cancel()
 
 
-async def sipp(port: int, *arguments: str, calls: int = 20, rate: int = 50, within_s: float = 60) -> None:
+async def sipp(
+    port: int, *arguments: str, calls: int = 20, rate: int = 50, within_s: float = 60, host: str = "127.0.0.1"
+) -> None:
     """Run sipp against `port`; a call that does not go by its scenario fails the test with sipp's own report."""
-    await _run_sipp(f"127.0.0.1:{port}", "-r", str(rate), *arguments, calls=calls, within_s=within_s)
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    await _run_sipp(target, "-r", str(rate), *arguments, calls=calls, within_s=within_s, host=host)
 
 
-async def _run_sipp(*arguments: str, calls: int, within_s: float) -> None:
+async def _run_sipp(*arguments: str, calls: int, within_s: float, host: str = "127.0.0.1") -> None:
     program = shutil.which("sipp")
     if program is None:
         pytest.skip("sipp is not installed (apt install sip-tester)")
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             program,
-            *("-i", "127.0.0.1", "-m", str(calls), "-nostdin", "-trace_err", "-error_file", "errors"),
+            *("-i", host, "-m", str(calls), "-nostdin", "-trace_err", "-error_file", "errors"),
             *arguments,
             cwd=folder,
             stdout=asyncio.subprocess.PIPE,

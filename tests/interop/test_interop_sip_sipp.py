@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sip_answerer import SCENARIOS, Answerer, Caller, sipp, sipp_callee
+from sip_answerer import SCENARIOS, Answerer, Caller, has_ipv6, sipp, sipp_callee
 
 from gateway.sip.commands import Credentials
 from gateway.sip.events import CallAccepted, CallFailed
@@ -20,6 +20,15 @@ async def test_sipps_own_caller_is_served(transport: str) -> None:
         await sipp(answerer.server.port, "-sn", "uac", "-d", "50", "-t", transport, "-max_socket", "500", calls=50)
         assert answerer.counts["CallEnded"] == 50
         assert answerer.server.endpoint.calls == 0
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("transport", ["u1", "t1"])
+async def test_over_ipv6(transport: str) -> None:
+    """The same, with addresses in brackets."""
+    async with Answerer(host="::1") as answerer:
+        await sipp(answerer.server.port, "-sn", "uac", "-d", "50", "-t", transport, host="::1")
+        assert answerer.counts["CallEnded"] == 20
 
 
 async def test_every_call_survives_five_percent_loss() -> None:
