@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -35,8 +35,13 @@ class GatewayProcess:
     Whatever happens in the `with` block, no process is left: the gateway leads a session, and its end takes all of it.
     """
 
-    def __init__(self, data: Path, *arguments: str, config: str = "", leave: bool = False) -> None:
-        """`config` is the text of a configuration file. `leave` takes an exit of the gateway by itself as expected."""
+    def __init__(
+        self, data: Path, *arguments: str, config: str = "", packages: Sequence[Path] = (), leave: bool = False
+    ) -> None:
+        """`config` is the text of a configuration file, `packages` are folders with code of third parties.
+
+        `leave` takes an exit of the gateway by itself as expected.
+        """
         self.data = data
         self.logged: list[dict[str, Any]] = []
         self.raw: list[str] = []
@@ -53,19 +58,21 @@ class GatewayProcess:
             file = data.with_suffix(".toml")
             file.write_text(config)
             command += ["--config", str(file)]
-        self._command = [*command, *arguments]
+        self.command = [*command, *arguments]
+        own = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+        path = [*map(str, packages), *sys.path]
+        self.environment = own | {"PYTHONPATH": os.pathsep.join(path)}
         self._leave = leave
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
         self.process = subprocess.Popen(
-            self._command,
+            self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            env=self.environment,
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
