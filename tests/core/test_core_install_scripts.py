@@ -177,3 +177,16 @@ def test_no_python_is_a_clear_error(machine: Machine, tmp_path: Path) -> None:
     chosen = machine.run("create-venv", str(tmp_path / "venv"), variables={"PYTHON": "/nowhere/python"})
     assert chosen.returncode == 1
     assert "PYTHON=/nowhere/python is no working Python" in chosen.stderr
+
+
+@as_root
+def test_a_proxy_for_the_tests_does_not_take_the_port_of_the_gateway(machine: Machine) -> None:
+    """Debian starts what it installs; Kamailio is masked before, so that port 5060 stays free."""
+    machine.debian("kamailio")
+    machine.program("systemctl", 'echo "systemctl $*" >>"$MACHINE/calls"')
+    done = machine.run("system-packages", "kamailio?")
+    assert done.returncode == 0, done.stderr
+    calls = (machine.folder / "calls").read_text().splitlines()
+    assert "systemctl --quiet mask kamailio" in calls
+    assert calls.index("systemctl --quiet mask kamailio") < next(k for k, line in enumerate(calls) if "install" in line)
+    assert "unmask kamailio" in done.stdout
