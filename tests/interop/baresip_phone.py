@@ -25,7 +25,10 @@ QUIET_S = 60.0
 class BaresipPhone:
     """A context manager. `folder` takes its configuration, its microphone's files and its recording."""
 
-    def __init__(self, folder: Path, number: str, *, codec: str = "PCMU") -> None:
+    def __init__(
+        self, folder: Path, number: str, *, codec: str = "PCMU", mediaenc: str = "", authority: Path | None = None
+    ) -> None:
+        """`mediaenc` as in its accounts (`srtp-mand`); `authority` signs the certificates it accepts over TLS."""
         folder.mkdir(parents=True)
         self._folder = folder
         self._told: list[dict[str, Any]] = []
@@ -45,10 +48,13 @@ class BaresipPhone:
             f"snd_path {folder}",
             f"ctrl_tcp_listen 127.0.0.1:{self._control}",
             f"module_path {MODULES}",
+            *(["module srtp.so"] if mediaenc else []),  # before the accounts that name it
             *(f"module {name}.so" for name in modules),
+            *([f"sip_cafile {authority}", "sip_verify_server yes"] if authority else []),
         ]
         (folder / "config").write_text("\n".join(settings) + "\n")
-        (folder / "accounts").write_text(f"<sip:{number}@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1\n")
+        account = f"<sip:{number}@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1"
+        (folder / "accounts").write_text(account + (f";mediaenc={mediaenc}\n" if mediaenc else "\n"))
         (folder / "contacts").write_text("")
 
     def __enter__(self) -> Self:

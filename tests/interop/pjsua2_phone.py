@@ -21,8 +21,10 @@ PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
 class Pjsua2Phone:
     """A context manager; `folder` takes its sounds and its recording."""
 
-    def __init__(self, folder: Path, number: str) -> None:
+    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = ()) -> None:
+        """With `suites`, it offers these for SRTP and takes nothing else."""
         folder.mkdir(parents=True)
+        self._suites = suites
         self._folder, self._number = folder, number
         self._said = 0
         self._told: list[dict[str, Any]] = []
@@ -30,7 +32,15 @@ class Pjsua2Phone:
     def __enter__(self) -> Self:
         self._log = (self._folder / "log").open("w")
         self._process = subprocess.Popen(
-            [*LEASH, sys.executable, str(PROGRAM), str(self._folder), str(rtp_ports(3)[0]), self._number],
+            [
+                *LEASH,
+                sys.executable,
+                str(PROGRAM),
+                str(self._folder),
+                str(rtp_ports(3)[0]),
+                self._number,
+                *self._suites,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -84,8 +94,12 @@ class Pjsua2Phone:
         except AssertionError:
             raise AssertionError(f"pjsua2 told no {event} {having}:\n{self._told}") from None
 
-    def dial(self, uri: str) -> None:
+    def call(self, uri: str) -> None:
+        """Dial, and see what comes of it."""
         self._do(f"dial {uri}")
+
+    def dial(self, uri: str) -> None:
+        self.call(uri)
         self.wait("state", state="CONFIRMED")
         self.wait("media", active=True)
 

@@ -1,4 +1,4 @@
-"""A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER PORT NUMBER`.
+"""A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER PORT NUMBER [SUITE...]`.
 
 Commands come as lines on standard input (`dial URI`, `say WAV`, `press DIGITS`, `hold`, `retrieve`, `hang_up`,
 `quit`); what happens goes out as lines of JSON. What the phone hears is written to FOLDER/heard.wav.
@@ -46,8 +46,10 @@ class SoftCall(pj.Call):  # type: ignore[misc]
 
 
 class Softphone:
-    def __init__(self, folder: Path, port: int, number: str) -> None:
+    def __init__(self, folder: Path, port: int, number: str, suites: list[str]) -> None:
+        """With `suites`, SRTP is mandatory."""
         self._folder = folder
+        self._suites = suites
         self._number = number
         self.endpoint = pj.Endpoint()
         self.endpoint.libCreate()
@@ -77,6 +79,14 @@ class Softphone:
         config.regConfig.registerOnAdd = False
         config.mediaConfig.transportConfig.port = port
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+        if self._suites:
+            config.mediaConfig.srtpUse = 2  # PJMEDIA_SRTP_MANDATORY
+            config.mediaConfig.srtpSecureSignaling = 0  # not only over TLS
+            config.mediaConfig.srtpOpt.keyings.append(0)  # PJMEDIA_SRTP_KEYING_SDES
+            for suite in self._suites:
+                crypto = pj.SrtpCrypto()
+                crypto.name = suite
+                config.mediaConfig.srtpOpt.cryptos.append(crypto)
         account = pj.Account()
         account.create(config)
         return account
@@ -124,7 +134,7 @@ class Softphone:
 
 def main() -> None:
     try:
-        Softphone(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).run()
+        Softphone(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]).run()
         tell("gone")
     finally:
         sys.stdout.flush()
