@@ -59,6 +59,9 @@ class Participant(Protocol):
 class Service(Protocol):
     """Something that lives beside the calls, as a registration does."""
 
+    @property
+    def flow(self) -> Flow: ...
+
     def on_command(self, command: AnyCommand) -> None: ...
 
 

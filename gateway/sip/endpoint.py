@@ -61,8 +61,9 @@ class Endpoint:
         self._core.ports = dict(ports)
 
     def uses(self, flow: Flow) -> bool:
-        """Whether a call lives on this connection. Looks at all of them; not for every packet."""
-        return any(same_connection(call.flow, flow) for call in self._core.dialogs.values())
+        """Whether a call or a registration lives on this connection. Looks at all of them; not for every packet."""
+        users = (*self._core.dialogs.values(), *self._core.services.values())
+        return any(same_connection(user.flow, flow) for user in users)
 
     def receive(self, data: bytes, flow: Flow, now: float) -> list[Action]:
         """Take one datagram, or one whole message cut from a stream."""

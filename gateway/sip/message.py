@@ -18,6 +18,7 @@ MAX_LINES = 256
 Lines: TypeAlias = list[tuple[str, str]]
 
 _FOLD = re.compile(r"\r\n[ \t]+")
+_STRAY = re.compile(r"[\r\n]+")
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -173,6 +174,8 @@ class Message:
         """The whole message. Content-Length is always ours."""
         lines = [f"{name}: {value}\r\n" for name, value in self.headers if name != "Content-Length"]
         text = f"{self._head()}\r\n{''.join(lines)}Content-Length: {len(self.body)}\r\n\r\n"
+        if text.count("\n") != len(lines) + 3 or text.count("\r") != len(lines) + 3:
+            text = _one_line_each(self._head(), self.headers, len(self.body))
         try:
             return text.encode() + self.body
         except UnicodeEncodeError:
@@ -231,6 +234,12 @@ def respond(request: Request, status: int, reason: str | None = None, *, to_tag:
         elif name in _COPIED or (name == "Timestamp" and status == 100):
             headers.append(line)
     return Response(status, reason or phrase(status), headers)
+
+
+def _one_line_each(head: str, headers: Lines, length: int) -> str:
+    """Line ends within a value become spaces: what a caller or a dialplan wrote cannot add headers to a message."""
+    lines = [head, *(f"{name}: {value}" for name, value in headers if name != "Content-Length")]
+    return "\r\n".join((*(_STRAY.sub(" ", line) for line in lines), f"Content-Length: {length}", "", ""))
 
 
 _COPIED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))

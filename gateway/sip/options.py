@@ -45,6 +45,9 @@ class EndpointOptions(msgspec.Struct, frozen=True):
     provisional_every_s: float = 60.0
     """How often a ringing answer is repeated, so that proxies do not give the call up (RFC 3261 13.3.1.1)."""
 
+    keep_alive_s: float = 25.0
+    """How often an empty line keeps the way to a registrar open, through NATs and on connections (RFC 5626 4.4)."""
+
     unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
     """What becomes of requests from outside `known_networks`: served, challenged for an account, or refused with 403
     (INVITE) and silence (the rest)."""

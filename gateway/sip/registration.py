@@ -21,6 +21,7 @@ SHORTEST_REFRESH_S = 5.0
 """A registrar that grants less still cannot make us spin."""
 LONGEST_S = 86_400
 FIRST_PAUSE_S = 30.0
+KEEP_ALIVE = b"\r\n\r\n"
 LONGEST_PAUSE_S = 1800.0
 
 
@@ -42,19 +43,34 @@ class Registration:
         self._leaving = False
         self._digest = DigestClient(command.credentials, core.ids) if command.credentials else None
         self._timer: Timer[Any] | None = None
+        self._alive: Timer[Any] | None = None
         core.services[self.handle] = self
         self._register()
+        self._keep_alive()
+
+    @property
+    def flow(self) -> Flow:
+        return self._command.flow
 
     def on_command(self, command: AnyCommand) -> None:
         if isinstance(command, Unregister):
             self._core.timers.stop(self._timer)
+            self._core.timers.stop(self._alive)
             self._core.services.pop(self.handle, None)
             self._leaving = True
             self._expires_s = 0
             self._register()
 
     def on_timer(self, name: str, now: float) -> None:
-        self._register()
+        if name == "keep alive":
+            self._core.transmit(self._command.flow, KEEP_ALIVE)
+            self._keep_alive()
+        else:
+            self._register()
+
+    def _keep_alive(self) -> None:
+        due = self._core.now + self._core.options.keep_alive_s
+        self._alive = self._core.timers.start(due, self, "keep alive")
 
     def _register(self) -> None:
         core, command = self._core, self._command

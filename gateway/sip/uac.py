@@ -18,6 +18,9 @@ from gateway.sip.status import phrase
 from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, cancel
 from gateway.sip.uri import parse_uri
 
+MOST_FORKS = 64
+"""Beyond so many, 2xx or early dialogs of one INVITE are no forking but an attack."""
+
 
 class OutgoingCall:
     """One INVITE and all its branches. It outlives its end as long as its transaction does, to answer late 2xx."""
@@ -151,6 +154,8 @@ class OutgoingCall:
         tag = response.to.tag
         if tag and response.status > 100:
             if tag not in self.early:
+                if len(self.early) >= MOST_FORKS:
+                    return
                 self.early[tag] = self._early_dialog(transaction, response)
             else:
                 self.early[tag].refresh_target(response)
@@ -168,6 +173,8 @@ class OutgoingCall:
         tag = response.to.tag
         if tag in self._acks:
             self.core.actions.append(self._acks[tag])
+            return
+        if len(self._acks) >= MOST_FORKS:
             return
         dialog = as_caller(transaction.request, response, self._place.flow)
         early = self.early.get(tag)

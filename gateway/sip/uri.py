@@ -78,7 +78,7 @@ def parse_uri(text: str) -> Uri:
     scheme = scheme.lower()
     if scheme in ("sip", "sips"):
         return _parse_sip(scheme, rest)
-    if any(c in rest for c in ' <>"\t'):
+    if any(c in rest for c in ' <>"\t\r\n'):
         raise PeerError(f"not an address: {text[:80]!r}")
     if scheme == "tel":
         number, semicolon, params = rest.partition(";")

@@ -302,6 +302,27 @@ def test_answers_nobody_asked_for_are_counted_and_dropped() -> None:
     assert line.endpoint.counters["stray_responses"] == 1
 
 
+def test_a_hundred_forks_are_no_forking() -> None:
+    """What a broken or hostile peer makes up must not fill the memory."""
+    line, sent = placed()
+    for number in range(100):
+        line.receive(reply(sent, 180, tag=f"fork-{number}"))
+    assert len(line.events) == 64
+    for number in range(100):
+        line.receive(reply(sent, 200, tag=f"fork-{number}", body=SDP))
+    assert methods(line.sent).count("BYE") == 63
+
+
+def test_line_ends_in_what_we_are_given_add_no_headers() -> None:
+    """A dialplan's variable or a web form may hold anything."""
+    line = Line()
+    headers = (("X-Note", "a\r\nX-Forged: 1"), ("X-Other", "b\nc"))
+    (sent,) = line.do(Place("out", "sip:bob@h", UDP, OUR_SDP, "sip:desk@h", 'The "\r\nDesk', headers))
+    assert sent.first("X-Forged") is None
+    assert sent.required("X-Note") == "a X-Forged: 1"
+    assert sent.body == OUR_SDP
+
+
 def test_a_response_with_two_vias_is_for_somebody_else() -> None:
     """RFC 3261 8.1.3.3."""
     line, sent = placed()

@@ -149,6 +149,16 @@ def test_unregistering_from_a_silent_registrar_ends_too() -> None:
     assert line.endpoint.next_deadline() is None
 
 
+def test_the_way_to_the_registrar_is_kept_open() -> None:
+    """RFC 5626 4.4: behind a NAT calls could not come in otherwise."""
+    line, sent = registering()
+    line.receive(granted(sent, 600))
+    line.clear()
+    line.advance(100)
+    assert line.raw == [b"\r\n\r\n"] * 4
+    assert line.endpoint.uses(UDP)
+
+
 def test_mistakes_of_ours() -> None:
     """An address that is none, a handle in use."""
     line, _ = registering()
