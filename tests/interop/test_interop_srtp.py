@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from baresip_phone import BARESIP, BaresipPhone
+from callers import WHAT_TO_DO, WHICH_SERVICE
 from gateway_process import QUICK, CallBundle, GatewayProcess
 from pjsua2_phone import PJSUA2, Pjsua2Phone
 from sounds import find, speech
@@ -73,6 +75,25 @@ def test_baresip_hears_itself_through_srtp(house: House, tmp_path: Path, number:
         check_genuine(gateway, call, in_the_open=1)  # baresip does not protect the RTCP "PING" with which it begins
     assert find(sentence, phone.heard()).likeness > 0.95
     assert find(sentence, call.recording()[0]).likeness > 0.95
+
+
+@with_baresip
+def test_a_protected_call_replays_without_its_keys(house: House, tmp_path: Path, number: str) -> None:
+    """What a bundle keeps of the line is plain, so a replay needs no keys; and no file of it has them."""
+    gateway = house.gateway
+    with BaresipPhone(tmp_path / "phone", number, mediaenc="srtp-mand") as phone:
+        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
+        call.wait_asked(WHAT_TO_DO)
+        phone.say(speech("I would like to book an appointment"))
+        call.wait_asked(WHICH_SERVICE)
+        phone.do("hangup")
+        check_genuine(gateway, call, in_the_open=1)
+    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder)]
+    replayed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert not [path for path in call.folder.rglob("*") if path.is_file() and b"inline:" in path.read_bytes()]
+    assert "inline:" not in "".join(gateway.raw)
 
 
 @with_pjsua2

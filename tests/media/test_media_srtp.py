@@ -32,6 +32,7 @@ from gateway.media.commands import (
 )
 from gateway.media.datagrams import Received, ToSend
 from gateway.media.plane import PlaneOptions
+from gateway.media.srtp import SecureLegs
 
 OCTETS = {
     "AES_CM_128_HMAC_SHA1_80": (16, 14),
@@ -173,6 +174,17 @@ def test_plain_and_protected_legs_live_in_one_plane() -> None:
         world.do(CloseLeg(name))
     world.ticks(2)
     assert [c.stats.packets_received for c in world.all(LegClosed)] == [50, 50]
+
+
+def test_plain_legs_pay_nothing() -> None:
+    """Without a protected leg every batch goes through as it is, untouched and uncopied."""
+    secured = SecureLegs()
+    to_send, received = [ToSend("call", b"out", PHONE)], [Received("call", b"in", PHONE, 1.0)]
+    assert secured.protect(to_send) is to_send
+    assert secured.open(received) is received
+    world = secure()
+    world.do(CloseLeg("call")).ticks(2)
+    assert world.plane._secure.open(received) is received  # the last protected leg leaves nothing behind
 
 
 def test_the_goodbye_is_protected_too() -> None:
