@@ -10,7 +10,8 @@ import pytest
 
 from gateway.call.ports import Incoming, LineFactory
 from gateway.call.sip_line import SipDoor, SipLineOptions
-from gateway.core.errors import MisuseError
+from gateway.call.sip_stream import SipStream, Wires
+from gateway.core.errors import MisuseError, PeerError
 from gateway.media import commands as media
 from gateway.media.ports import Said
 from gateway.sip import commands as sip
@@ -43,7 +44,7 @@ class Hall:
         self.sip: list[sip.AnyCommand] = []
         self.connected: list[media.ConnectLeg] = []
         numbers = count(1)
-        options = SipLineOptions(srtp=policy, srtp_master=lambda: bytes([next(numbers)]) * MASTER_OCTETS)
+        options = self.options = SipLineOptions(srtp=policy, srtp_master=lambda: bytes([next(numbers)]) * MASTER_OCTETS)
         self.door = SipDoor(send=self.sip.append, leg=self, clock=Clock(), options=options, incoming=self._incoming)
 
     def send(self, command: media.AnyCommand) -> None:
@@ -117,6 +118,30 @@ def test_an_invite_without_offer_is_offered_keys() -> None:
     phone = answer(hall.call(None), SECURE)
     hall.door.on_event(heard.CallConfirmed(1.1, "d-1", phone.sdp))
     assert fits(hall.connected[0].srtp, phone)
+
+
+@pytest.mark.parametrize(("policy", "callee"), [("optional", PLAIN), ("optional", MIXED), ("required", SECURE)])
+def test_a_call_that_we_place_offers_keys(policy: SrtpPolicy, callee: LocalMedia) -> None:
+    """The stream under an outbound line: the answer decides, as far as the policy lets it."""
+    hall = Hall(policy)
+    stream = SipStream("c-1", Wires(hall.sip.append, hall, Clock()), hall.options, lambda told: None)
+    stream.listens_on("192.0.2.1", 20000)
+    phone = answer(stream.offer(), callee)
+    stream.take_answer(phone.sdp)
+    if callee is PLAIN:
+        assert hall.connected[0].srtp is None
+    else:
+        assert fits(hall.connected[0].srtp, phone)
+
+
+def test_a_called_party_that_cannot_protect_is_not_talked_to() -> None:
+    """With SRTP required, an answer in the open is no answer."""
+    hall = Hall("required")
+    stream = SipStream("c-1", Wires(hall.sip.append, hall, Clock()), hall.options, lambda told: None)
+    stream.listens_on("192.0.2.1", 20000)
+    with pytest.raises(PeerError):
+        stream.take_answer(answer(offer(PLAIN), PLAIN).sdp)
+    assert hall.connected == []
 
 
 def test_a_hold_keeps_the_keys() -> None:
