@@ -20,7 +20,7 @@ from gateway.session import commands as c
 from gateway.session.chunker import Chunker, Cut, before_cut, merged
 from gateway.session.commands import AnyInput
 from gateway.session.levels import bytes_per_second
-from gateway.session.ports import Agent, Context, Playout, Prompted, SpeechToText, SttStream, TextToSpeech
+from gateway.session.ports import Agent, AgentAct, Context, Playout, Prompted, SpeechToText, SttStream, TextToSpeech
 from gateway.session.resample import LINE_RATE, Resampler
 
 log = structlog.get_logger()
@@ -294,5 +294,7 @@ class Thinking(Worker):
     async def work(self) -> None:
         async with aclosing(self.each(self._agent.respond(self._prompted, self._context))) as acts:
             async for act in acts:
+                if not isinstance(act, AgentAct):  # else its author would wonder why the bot is silent
+                    raise TypeError(f"an agent yields Say, Expect, Remember and Finish, not {act!r:.80}")
                 self.tell(c.AgentActed(self._turn, act))
         self.close(c.AgentDone(self._turn))

@@ -131,6 +131,19 @@ async def test_exceptions_of_providers_become_events() -> None:
 
 
 @virtually
+async def test_an_agent_that_yields_something_else_has_failed() -> None:
+    """Whoever writes an agent reads what was wrong; the caller hears more than silence."""
+    room = Room(mind=Mind(lambda prompted: ["Hello."]))
+    room.runner.converse("", {}, Opened(), "on")
+    await asyncio.sleep(8)
+    (failed, *_) = room.logged(e.ProviderFailed)
+    assert (failed.what, failed.category) == ("agent.mind", "internal")
+    assert "an agent yields Say, Expect, Remember and Finish, not 'Hello.'" in failed.message
+    assert room.history == [("agent", APOLOGY)]
+    await room.leave()
+
+
+@virtually
 async def test_a_recogniser_that_breaks_is_given_the_same_audio_again() -> None:
     """The second stream hears from the first sample what the first one heard."""
     room = Room(ear=Ear(BREAK, "thursday"))
