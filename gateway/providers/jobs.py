@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
-from gateway.core.errors import MisuseError, ProviderError
+from gateway.core.errors import ConfigError, MisuseError, ProviderError
 
 
 class Engine(Protocol):
@@ -105,13 +105,16 @@ class _InlineJob:
 
 
 class Replies:
-    """A job's replies in order. An error among them stays: it is all that comes from then on."""
+    """A job's replies in order. The first error among them stays: it is all that comes from then on."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._failed = False
 
     def put(self, reply: Any) -> None:
-        self._queue.put_nowait(reply)
+        if not self._failed:
+            self._failed = isinstance(reply, ProviderError)
+            self._queue.put_nowait(reply)
 
     async def get(self, within_s: float | None) -> Any:
         try:
@@ -137,6 +140,8 @@ def create_engine(module: str, options: dict[str, Any]) -> Engine:
 def as_provider_error(error: Exception) -> ProviderError:
     if isinstance(error, ProviderError):
         return error
+    if isinstance(error, ConfigError):
+        return ProviderError(str(error), category="bad_request", retryable=False)
     return ProviderError(f"{type(error).__name__}: {error}", category="internal", retryable=False)
 
 

@@ -89,7 +89,7 @@ def _sound(header: bytes, data: bytes, path: Path) -> _Sound:
     code, channels, rate, _, _, bits = _FORMAT.unpack_from(header)
     if code == _EXTENSIBLE and len(header) >= 26:
         code = int.from_bytes(header[24:26], "little")
-    if not 1 <= channels <= 32 or not 1000 <= rate <= 384_000:
+    if not 1 <= channels <= 32 or not 1000 <= rate <= 192_000:
         raise ConfigError(f"the WAV file is damaged: {channels} channels at {rate} Hz", path=path)
     return _Sound(code, bits, channels, rate, data)
 

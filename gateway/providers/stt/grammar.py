@@ -25,13 +25,15 @@ _WORD: Final = re.compile(r"[^\W_]+(?:['.][^\W_]+)*", re.UNICODE)
 # Whatever stands in a rule and is no word: comments, tags, rule names, weights, operators.
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NO_WORD: Final = re.compile(r"\{[^}]*\}|<[^>]*>|/\s*[\d.eE+-]+\s*/|[()\[\]|*+;=\"]")
+_RULE: Final = re.compile(r"<([^>]*)>")
+_DEFINED: Final = re.compile(r"<([^>]*)>\s*=")
 _LOWERED: Final = re.compile(r"<[^>]*>|\{[^}]*\}|[^<{]+")
 
 
 def grammar_of(expectation: Expectation) -> str | None:
     """The grammar that an expectation asks for, or None when nothing in particular is expected.
 
-    Raises `ConfigError` when its rules have no public one.
+    Raises `ConfigError` when a rule is missing.
     """
     if expectation.grammar and expectation.grammar.strip():
         return from_rules(expectation.grammar)
@@ -48,10 +50,13 @@ def from_phrases(phrases: Iterable[tuple[str, ...]]) -> str:
 def from_rules(bodies: str) -> str:
     """Rule definitions with the header before them; words in lower case, as in the dictionary."""
     bodies = _COMMENT.sub(" ", bodies).strip()
-    bodies = re.sub(r"^#JSGF[^;]*;\s*(?:grammar\s+[^;]*;)?", "", bodies)
+    bodies = re.sub(r"^#JSGF[^;]*;\s*(?:grammar\s+[^;]*;)?\s*", "", bodies)
     lowered = "".join(part if part[0] in "<{" else part.lower() for part in _LOWERED.findall(bodies.replace("’", "'")))
     if not re.search(r"\bpublic\s*<", lowered):
         raise ConfigError("the grammar has no public rule; remedy: write `public <utterance> = ...;`")
+    missing = {*_RULE.findall(lowered)} - {*_DEFINED.findall(lowered)} - {"NULL", "VOID"}
+    if missing:  # which pocketsphinx would take for a rule that nobody can say
+        raise ConfigError(f"the grammar has no rule <{min(missing)}>; remedy: write `<{min(missing)}> = ...;`")
     return f"{HEADER}{lowered.rstrip().rstrip(';')};\n"
 
 
