@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from gateway.core.errors import CapacityError
 from gateway.sip.auth import DigestClient
 from gateway.sip.awaited_ack import AwaitedAck
 from gateway.sip.commands import AnswerOffer, AnyCommand, HangUp, Headers, Offer, RefuseOffer, SendInfo
@@ -167,23 +166,16 @@ class ConfirmedCall:
         self._stop()
         request = self.request("BYE")
         request.headers.extend(self._farewell)
-        self.sign(request)
-        try:
-            self.send(request, self)
-        except CapacityError:
-            self._over()
+        self._sign_and_send(request)
 
     def _send_info(self, content_type: str, body: bytes) -> None:
         request = self.request("INFO")
         request.set_body(content_type, body)
-        self._try_to_send(request)
+        self._sign_and_send(request)
 
-    def _try_to_send(self, request: Request) -> None:
+    def _sign_and_send(self, request: Request) -> None:
         self.sign(request)
-        try:
-            self.send(request, self)
-        except CapacityError:
-            self.core.counters["requests_dropped"] += 1
+        self.send(request, self)
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         """To BYE and INFO."""
@@ -204,7 +196,7 @@ class ConfirmedCall:
             again.set_body(content_type, request.body)
         if request.method == "BYE":
             again.headers.extend(self._farewell)
-        self._try_to_send(again)
+        self._sign_and_send(again)
 
     def gone(self, response: Response) -> bool:
         """End the call when the answer to a request in it says that it is no more (RFC 3261 12.2.1.2)."""

@@ -101,7 +101,8 @@ class Core:
 
     @property
     def full(self) -> bool:
-        return len(self.calls) >= self.options.max_calls
+        """Another call would be one too many."""
+        return len(self.calls) >= self.options.max_calls or self.transactions.crowded
 
     def address(self, flow: Flow) -> tuple[str, int]:
         """The host and port the other side of `flow` should know us by."""
@@ -171,7 +172,7 @@ class Core:
         request.headers.insert(0, ("Via", f"SIP/2.0/{transport} {bracketed(host)}:{port};branch={branch};rport"))
 
     def send(self, request: Request, flow: Flow, user: ClientUser) -> ClientTransaction:
-        """Start a transaction for a finished request. Raises `CapacityError`."""
+        """Start a transaction for a finished request."""
         self.add_via(request, flow)
         return self.transactions.send(request, flow, user, self.now)
 

@@ -164,13 +164,17 @@ class Endpoint:
             back = flow
         self._respond_statelessly(request, back, status)
 
-    def _respond_statelessly(self, request: Request, flow: Flow, status: int, headers: Headers = ()) -> None:
+    def _respond_statelessly(
+        self, request: Request, flow: Flow, status: int, reason: str | None = None, headers: Headers = ()
+    ) -> None:
+        """Answer and forget (RFC 3261 8.2.7): a repetition is answered anew, a flood fills no memory."""
         core = self._core
-        core.counters[f"refused_{status}"] += 1
+        if status >= 300:
+            core.counters[f"refused_{status}"] += 1
         try:
-            response = respond(request, status, to_tag=stateless_tag(request))
+            response = respond(request, status, reason, to_tag=stateless_tag(request))
         except PeerError:
-            response = respond(request, status)
+            response = respond(request, status, reason)
         core.finish(response, headers)
         core.transmit(flow, response.to_bytes())
 
@@ -202,7 +206,7 @@ class Endpoint:
         if request.method == "ACK":
             self._ack(request)
         elif core.transactions.full:
-            self._respond_statelessly(request, back, 503, self._later)
+            self._respond_statelessly(request, back, 503, headers=self._later)
         elif request.method == "CANCEL":
             self._cancel(request, back)
         else:
@@ -227,10 +231,10 @@ class Endpoint:
         """RFC 3261 9.2: 200 when there is an INVITE to cancel, whatever has become of it; else 481."""
         core = self._core
         target = core.transactions.find_server(request, "INVITE")
-        transaction = core.transactions.serve(request, back)
         if target is None:
-            core.respond(transaction, 481)
+            self._respond_statelessly(request, back, 481)
             return
+        transaction = core.transactions.serve(request, back)
         transaction.to_tag = target.to_tag
         core.respond(transaction, 200)
         participant = core.dialogs.get(dialog_id_of(target.request)._replace(local_tag=target.to_tag))
@@ -238,41 +242,36 @@ class Endpoint:
             participant.on_cancel(target, request.first("Reason") or "")
 
     def _new_request(self, request: Request, flow: Flow, back: Flow) -> None:
+        if request.to.tag:
+            self._within_dialog(request, back)
+            return
         core = self._core
-        username = ""
-        if not request.to.tag:
-            admission = self._doorkeeper.admit(request, flow, core.now)
-            if not isinstance(admission, Admitted):
-                self._turn_away(request, back, admission)
-                return
-            username = admission.username
-        refusal = screen(core, request)
-        if refusal is None and request.method == "INVITE" and not request.to.tag:
-            if core.full:
-                self._respond_statelessly(request, back, 503, self._later)
-                return
-            refusal = core.extensions.invite_arrived(core, request)
-        transaction = core.transactions.serve(request, back)
-        if refusal is not None:
-            core.counters[f"refused_{refusal.status}"] += 1
-            core.respond(transaction, *refusal)
-        elif request.to.tag:
-            self._within_dialog(transaction, request)
-        elif request.method == "INVITE":
-            self._invite(transaction, flow, username)
+        admission = self._doorkeeper.admit(request, flow, core.now)
+        if not isinstance(admission, Admitted):
+            self._turn_away(request, back, admission)
+        elif (refusal := screen(core, request) or self._unwanted(request)) is not None:
+            self._respond_statelessly(request, back, *refusal)
         elif request.method == "OPTIONS":
-            contact = ("Contact", core.contact(flow, request.target.user))
-            core.respond(transaction, 200, headers=(contact, *core.description()))
+            headers = (("Contact", core.contact(flow, request.target.user)), *core.description())
+            self._respond_statelessly(request, back, 200, headers=headers)
         else:
-            # What belongs into a dialog came without one. Nobody makes us call others from outside a call.
-            core.respond(transaction, 403 if request.method == "REFER" else 481)
+            self._invite(core.transactions.serve(request, back), flow, admission.username)
+
+    def _unwanted(self, request: Request) -> Refusal | None:
+        """Why a well-formed request outside dialogs is not served."""
+        core = self._core
+        if request.method == "INVITE":
+            return Refusal(503, headers=self._later) if core.full else core.extensions.invite_arrived(core, request)
+        if request.method == "OPTIONS":
+            return None
+        # What belongs into a dialog came without one. Nobody makes us call others from outside a call.
+        return Refusal(403 if request.method == "REFER" else 481)
 
     def _turn_away(self, request: Request, back: Flow, admission: Refusal | Dropped) -> None:
-        """Without keeping anything: whoever floods us gets what it gets again and again."""
         if isinstance(admission, Dropped):
             self._core.counters["dropped"] += 1
         else:
-            self._respond_statelessly(request, back, admission.status, admission.headers)
+            self._respond_statelessly(request, back, *admission)
 
     def _invite(self, transaction: ServerTransaction, flow: Flow, username: str) -> None:
         try:
@@ -280,13 +279,14 @@ class Endpoint:
         except PeerError as error:
             self._core.respond(transaction, error.status_hint, readable(str(error)))
 
-    def _within_dialog(self, transaction: ServerTransaction, request: Request) -> None:
+    def _within_dialog(self, request: Request, back: Flow) -> None:
         core = self._core
         participant = core.dialogs.get(dialog_id_of(request))
-        if participant is None:
-            core.counters["refused_481"] += 1
-            core.respond(transaction, 481)
+        refusal = Refusal(481) if participant is None else screen(core, request)
+        if participant is None or refusal is not None:
+            self._respond_statelessly(request, back, *(refusal or Refusal(481)))
             return
+        transaction = core.transactions.serve(request, back)
         transaction.to_tag = request.to.tag
         dialog = participant.dialog_of(request)
         if dialog is None or not dialog.in_order(request):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.core.errors import MisuseError, PeerError
 from gateway.sip.auth import DigestClient
 from gateway.sip.commands import AnyCommand, Probe, Register, Unregister
 from gateway.sip.core import Core
@@ -12,7 +12,6 @@ from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed, Un
 from gateway.sip.flow import Flow
 from gateway.sip.headers import parse_name_addr
 from gateway.sip.message import Lines, Request, Response
-from gateway.sip.status import phrase
 from gateway.sip.timers import Timer
 from gateway.sip.transaction import ClientTransaction
 from gateway.sip.uri import Uri, parse_uri
@@ -89,13 +88,7 @@ class Registration:
         core.finish(request)
         if self._digest is not None:
             self._digest.authorize(request)
-        try:
-            core.send(request, command.flow, self)
-        except CapacityError:
-            if self._leaving:
-                self._left()
-            else:
-                self._failed(503, phrase(503), None)
+        core.send(request, command.flow, self)
 
     def _left(self) -> None:
         self._core.emit(Unregistered(self._core.now, self.handle))
@@ -170,10 +163,7 @@ class OptionsProbe:
         self._sent_at = core.now
         _parsed(command.uri)
         request = _options(core, command.uri, command.flow)
-        try:
-            core.send(request, command.flow, self)
-        except CapacityError:
-            self._tell(503)
+        core.send(request, command.flow, self)
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         if response.status >= 200:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.errors import CapacityError
 from gateway.sip.awaited_ack import AwaitedAck
 from gateway.sip.events import OfferAnswered, OfferReceived, OfferRefused, Send
 from gateway.sip.message import Request, Response
-from gateway.sip.status import phrase
 from gateway.sip.timers import Timer
 from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, TimerOwner
 
@@ -120,10 +118,7 @@ class Renegotiation:
         request.set_body("application/sdp", self._waiting.sdp)
         self._call.sign(request)
         self._offered, self._waiting = self._waiting, None
-        try:
-            self._ours = self._call.send(request, self)
-        except CapacityError:
-            self._core.emit(OfferRefused(self._core.now, self._call.handle, 503, phrase(503)))
+        self._ours = self._call.send(request, self)
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         if response.status < 200:

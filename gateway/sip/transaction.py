@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol, TypeAlias
 
-from gateway.core.errors import CapacityError
 from gateway.sip.events import Action, Send
 from gateway.sip.flow import Flow
 from gateway.sip.headers import COOKIE, split_commas
@@ -209,6 +208,11 @@ class Transactions:
     def full(self) -> bool:
         return len(self) >= self.limit
 
+    @property
+    def crowded(self) -> bool:
+        """No room for new calls: the last tenth is for those that are up."""
+        return len(self) >= self.limit * 0.9
+
     def find_server(self, request: Request, method: str | None = None) -> ServerTransaction | None:
         """The transaction of a repeated request, of an ACK's INVITE, or (with `method`) of a CANCEL's target."""
         return self._servers.get(server_key(request, method))
@@ -227,9 +231,7 @@ class Transactions:
         return transaction
 
     def send(self, request: Request, flow: Flow, user: ClientUser, now: float) -> ClientTransaction:
-        """Send a request whose top Via holds a fresh branch. Raises `CapacityError` when there are too many."""
-        if self.full:
-            raise CapacityError("too many SIP transactions")
+        """Send a request whose top Via holds a fresh branch. Never refused: calls bound how many of ours there are."""
         key = (request.via.branch, request.method)
         transaction = ClientTransaction(self, key, request, flow, user)
         self._clients[key] = transaction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.core.errors import MisuseError, PeerError
 from gateway.sip.auth import DigestClient
 from gateway.sip.commands import AnyCommand, HangUp, Headers, Place
 from gateway.sip.confirmed import ConfirmedCall
@@ -87,10 +87,7 @@ class OutgoingCall:
         self.core.extensions.request_leaves(self, request)
         self.sign(request)
         self._forget_early()
-        try:
-            self._transaction = self.core.send(request, place.flow, self)
-        except CapacityError:
-            self._failed(503, phrase(503))
+        self._transaction = self.core.send(request, place.flow, self)
 
     def sign(self, request: Request) -> None:
         """Add credentials for whoever asked for them before."""
@@ -118,10 +115,7 @@ class OutgoingCall:
         self._cancel_sent = True
         request = cancel(transaction.request)
         self.core.finish(request, self._cancelled or ())
-        try:
-            self.core.transactions.send(request, transaction.flow, _Indifferent(), self.core.now)
-        except CapacityError:
-            self.core.counters["requests_dropped"] += 1
+        self.core.transactions.send(request, transaction.flow, _Indifferent(), self.core.now)
         # No final answer may ever come (RFC 2543 peers): 64*T1 from here it is over.
         due = self.core.now + self.core.options.timing.patience
         self.core.timers.start(due, Abandonment(self.core.transactions, transaction), "abandon")

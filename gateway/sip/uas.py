@@ -44,8 +44,8 @@ class IncomingCall:
         self.core = core
         self.invite = transaction
         self.flow = flow
-        self.handle = core.ids.token()
-        transaction.to_tag = core.ids.token()
+        # One name for both: it is unguessable, and drawing it costs more than parsing the INVITE.
+        self.handle = transaction.to_tag = core.ids.token()
         self.dialog = as_callee(request, transaction.to_tag, flow)
         self.dialog.nat = behind_nat(request.via, flow)
         self.contact_user = request.target.user

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sip_wire import SDP, Line, ack_of, invite, request, statuses
+from sip_wire import OUR_SDP, SDP, Line, ack_of, invite, request, statuses
 
+from gateway.sip.commands import Accept
 from gateway.sip.events import CallOffered
 
 
@@ -130,12 +131,29 @@ def test_a_call_too_many_gets_503_with_retry_after_and_leaves_nothing() -> None:
     assert (line.endpoint.transactions, line.endpoint.calls) == (before, 1)
 
 
-def test_a_transaction_too_many_gets_503_and_leaves_nothing() -> None:
-    """A flood of OPTIONS must not eat the memory."""
-    line = Line(max_transactions=3)
-    answers = [line.receive(request("OPTIONS", branch=f"z9hG4bK-{n}", call_id=str(n)))[0] for n in range(6)]
-    assert statuses(answers) == [200, 200, 200, 503, 503, 503]
-    assert line.endpoint.transactions == 3
+def test_a_flood_of_requests_leaves_nothing() -> None:
+    """Whatever needs no memory gets none: OPTIONS, CANCELs for nothing, requests for no dialog, refusals."""
+    line = Line()
+    for number in range(50):
+        fields = {"branch": f"z9hG4bK-{number}", "call_id": str(number)}
+        line.receive(request("OPTIONS", **fields))
+        line.receive(request("CANCEL", **fields))
+        line.receive(request("BYE", to_tag="x", **fields))
+        line.receive(request("SUBSCRIBE", **fields))
+        line.receive(invite(headers=("Require: nothing",), **fields))
+    assert line.endpoint.transactions == 0
+    assert line.endpoint.next_deadline() is None
+
+
+def test_the_last_transactions_are_for_calls_that_are_up() -> None:
+    """New calls are refused a little before the limit, so that a BYE still gets through."""
+    line = Line(max_transactions=10)
+    answers = [line.receive(invite(branch=f"z9hG4bK-{n}", call_id=str(n)))[0] for n in range(12)]
+    assert statuses(answers) == [100] * 9 + [503] * 3
+    handle = next(event.dialog for event in line.events if isinstance(event, CallOffered) and event.call_id == "0")
+    (ok,) = line.do(Accept(handle, OUR_SDP))
+    line.receive(ack_of(ok))
+    assert statuses(line.receive(request("BYE", branch="z9hG4bK-b", call_id="0", cseq=2, to_tag=ok.to.tag))) == [200]
 
 
 # Scanners and rubbish

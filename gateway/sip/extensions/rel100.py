@@ -6,7 +6,6 @@ import re
 from collections import deque
 from typing import Any
 
-from gateway.core.errors import CapacityError
 from gateway.sip.extension import AnyCall, Extension
 from gateway.sip.message import Request, Response
 from gateway.sip.timers import Timer
@@ -79,10 +78,7 @@ class Rel100(Extension):
         prack.add("RAck", f"{number} {transaction.request.cseq}")
         call.core.finish(prack)
         call.sign(prack)
-        try:
-            call.core.send(prack, call.core.flow_for(dialog), _Indifferent())
-        except CapacityError:
-            call.core.counters["requests_dropped"] += 1
+        call.core.send(prack, call.core.flow_for(dialog), _Indifferent())
         return False
 
     def call_confirmed(self, call: AnyCall) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from gateway.core.errors import CapacityError
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.extension import AnyCall, Extension, Refusal
@@ -174,10 +173,7 @@ class Watch:
         request = call.request("UPDATE")
         call.core.extensions.request_leaves(call, request)
         call.sign(request)
-        try:
-            call.send(request, self)
-        except CapacityError:
-            call.core.counters["requests_dropped"] += 1
+        call.send(request, self)
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         """To our UPDATE."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from gateway.core.errors import CapacityError, MisuseError, PeerError
+from gateway.core.errors import MisuseError, PeerError
 from gateway.sip.commands import AnswerTransfer, AnyCommand, ReportTransfer, Transfer
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.events import TransferProgressed, TransferRequested
@@ -79,10 +79,7 @@ class Subscription:
         request.add("Subscription-State", state)
         request.set_body("message/sipfrag;version=2.0", f"SIP/2.0 {status} {reason or phrase(status)}\r\n".encode())
         self._call.sign(request)
-        try:
-            self._call.send(request, self)
-        except CapacityError:
-            self._call.core.counters["requests_dropped"] += 1
+        self._call.send(request, self)
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         """To a NOTIFY. A peer that forgot the subscription hears no more; the call itself goes on (RFC 5057)."""
@@ -109,7 +106,7 @@ class OurRefer:
             for name in ("Refer-To", "Referred-By"):
                 again.add(name, transaction.request.required(name))
             call.sign(again)
-            _send(call, again, self)
+            call.send(again, self)
         elif not call.gone(response):
             self.progressed(response.status, response.reason)
 
@@ -217,14 +214,7 @@ def _transfer(call: ConfirmedCall, command: Transfer) -> None:
     request.add("Referred-By", str(referrer))
     call.sign(request)
     ours = call.notes[NAME] = OurRefer(call)
-    _send(call, request, ours)
-
-
-def _send(call: ConfirmedCall, request: Request, ours: OurRefer) -> None:
-    try:
-        call.send(request, ours)
-    except CapacityError:
-        ours.progressed(503, phrase(503))
+    call.send(request, ours)
 
 
 EXTENSION = TransferExtension()
