@@ -94,6 +94,16 @@ class SipServer:
             raise ConfigError("SIP over TLS needs a certificate and its key; name both, or leave tls out")
         self._loop = asyncio.get_running_loop()
         self._host = bare(host)
+        try:
+            await self._open(port, transports, tls_port)
+        except ConfigError:
+            await self.close()
+            raise
+        self.endpoint.listening(self._ports)
+        for transport, number in self._ports.items():
+            log.info("sip.listening", transport=transport, host=self._host, port=number)
+
+    async def _open(self, port: int, transports: Sequence[Transport], tls_port: int | None) -> None:
         udp, tcp = self._bind_pair(port, "udp" in transports, "tcp" in transports)
         if udp is not None:
             self._udp = udp
@@ -105,9 +115,6 @@ class SipServer:
             if tls_port is None:
                 tls_port = port + 1 if port else 0
             await self._listen("tls", self._bind("tcp", tls_port), self._tls_server)
-        self.endpoint.listening(self._ports)
-        for transport, number in self._ports.items():
-            log.info("sip.listening", transport=transport, host=self._host, port=number)
 
     def _bind_pair(self, port: int, udp: bool, tcp: bool) -> tuple[socket.socket | None, socket.socket | None]:
         """Both sockets on one port number. A free UDP port may be taken for TCP, so an ephemeral one is tried again."""

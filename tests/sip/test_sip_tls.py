@@ -129,6 +129,19 @@ def test_an_operators_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
         server_context(certificate, encrypted)
 
 
+async def test_a_start_that_fails_half_way_leaves_no_port_taken(folder: Path) -> None:
+    """So that the next attempt finds it free."""
+    context = server_context(folder / "server.pem", folder / "server.key")
+    first, second = Phone("first", server=context), Phone("second", server=context)
+    await first.server.start("127.0.0.1", 0, ("tls",))
+    with pytest.raises(ConfigError, match="in use"):
+        await second.server.start("127.0.0.1", 0, ("udp", "tcp", "tls"), tls_port=first.server.port)
+    third = Phone("third")
+    await third.server.start("127.0.0.1", second.server.port)
+    for phone in (first, third):
+        await phone.server.close()
+
+
 async def test_tls_without_a_certificate_does_not_start() -> None:
     """It would accept nobody."""
     with pytest.raises(ConfigError, match="certificate"):
