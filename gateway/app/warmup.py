@@ -21,8 +21,8 @@ async def start_engines(*engines: SpeechToText | TextToSpeech) -> None:
         if warm is not None:
             try:
                 await warm()
-            except ProviderError as error:
-                log.error("provider.unavailable", provider=type(engine).__name__, error=str(error))
+            except Exception as error:  # a provider is anybody's code, and others may do without it
+                log.error("provider.unavailable", provider=type(engine).__name__, error=_told(error))
         if rate := getattr(engine, "sample_rate", None):
             to_8k(bytes(rate), rate)  # numpy's first convolution of a size costs 100 ms; no greeting should pay it
 
@@ -36,6 +36,10 @@ async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:
         try:
             async for _ in voice.speak(piece):
                 pass
-        except ProviderError as error:
-            log.error("voice.unavailable", error=str(error))
+        except Exception as error:  # as above: calls will tell who goes without
+            log.error("voice.unavailable", error=_told(error))
             return
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, ProviderError) else repr(error)

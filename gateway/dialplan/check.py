@@ -90,7 +90,7 @@ def _file(mention: Mention) -> Iterator[Fault]:
     except FileNotFoundError:
         yield fault_at(mention.node, f"no file {path}", "files are named relative to the dialplan's folder")
     except (OSError, EOFError, ValueError, wave.Error) as error:
-        yield fault_at(mention.node, f"{path} is no readable WAV file: {error or 'it ends too soon'}")
+        yield fault_at(mention.node, f"{path} is no readable WAV file: {str(error) or 'it ends too soon'}")
     else:
         if (channels, width) != (1, 2) or rate not in RATES:
             found = f"{channels} channel{'s' * (channels > 1)}, {8 * width} bit, {rate} Hz"

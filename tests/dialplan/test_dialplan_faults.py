@@ -282,12 +282,12 @@ def test_a_recording_must_be_what_the_gateway_can_play(written: Callable[[str], 
     with wave.open(str(tmp_path / "music.wav"), "wb") as sound:
         sound.setparams((2, 2, 44100, 0, "NONE", ""))
         sound.writeframes(b"\0" * 400)
-    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "text.wav").write_text("hush")
     path = written("routes: {a: {match: {}, steps: [play: music.wav, play: text.wav]}}\n")
     stereo, text = dialplan.check(path)
     assert (stereo.line, stereo.column, "2 channels, 16 bit, 44100 Hz" in stereo.message) == (1, 39, True)
     assert "sox music.wav -c 1 -b 16 -r 16000 new.wav" in stereo.remedy
-    assert (text.line, text.column, "no readable WAV" in text.message) == (1, 56, True)
+    assert (text.line, text.column, "no readable WAV file: it ends too soon" in text.message) == (1, 56, True)
 
 
 def test_what_cannot_be_read_is_a_fault_too(tmp_path: Path) -> None:
