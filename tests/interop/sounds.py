@@ -130,3 +130,27 @@ def find(wanted: Sound, within: Sound) -> Match:
     likeness = product / np.maximum(power, 1e3)
     best = int(np.argmax(likeness))
     return Match(float(likeness[best]), best / wanted.rate)
+
+
+def likeness_in_pieces(wanted: Sound, within: Sound, *, piece_s: float = 0.25, slip_s: float = 0.5) -> float:
+    """How well `wanted` is heard in `within`, the median over its pieces that sound, each found for itself.
+
+    A phone whose sound clock runs in a thread of a busy machine drops or doubles a frame now and then. One such slip
+    spoils the likeness of the whole, however well everything else came; here it spoils the piece it falls into.
+    Pieces are looked for within `slip_s` of where the first one puts them: other words, or another order, stay unlike.
+    """
+    size = round(piece_s * wanted.rate)
+    starts = [at for at in range(0, len(wanted.samples) - size + 1, size) if _part(wanted, at, size).rms() > 300]
+    assert starts, "nothing sounds"
+    whole_at_s = find(wanted, within).at_s
+    found = []
+    for at in starts:
+        expected_s = whole_at_s + at / wanted.rate
+        begin_s = max(0.0, expected_s - slip_s)
+        nearby = within.cut(begin_s, expected_s + piece_s + slip_s)
+        found.append(find(_part(wanted, at, size), nearby).likeness if nearby.seconds >= piece_s else 0.0)
+    return float(np.median(found))
+
+
+def _part(sound: Sound, at: int, size: int) -> Sound:
+    return Sound(sound.samples[at : at + size], sound.rate)

@@ -13,7 +13,7 @@ from baresip_phone import BARESIP, BaresipPhone
 from callers import WHAT_TO_DO, WHICH_SERVICE
 from gateway_process import QUICK, CallBundle, GatewayProcess
 from pjsua2_phone import PJSUA2, Pjsua2Phone
-from sounds import find, speech
+from sounds import likeness_in_pieces, speech
 
 pytestmark = pytest.mark.interop
 with_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
@@ -73,8 +73,8 @@ def test_baresip_hears_itself_through_srtp(house: House, tmp_path: Path, number:
         phone.listen(sentence.seconds + 1.0)
         phone.do("hangup")
         check_genuine(gateway, call, in_the_open=1)  # baresip does not protect the RTCP "PING" with which it begins
-    assert find(sentence, phone.heard()).likeness > 0.95
-    assert find(sentence, call.recording()[0]).likeness > 0.95
+    assert likeness_in_pieces(sentence, phone.heard()) > 0.95
+    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.95
 
 
 @with_baresip
