@@ -36,10 +36,17 @@ class GatewayProcess:
     """
 
     def __init__(
-        self, data: Path, *arguments: str, config: str = "", packages: Sequence[Path] = (), leave: bool = False
+        self,
+        data: Path,
+        *arguments: str,
+        config: str = "",
+        packages: Sequence[Path] = (),
+        under: Sequence[str] = (),
+        leave: bool = False,
     ) -> None:
         """`config` is the text of a configuration file, `packages` are folders with code of third parties.
 
+        `under` is a program, with its path, that is to run the gateway in turn.
         `leave` takes an exit of the gateway by itself as expected.
         """
         self.data = data
@@ -48,7 +55,7 @@ class GatewayProcess:
         self.sip_port, self.http_url = 0, ""
         self._forgotten = 0
         self._news = threading.Condition()
-        command = [*LEASH, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
+        command = [*LEASH, *under, sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1"]
         ports = "{}-{}".format(*rtp_ports())
         command += ["--rtp-ports", ports, "--data", str(data), "--log-format", "json"]
         for option in ("--sip-port", "--http-port"):

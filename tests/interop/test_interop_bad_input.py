@@ -6,43 +6,19 @@ import random
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callers import dial, line, soon
+from callers import a_call_beside, soon
 from gateway_process import GatewayProcess, wait_until
 from raw_caller import RawCaller
 from rtp_peer import RtpPeer
-from sounds import find, read_wav, silence, speech, tone
+from sounds import find, silence, speech, tone
 
 pytestmark = pytest.mark.interop
 
 Wrong = Callable[[RawCaller], bytes]
-
-
-@asynccontextmanager
-async def a_call_beside(gateway: GatewayProcess, folder: Path) -> AsyncIterator[None]:
-    """The test tone, listened to meanwhile: not a single packet of it may be missing in the end.
-
-    A tick of a busy machine's that came too late may be concealed; a gap that somebody hears may not be there.
-    """
-    heard = folder / "beside.wav"
-    async with line(4) as phones:
-        phone = await dial(phones, gateway, "milliwatt", "5559999", record=heard)
-        call = await soon(gateway.call)
-        yield
-        assert not await phone.until_ended(within_s=1.2), "the call beside was ended"
-        await phone.hang_up()
-        ended = await soon(gateway.ended, call)
-    assert phone.stats is not None
-    assert (phone.stats.packets_lost, ended["packets_lost"], ended["packets_malformed"]) == (0, 0, 0)
-    for sound in (read_wav(heard).channels()[0], call.recording()[1]):
-        steady = sound.cut(0.3, sound.seconds - 0.3)
-        assert steady.seconds > 0.5
-        assert steady.loud(over=12000).mean() > 0.97
-        assert steady.hz() == pytest.approx(1004, abs=0.5)
 
 
 def invite(**changed: str | None) -> Wrong:

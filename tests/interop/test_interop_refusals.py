@@ -86,9 +86,17 @@ routes:
     steps:
       - bot: {agent: nobody}
 """
+NO_SOUND = """\
+routes:
+  a:
+    match: {}
+    steps:
+      - play: plan.yaml
+"""
 BAD_DIALPLANS = {
     "typo": (TYPO, "plan.yaml:3:13: `match` has no `caled`; did you mean `called`?"),
     "no text": ("\udcff\udcfe", "plan.yaml:1:1: cannot be read: it is not UTF-8 text"),
+    "no sound": (NO_SOUND, "plan.yaml is no readable WAV file: file does not start with RIFF id"),
     "unknown agent": (UNKNOWN_AGENT, "agent `nobody`: no agent provider `nobody`"),
 }
 
