@@ -9,6 +9,10 @@ FRAME = 80
 """Samples of 10 ms at 8 kHz, the recogniser's own step."""
 RANGE_DB = 25.0
 """How far below the loudest frame still counts as sound."""
+ABOVE_NOISE_DB = 6.0
+"""How far above the line's own noise a sound must be, and how far below the loudest frame that noise can be at most."""
+QUIET_SHARE = 0.1
+"""At least this much of an utterance is none: the preroll and the silence that ended it."""
 TARGET_DBFS = -20.0
 MAX_GAIN = 100.0
 """A quieter line than this allows for carries no speech: 40 dB."""
@@ -26,8 +30,11 @@ def energies(pcm: Pcm) -> npt.NDArray[np.float64]:
 
 def sounding(energy: npt.NDArray[np.float64]) -> Mask:
     """Which frames have something in them."""
-    floor = energy.max(initial=0.0) * 10 ** (-RANGE_DB / 10)
-    mask: Mask = (energy >= floor) & (energy > 0)
+    if not len(energy):
+        return np.zeros(0, np.bool_)
+    loudest = energy.max()
+    noise = min(np.quantile(energy, QUIET_SHARE) * 10 ** (ABOVE_NOISE_DB / 10), loudest * 10 ** (-ABOVE_NOISE_DB / 10))
+    mask: Mask = (energy >= max(noise, loudest * 10 ** (-RANGE_DB / 10))) & (energy > 0)
     return mask
 
 

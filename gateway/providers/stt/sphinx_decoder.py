@@ -125,6 +125,7 @@ def _new_decoder() -> Any:
         lm=None,
         bestpath=False,
         wip=0.1,  # fewer and longer words: loops of optional words would be filled with little ones
+        silprob=0.5,  # on a noisy line silence is nothing special: less, and the noise is filled with words
         compallsen=True,  # scores are relative to the best sound of all, not to the best one of this grammar
         maxhmmpf=1000,  # no large grammar may take all of the time
         loglevel="FATAL",
