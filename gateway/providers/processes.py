@@ -58,17 +58,19 @@ class ProcessJobs:
         return job
 
     def _least_busy(self) -> _Worker:
-        self._workers = [worker for worker in self._workers if worker.alive]
-        idle = min(self._workers, key=lambda worker: worker.load, default=None)
-        if idle is not None and (idle.load == 0 or len(self._workers) >= self._size):
+        self._workers = [worker for worker in self._workers if not worker.over]
+        alive = [worker for worker in self._workers if worker.alive]
+        idle = min(alive, key=lambda worker: worker.load, default=None)
+        if idle is not None and (idle.load == 0 or len(alive) >= self._size):
             return idle
         self._workers.append(_Worker(self._module, self._options))
         return self._workers[-1]
 
     async def warm(self) -> None:
-        while len(self._workers) < self._size:
-            self._workers.append(_Worker(self._module, self._options))
-        await asyncio.gather(*(worker.started() for worker in self._workers))
+        alive = [worker for worker in self._workers if worker.alive]
+        started = [_Worker(self._module, self._options) for _ in range(self._size - len(alive))]
+        self._workers += started
+        await asyncio.gather(*(worker.started() for worker in (*alive, *started)))
 
     async def close(self) -> None:
         self._closed = True
@@ -94,6 +96,11 @@ class _Worker:
     @property
     def load(self) -> int:
         return len(self._jobs)
+
+    @property
+    def over(self) -> bool:
+        """The process is gone, and waited for."""
+        return self._running.done()
 
     def begin(self) -> Job:
         number = next(self._numbers)
