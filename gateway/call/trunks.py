@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -138,14 +139,20 @@ def asserted_caller(headers: Headers) -> str:
         token.strip().lower() for name, text in headers if name == "Privacy" for token in text.split(";")
     }:
         return ""
-    users = []
-    for value in (value for name, text in headers if name == ASSERTED for value in split_commas(text)):
-        try:
-            users.append(parse_name_addr(value).uri.user)
-        except PeerError:
-            continue
+    asserted = (text for name, text in headers if name == ASSERTED)
+    users = [user for text in asserted for user in _users(text)]
     users.sort(key=lambda user: not user.lstrip("+").isdigit())
     return users[0] if users else ""
+
+
+def _users(text: str) -> list[str]:
+    """Of every address in a header's value that can be read: trusted peers pass on what strangers wrote."""
+    users = []
+    with suppress(PeerError):
+        for value in split_commas(text):
+            with suppress(PeerError):
+                users.append(parse_name_addr(value).uri.user)
+    return users
 
 
 def unscreened(offered: CallOffered) -> Screened:

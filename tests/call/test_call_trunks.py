@@ -73,6 +73,7 @@ def test_only_a_trusted_trunk_may_say_who_calls() -> None:
     [
         ((("P-Asserted-Identity", "<sip:ann@x>, <tel:+4930123>"),), "+4930123"),
         ((("P-Asserted-Identity", "<sip:ann@x>"), ("P-Asserted-Identity", "rubbish")), "ann"),
+        ((("P-Asserted-Identity", "<sip:ann@x>"), ("P-Asserted-Identity", ',"')), "ann"),
         ((ASSERTED, ("Privacy", "header; ID")), ""),
         ((ASSERTED, ("Privacy", "none")), "+4930123"),
         ((), ""),
