@@ -60,7 +60,7 @@ async def answer(phone: Phone, call: CallBundle, question: str, text: str) -> No
 async def a_call_beside(gateway: GatewayProcess, folder: Path) -> AsyncIterator[None]:
     """The test tone, listened to meanwhile: not a single packet of it may be missing in the end.
 
-    A tick of a busy machine's that came too late may be concealed; a gap that somebody hears may not be there.
+    A tick that a busy machine did too late may be concealed; a break that somebody would notice may not be there.
     """
     heard = folder / "beside.wav"
     async with line(4) as phones:
@@ -75,7 +75,7 @@ async def a_call_beside(gateway: GatewayProcess, folder: Path) -> AsyncIterator[
     for sound in (read_wav(heard).channels()[0], call.recording()[1]):
         steady = sound.cut(0.3, sound.seconds - 0.3)
         assert steady.seconds > 0.5
-        assert steady.loud(over=12000).mean() > 0.97
+        assert steady.loud(over=12000).mean() > 0.9
         assert steady.hz() == pytest.approx(1004, abs=0.5)
 
 

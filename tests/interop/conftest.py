@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from gateway_process import QUICK, GatewayProcess
+
+pytest.register_assert_rewrite("callers", "gateway_process", "baresip_phone", "pjsua2_phone", "raw_caller", "rtp_peer")
+
+from gateway_process import QUICK, GatewayProcess  # noqa: E402 - after they are registered
 
 _numbers = count(5550100)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from sounds import Sound, read_wav
 
@@ -310,10 +313,27 @@ def wait_until(true: Callable[[], T], *, within_s: float, every_s: float = 0.03)
 
 
 def rtp_ports(part: int = 0) -> tuple[int, int]:
-    """The first and the last port of a range for this test worker alone, so that tests may run side by side.
+    """The first and the last port of a range for this process alone, so that tests may run side by side.
 
     Part 0 is the gateway's and holds 200 calls; parts 1 to 6 are the callers', and hold 50 each.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    base = 10000 + worker % 6 * 1000  # below the gateway's own default, and below what systems give away
+    base = 10000 + _claimed_block() * 1000  # below the gateway's own default, and below what systems give away
     return (base, base + 399) if part == 0 else (base + 300 + part * 100, base + 399 + part * 100)
+
+
+_claims: list[IO[str]] = []
+
+
+@cache
+def _claimed_block() -> int:
+    """A number that no other test process on this machine has, in this run or another; free again when we end."""
+    for block in range(6):
+        claim = open(Path(tempfile.gettempdir()) / f"voicebot-test-ports-{block}", "w")  # noqa: SIM115 - held on purpose
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return block
+    raise AssertionError("six test runs hold their ports already")

@@ -8,7 +8,7 @@ import pytest
 from baresip_phone import BARESIP, BaresipPhone
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
 from gateway_process import GatewayProcess
-from sounds import find, speech
+from sounds import find, likeness_in_pieces, speech
 
 pytestmark = [
     pytest.mark.interop,
@@ -37,9 +37,9 @@ def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number
     spoken = call.bot_spoke()
     assert len(spoken) == 6
     for begun, over in spoken[:-1]:  # of the goodbye, what is in its jitter buffer at our BYE is lost on baresip
-        clip = find(bot.cut(begun, over), heard)
-        assert clip.likeness > 0.99
-        assert clip.at_s == pytest.approx(begun, abs=0.15)
+        clip = bot.cut(begun, over)
+        assert likeness_in_pieces(clip, heard) > 0.9
+        assert find(clip, heard).at_s == pytest.approx(begun, abs=0.3)
         assert heard.cut(begun, over).loud().mean() > 0.4
     quiet = heard.cut(spoken[1][1] + 0.2, spoken[2][0] - 0.2)
     assert quiet.seconds > 2
