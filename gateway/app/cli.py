@@ -94,6 +94,7 @@ def _add_route(parser: argparse.ArgumentParser) -> None:
     add("--from", dest="caller", default="", metavar="NUMBER", help="the caller; none is anonymous")
     add("--at", metavar="TIME", help="the moment, as 2026-05-01T18:30 (now)")
     add("--header", action="append", default=[], metavar="K=V", help="a SIP header; may be repeated")
+    add("--fact", action="append", default=[], metavar="K=V", help="a fact about it, as diverted-from; may be repeated")
     add("--trunk", default="", metavar="NAME", help="the trunk it comes by")
     add("--dialplan", type=Path, metavar="PATH", help="dialplan file or folder (the shipped one)")
     parser.set_defaults(command=_route)
@@ -108,6 +109,7 @@ def _route(chosen: argparse.Namespace) -> int:
         caller=chosen.caller,
         at=chosen.at,
         headers=chosen.header,
+        facts=chosen.fact,
         trunk=chosen.trunk,
     )
 

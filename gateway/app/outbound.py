@@ -67,7 +67,9 @@ class Outbound:
 
         shown = caller or _own_number(trunk)
         try:
-            return self._desk.incoming(Incoming("sip", to, shown, trunk=trunk.name, route=route), line)
+            return self._desk.incoming(
+                Incoming("sip", to, shown, trunk=trunk.name, route=route, facts={"trunk": trunk.name}), line
+            )
         except GatewayError:
             release()
             raise

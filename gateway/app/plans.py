@@ -33,17 +33,29 @@ def print_schema() -> int:
     return 0
 
 
-def explain(path: Path, *, called: str, caller: str, at: str | None, headers: Sequence[str], trunk: str) -> int:
-    offer = Offer(called, caller, "sip", trunk, dict(_header(text) for text in headers))
+def explain(
+    path: Path,
+    *,
+    called: str,
+    caller: str,
+    at: str | None,
+    headers: Sequence[str],
+    facts: Sequence[str],
+    trunk: str,
+) -> int:
+    known = dict(_pair(text, "--fact") for text in facts)
+    trunk = trunk or known.get("trunk", "")
+    known |= {"trunk": trunk} if trunk else {}
+    offer = Offer(called, caller, "sip", trunk, dict(_pair(text, "--header") for text in headers), known)
     explanation = dialplan.load(path).explain(offer, _moment(at))
     print(explanation.text())
     return 0 if explanation.winner else 1
 
 
-def _header(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise ConfigError(f"--header wants NAME=VALUE, not {text!r}")
+        raise ConfigError(f"{option} wants NAME=VALUE, not {text!r}")
     return name, value
 
 

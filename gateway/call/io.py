@@ -152,4 +152,4 @@ class Desk:
 
 
 def _offer(incoming: Incoming) -> Offer:
-    return Offer(incoming.called, incoming.caller, incoming.door, incoming.trunk, incoming.headers)
+    return Offer(incoming.called, incoming.caller, incoming.door, incoming.trunk, incoming.headers, incoming.facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from gateway.core.ids import Ids
 from gateway.core.loops import Alarm, Latch
 from gateway.dialplan import Dialplan, Plan
 from gateway.dialplan import run as run_plan
+from gateway.dialplan.facts import variables as fact_variables
 from gateway.media import commands as media
 from gateway.media.ports import MediaControl, Said
 from gateway.session import commands as s
@@ -141,9 +142,10 @@ class LiveCall:
             self.bundle.resumes(opened.earlier)
         self.journal = Journal(next_sequence=opened.next_sequence)
         incoming = self.incoming
-        self.record(
-            e.CallStarted(now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers)
+        started = e.CallStarted(
+            now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers, incoming.facts
         )
+        self.record(started)
         resumption: Resumption | None = None
         if kept is not None and kept.step is not None:
             resumption = Resumption(opened.session, kept.step, opened.away_s)
@@ -155,7 +157,7 @@ class LiveCall:
             caller=incoming.caller,
             called=incoming.called,
             headers=incoming.headers,
-            variables=dict(kept.variables) if kept else {},
+            variables=self._variables(kept.variables if kept else {}),
         )
         start = resumption.step if resumption else None
         self._call = Call(
@@ -182,13 +184,17 @@ class LiveCall:
         self.bundle.event(event)
         self._desk.recorded(self, event)
 
+    def _variables(self, kept: Mapping[str, str]) -> dict[str, str]:
+        """What is remembered of the caller, and what is known of this call."""
+        return {**kept, **fact_variables(self.incoming.facts)}
+
     def _conversation(self, opened: Opened) -> ConversationRunner:
         kept, services = opened.remembered, self._services
         context = Context(call=self.id, caller=self.incoming.caller, called=self.incoming.called)
         if kept is not None:
             context.history = list(kept.history)
             context.state = dict(kept.agent_state)
-            context.variables = dict(kept.variables)
+        context.variables = self._variables(kept.variables if kept else {})
         return ConversationRunner(
             conversation=Conversation(
                 self.id, self._desk.options.conversation, context, detector=services.turn_detector

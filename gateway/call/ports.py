@@ -17,6 +17,7 @@ class Incoming(msgspec.Struct, frozen=True):
     """A call at the door. `caller` is empty when anonymous.
 
     `route` names the route where the caller chose one (a browser's page); otherwise the dialplan decides.
+    `headers` are what the caller's side wrote, `facts` what we believe.
     """
 
     door: Door
@@ -25,6 +26,7 @@ class Incoming(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     trunk: str = ""
     route: str = ""
+    facts: dict[str, str] = {}
 
 
 class Line(Protocol):

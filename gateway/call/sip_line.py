@@ -151,4 +151,5 @@ class SipDoor:
             self._lines.pop(event.dialog, None)
             screened.release()
 
-        self._incoming(Incoming("sip", screened.caller, event.called, screened.headers, screened.trunk), line)
+        who = Incoming("sip", screened.caller, event.called, screened.headers, screened.trunk, facts=screened.facts)
+        self._incoming(who, line)

@@ -17,6 +17,12 @@ from gateway.sip.events import CallOffered
 from gateway.sip.headers import parse_name_addr, split_commas
 
 ASSERTED = "P-Asserted-Identity"
+OUR_OWN = ("account",)
+"""Facts that do not rest on what the caller's side wrote."""
+INTERNAL = ("replaces",)
+"""Facts for the hallway, not for dialplans."""
+LONGEST_FACT = 256
+"""In characters: facts are matched and spoken, and come from outside."""
 FULL_RETRY_S, FAST_RETRY_S = 5.0, 1.0
 
 
@@ -41,6 +47,7 @@ class Screened(msgspec.Struct, frozen=True):
 
     caller: str
     headers: dict[str, str]
+    facts: dict[str, str] = {}
     trunk: str = ""
     rules: TrunkRules | None = None
     release: Callable[[], None] = lambda: None
@@ -78,9 +85,10 @@ class TrunkBook:
         caller = (trusted and asserted_caller(offered.headers)) or offered.caller
         # RFC 3325 5: an identity that somebody we do not trust asserts is worth nothing, and must not look like one.
         headers = {name: value for name, value in offered.headers if trusted or name != ASSERTED}
+        facts = known_facts(offered, rules)
         if rules is None:
-            return Screened(caller, headers)
-        return Screened(caller, headers, rules.name, rules, self.take(rules.name, offered.at))
+            return Screened(caller, headers, facts)
+        return Screened(caller, headers, facts, rules.name, rules, self.take(rules.name, offered.at))
 
     def take(self, trunk: str, now: float) -> Callable[[], None]:
         """A seat for one call either way, until what is returned is called. Raises `CapacityError`."""
@@ -155,6 +163,24 @@ def _users(text: str) -> list[str]:
     return users
 
 
+def known_facts(offered: CallOffered, rules: TrunkRules | None) -> dict[str, str]:
+    """What the dialplan may rely on: what we found out ourselves, and what a trusted trunk says.
+
+    Diversion and History-Info of anybody else are worth as little as their asserted identity (RFC 5806 6, 7044 10).
+    """
+    trusted = rules is not None and rules.trusted
+    facts = {
+        name: value[:LONGEST_FACT]
+        for name, value in offered.facts
+        if name not in INTERNAL and (trusted or name in OUR_OWN)
+    }
+    if rules is not None:
+        facts["trunk"] = rules.name
+    if trusted and (asserted := asserted_caller(offered.headers)):
+        facts["asserted-identity"] = asserted[:LONGEST_FACT]
+    return facts
+
+
 def unscreened(offered: CallOffered) -> Screened:
     """For gateways without trunks: everybody may come in, and nobody is believed more than anybody else."""
-    return Screened(offered.caller, dict(offered.headers))
+    return Screened(offered.caller, dict(offered.headers), known_facts(offered, None))

@@ -39,13 +39,17 @@ class Event(msgspec.Struct, frozen=True, tag=True):
 
 
 class CallStarted(Event, frozen=True, tag=True):
-    """`caller` and `called` are user parts or numbers; an anonymous caller is the empty string."""
+    """`caller` and `called` are user parts or numbers; an anonymous caller is the empty string.
+
+    `headers` are what the caller's side wrote, `facts` what the gateway believes (`trunk`, `account`, ...).
+    """
 
     door: Door
     caller: str
     called: str
     route: str
     headers: dict[str, str] = {}
+    facts: dict[str, str] = {}
 
 
 class CallAnswered(Event, frozen=True, tag=True):

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from yaml.nodes import ScalarNode, SequenceNode
+from yaml.nodes import Node, ScalarNode, SequenceNode
 
 from gateway.dialplan import actions, check_flow, check_routes
 from gateway.dialplan.convert import INVALID, Converter, Mention
+from gateway.dialplan.facts import FACTS, PREFIX
 from gateway.dialplan.kinds import variables_in
 from gateway.dialplan.model import Document, Fault
 from gateway.dialplan.places import Places, did_you_mean, fault_at
@@ -57,6 +58,8 @@ def _meaning(converter: Converter) -> Iterator[Fault]:
             yield fault_at(mention.node, f"no flow `{mention.value}`", did_you_mean(mention.value, flows))
         elif mention.kind == "file":
             yield from _file(mention)
+        elif mention.kind == "fact":
+            yield from _unknown_fact(mention.node, mention.value)
         elif mention.kind in ("text", "template"):
             yield from _unknown_variables(mention, variables)
     used = {mention.value for mention in mentions if mention.kind == "flow"}
@@ -78,8 +81,16 @@ def _unknown_variables(mention: Mention, known: set[str]) -> Iterator[Fault]:
     if mention.place[0] == "flows" and mention.place[2:3] in (("recap",), ("understood",)):
         known = {*known, "slots"}
     for name in variables_in(mention.value):
-        if name not in known:
+        if name.startswith(PREFIX):
+            yield from _unknown_fact(mention.node, name.removeprefix(PREFIX))
+        elif name not in known:
             yield fault_at(mention.node, f"nothing sets `{{{name}}}`", did_you_mean(name, sorted(known)))
+
+
+def _unknown_fact(node: Node, name: str) -> Iterator[Fault]:
+    """Only a warning: an extension of somebody's may find it out."""
+    if name not in FACTS:
+        yield fault_at(node, f"the gateway itself finds out no `{name}`", did_you_mean(name, FACTS), "warning")
 
 
 def _file(mention: Mention) -> Iterator[Fault]:

@@ -107,6 +107,8 @@ File = Annotated[str, _kind("file", _read_file, examples=["prompts/welcome.wav"]
 Sets = Annotated[str, _kind("sets", _read_name)]
 """The name of a variable that the step fills."""
 Digits = Annotated[str, _kind("digits", _read_digits)]
+FactName = Annotated[str, _kind("fact")]
+"""Something the gateway finds out about a call; see `facts`."""
 Phrase = Annotated[str, _kind("phrase")]
 Pattern = Annotated[str, _kind("pattern", _read_pattern, examples=["1000", "49*", "/^1[0-9]{2}$/"])]
 Window = Annotated[str, _kind("window", _read_window, examples=["mon-fri 09:00-17:30", "sat,sun"])]

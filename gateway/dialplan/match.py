@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -16,13 +16,17 @@ from gateway.dialplan.model import Match
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """A call at the door. An anonymous caller is the empty string; header names match in any case."""
+    """A call at the door. An anonymous caller is the empty string; header names match in any case.
+
+    `headers` are what the caller's side wrote, `facts` what the gateway believes (`gateway.dialplan.facts`).
+    """
 
     called: str
     caller: str
     door: Door
     trunk: str = ""
     headers: dict[str, str] = {}
+    facts: dict[str, str] = {}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -58,6 +62,8 @@ def _verdicts(match: Match, route: str, offer: Offer, at: datetime) -> Iterator[
     headers = {name.lower(): value for name, value in offer.headers.items()}
     for name, pattern in match.headers.items():
         yield _header(name, pattern, headers.get(name.lower()))
+    for name, pattern in match.facts.items():
+        yield _fact(name, pattern, offer.facts.get(name))
     if match.time != ():
         yield _timed("time", match.time, f"{at:%a %H:%M}", lambda text: read_window(text).holds(at))
     if match.date != ():
@@ -74,6 +80,10 @@ def _named(condition: str, wanted: str | tuple[str, ...], value: str) -> Verdict
 
 def _header(name: str, pattern: str, value: str | None) -> Verdict:
     return Verdict(f"header {name}", pattern, value or "", value is not None and patterns.matches(pattern, value))
+
+
+def _fact(name: str, pattern: str, value: str | None) -> Verdict:
+    return Verdict(f"fact {name}", pattern, value or "", value is not None and patterns.matches(pattern, value))
 
 
 def _timed(condition: str, wanted: str | tuple[str, ...], now: str, test: Callable[[str], bool]) -> Verdict:
@@ -94,7 +104,8 @@ def covers(wide: Match, narrow: Match) -> bool:
         and _names_cover(wide.caller, narrow.caller)
         and _names_cover(wide.trunk, narrow.trunk)
         and wide.door in (None, narrow.door)
-        and _headers_cover(wide, narrow)
+        and _entries_cover(_folded(wide.headers), _folded(narrow.headers))
+        and _entries_cover(wide.facts, narrow.facts)
         and _texts_cover(wide.time, narrow.time)
         and _texts_cover(wide.date, narrow.date)
         and wide.share in (None, 1.0)
@@ -108,12 +119,12 @@ def _names_cover(wide: str | tuple[str, ...], narrow: str | tuple[str, ...]) -> 
     return all(any(patterns.covers(one, other) for one in listed(wide)) for other in few)
 
 
-def _headers_cover(wide: Match, narrow: Match) -> bool:
-    given = {name.lower(): pattern for name, pattern in narrow.headers.items()}
-    return all(
-        name.lower() in given and patterns.covers(pattern, given[name.lower()])
-        for name, pattern in wide.headers.items()
-    )
+def _folded(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): pattern for name, pattern in headers.items()}
+
+
+def _entries_cover(wide: Mapping[str, str], narrow: Mapping[str, str]) -> bool:
+    return all(name in narrow and patterns.covers(pattern, narrow[name]) for name, pattern in wide.items())
 
 
 def _texts_cover(wide: str | tuple[str, ...], narrow: str | tuple[str, ...]) -> bool:

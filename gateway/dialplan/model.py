@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from gateway.dialplan.flow import FlowSpec
-from gateway.dialplan.kinds import Dates, File, Pattern, RouteName, Share, Text, Window
+from gateway.dialplan.kinds import Dates, FactName, File, Pattern, RouteName, Share, Text, Window
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +41,8 @@ class Match(Struct, frozen=True):
     door: Literal["sip", "browser", "replay"] | None = None
     headers: dict[str, Pattern] = {}
     """SIP headers by name, in any case; a missing header matches nothing."""
+    facts: dict[FactName, Pattern] = {}
+    """What the gateway knows of the call, as `diverted-from`; a missing one matches nothing."""
     time: Window | tuple[Window, ...] = ()
     """Hours of the week, in the dialplan's `timezone`."""
     date: Dates | tuple[Dates, ...] = ()

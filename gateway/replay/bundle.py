@@ -186,8 +186,11 @@ class FolderBundle:
         caller = started.caller
         if not caller or not self._owner.redact_caller:
             return started
-        headers = {name: value.replace(caller, REDACTED) for name, value in started.headers.items()}
-        return msgspec.structs.replace(started, caller=REDACTED, headers=headers)
+        headers, facts = (
+            {name: value.replace(caller, REDACTED) for name, value in entries.items()}
+            for entries in (started.headers, started.facts)
+        )
+        return msgspec.structs.replace(started, caller=REDACTED, headers=headers, facts=facts)
 
     # Writing
 

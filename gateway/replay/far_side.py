@@ -58,6 +58,11 @@ class FarSide(msgspec.Struct, frozen=True):
         return not self.frames
 
 
+def _incoming(started: e.CallStarted) -> Incoming:
+    trunk = started.facts.get("trunk", "")
+    return Incoming(started.door, started.caller, started.called, started.headers, trunk, facts=started.facts)
+
+
 def far_side_of(recorded: Recorded) -> FarSide:
     """The one that called when the bundle was recorded. Raises `ConfigError` when its audio is missing."""
     events = recorded.events
@@ -67,7 +72,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
     answered = next((event for event in events if isinstance(event, e.CallAnswered)), None)
     opened = next((event for event in events if isinstance(event, e.RecordingStarted)), answered)
     side = FarSide(
-        Incoming(started.door, started.caller, started.called, started.headers),
+        _incoming(started),
         told=tuple(_told(events, started.at, _patience_s(recorded))),
     )
     if answered is None or opened is None:

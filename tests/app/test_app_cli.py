@@ -41,11 +41,24 @@ def test_route_explains_the_decision(capsys: pytest.CaptureFixture[str]) -> None
     assert "desk" in out
 
 
+def test_route_takes_facts_as_a_trusted_trunk_would_bring_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And `--trunk` is one of them."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("routes:\n  a:\n    match: {facts: {diverted-from: 49*, trunk: pbx}}\n    steps: [echo]\n")
+    call = ["route", "--to", "1", "--dialplan", str(plan), "--trunk", "pbx"]
+    assert main([*call, "--fact", "diverted-from=4930"]) == 0
+    assert main(call) == 1
+    assert "fact diverted-from '' does not match 49*" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["route", "--to", "echo", "--at", "teatime"],
         ["route", "--to", "echo", "--header", "novalue"],
+        ["route", "--to", "echo", "--fact", "novalue"],
         ["run", "--bind", "everywhere"],
         ["run", "--config", "/nowhere/gateway.toml"],
         ["run", "--dialplan", "/nowhere/plan.yaml"],

@@ -20,6 +20,7 @@ from gateway.call.journal import summary
 from gateway.core import events as e
 from gateway.core.errors import GatewayError
 from gateway.dialplan.actions import names as actions
+from gateway.dialplan.facts import FACTS
 from gateway.media.commands import LegStats
 from gateway.ops.http import HttpOffice
 from gateway.ops.metrics import Histogram, Metrics, Series
@@ -176,6 +177,12 @@ def test_every_sip_method_and_extension_is_listed() -> None:
     table = rows(text, "Extension")
     assert {name for cells in table for name in names(cells[0])} == {one.name for one in extensions.all}
     assert {tag for cells in table for tag in names(cells[1])} == set(extensions.option_tags)
+
+
+def test_every_fact_is_listed_for_operators() -> None:
+    """With the words of the code, as `match` and texts may name it."""
+    listed = {names(cells[0])[0]: cells[1] for cells in rows(page("dialplans/README.md"), "Fact")}
+    assert listed == FACTS
 
 
 def test_the_reference_of_actions_is_complete() -> None:

@@ -77,7 +77,9 @@ def test_a_call_goes_through_its_trunk_with_the_trunks_own_words(house: House) -
     (place,) = house.placed
     assert (place.uri, place.from_uri) == ("sip:+4930/1@provider.example", "sip:4930@provider.example")
     assert (place.flow.remote, place.credentials) == (("192.0.2.1", 5060), sip.Credentials("4711", "hush"))
-    assert house.arrived == [Incoming("sip", "+4930/1", "4930", trunk="provider", route="remind")]
+    assert house.arrived == [
+        Incoming("sip", "+4930/1", "4930", trunk="provider", route="remind", facts={"trunk": "provider"})
+    ]
 
 
 def test_the_hallway_knows_the_called_person_as_its_caller(house: House) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.call.ports import Incoming, LineFactory
 from gateway.call.sip_line import SipDoor, SipLineOptions
-from gateway.call.trunks import TrunkBook, TrunkRules, asserted_caller
+from gateway.call.trunks import TrunkBook, TrunkRules, asserted_caller, unscreened
 from gateway.core.errors import CapacityError, PeerError
 from gateway.sip import commands as sip
 from gateway.sip.events import CallOffered
@@ -66,6 +67,32 @@ def test_only_a_trusted_trunk_may_say_who_calls() -> None:
     for one in (book(), trusted):
         screened = one.screen(offered(STRANGER, "100", ASSERTED, ("X-Shop", "7")))
         assert (screened.caller, screened.headers) == ("1001", {"X-Shop": "7"})
+
+
+DIVERTED = (("diverted-from", "4930"), ("user-to-user", "42"), ("replaces", "d-0"), ("account", "desk"))
+
+
+def test_only_a_trusted_trunk_may_say_what_is_believed() -> None:
+    """Diversion and the like are worth what their sender is (RFC 5806 6); the account is our own finding."""
+    call = msgspec.structs.replace(offered(PROVIDER, "100", ASSERTED), facts=DIVERTED)
+    trusted = book(TrunkRules("provider", (PROVIDER,), trusted=True)).screen(call).facts
+    assert trusted == {
+        "diverted-from": "4930",
+        "user-to-user": "42",
+        "account": "desk",
+        "trunk": "provider",
+        "asserted-identity": "+4930123",
+    }
+    assert book().screen(call).facts == {"account": "desk", "trunk": "provider"}
+    stranger = msgspec.structs.replace(offered(STRANGER, "100", ASSERTED), facts=DIVERTED)
+    assert book().screen(stranger).facts == unscreened(stranger).facts == {"account": "desk"}
+
+
+def test_a_fact_is_of_a_length_that_can_be_spoken() -> None:
+    """It comes from outside, and may be as long as a header."""
+    call = msgspec.structs.replace(offered(), facts=(("user-to-user", "x" * 30_000),))
+    facts = book(TrunkRules("provider", (PROVIDER,), trusted=True)).screen(call).facts
+    assert len(facts["user-to-user"]) == 256
 
 
 @pytest.mark.parametrize(

@@ -349,3 +349,18 @@ def test_words_that_yaml_takes_for_something_else_stay_words(written: Callable[[
     assert route.match is not None
     assert route.match.called == ("0049", "9:30", "no")
     assert (route.steps[0].options.text, route.steps[0].options.barge_in) == ("12", "off")
+
+
+def test_a_fact_nobody_finds_out_is_a_warning(faults_of: FaultsOf) -> None:
+    """Misspelt most likely; but an extension of somebody's may bring it, so the dialplan loads."""
+    match, text = faults_of(
+        """
+        routes:
+          a:
+            match: {facts: {divertd-from: 49*, account: desk}}
+            steps: [{say: "From {fact.acount} by {fact.trunk}."}]
+        """
+    )
+    assert (match.place.split(":")[-2:], match.severity) == (["3", "21"], "warning")
+    assert "did you mean `diverted-from`?" in match.remedy
+    assert (text.severity, text.remedy) == ("warning", "did you mean `account`?")

@@ -34,6 +34,8 @@ def offer(called: str = "100", caller: str = "4930123", **more: object) -> Offer
         ("caller: +49*", offer(caller="+4930"), offer(caller="4930")),
         ("trunk: main", offer(trunk="main"), offer()),
         ("door: browser", offer(door="browser"), offer()),
+        ("facts: {diverted-from: 49*}", offer(facts={"diverted-from": "4930"}), offer()),
+        ("facts: {account: desk}", offer(facts={"account": "desk"}), offer(headers={"account": "desk"})),
         ("headers: {x-campaign: spring}", offer(headers={"X-Campaign": "spring"}), offer()),
         ("headers: {Diversion: /911/}", offer(headers={"diversion": "<sip:911@h>"}), offer(headers={"Diversion": "1"})),
         ("{called: 100, caller: 49*}", offer("100", "491"), offer("100", "331")),

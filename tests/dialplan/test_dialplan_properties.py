@@ -141,6 +141,7 @@ rules = st.builds(
     caller=names,
     door=st.sampled_from([None, "sip", "browser"]),
     headers=st.dictionaries(st.sampled_from(["X-A", "x-b"]), plain, max_size=2),
+    facts=st.dictionaries(st.sampled_from(["account", "trunk"]), plain, max_size=2),
     time=windows,
     share=st.sampled_from([None, 0.5, 1.0]),
 )
@@ -150,6 +151,7 @@ offers = st.builds(
     caller=plain,
     door=st.sampled_from(["sip", "browser", "replay"]),
     headers=st.dictionaries(st.sampled_from(["x-A", "X-b"]), plain, max_size=2),
+    facts=st.dictionaries(st.sampled_from(["account", "trunk"]), plain, max_size=2),
 )
 times = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1))
 

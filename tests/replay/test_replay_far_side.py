@@ -22,7 +22,7 @@ from gateway.replay.reading import Recorded
 
 META = layout.Meta(format=layout.FORMAT, gateway="0", call="c-1", wall=0.0, at=10.0)
 SOURCE = ("192.0.2.9", 4000)
-STARTED = e.CallStarted(10.0, "c-1", "sip", "alice", "200", "desk", {"X-Tenant": "blue"})
+STARTED = e.CallStarted(10.0, "c-1", "sip", "alice", "200", "desk", {"X-Tenant": "blue"}, {"trunk": "pbx"})
 OPENED = e.RecordingStarted(10.5, "c-1", "call.wav")
 ANSWERED = e.CallAnswered(10.7, "c-1", "PCMA")
 
@@ -39,7 +39,7 @@ def recorded(*events: e.AnyEvent, folder: Path = Path("nowhere"), rtp_leg: bool 
 def test_the_caller_comes_as_they_came() -> None:
     """By the same door, with the same headers, answered as long after the offer, confirmed as long after that."""
     side = far_side_of(recorded())
-    assert side.incoming == Incoming("sip", "alice", "200", {"X-Tenant": "blue"})
+    assert side.incoming == Incoming("sip", "alice", "200", {"X-Tenant": "blue"}, "pbx", facts={"trunk": "pbx"})
     assert (side.codec, side.payload_type, side.dtmf_payload_type) == ("PCMA", 8, 101)
     assert (side.opens_s, side.answer_s) == (0.5, 0.2)
 
