@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.core.ids import Ids
 from gateway.sip.commands import AnyCommand
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.events import Action, AnySipEvent, Send
+from gateway.sip.extension import Extensions
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.headers import COOKIE
 from gateway.sip.message import Lines, Request, Response, respond
@@ -24,9 +25,6 @@ from gateway.sip.transaction import (
     Transactions,
 )
 from gateway.sip.uri import bracketed, escape_user
-
-if TYPE_CHECKING:
-    from gateway.sip.extension import Extensions
 
 
 class Participant(Protocol):

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-from gateway.sip.awaited_ack import AwaitedAck
+from gateway.sip.awaited_ack import AwaitedAck, Waiting
+from gateway.sip.core import Core
+from gateway.sip.dialog import Dialog
 from gateway.sip.events import OfferAnswered, OfferReceived, OfferRefused, Send
+from gateway.sip.extension import AnyCall
 from gateway.sip.message import Request, Response
 from gateway.sip.timers import Timer
-from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, TimerOwner
+from gateway.sip.transaction import Abandonment, ClientTransaction, ClientUser, ServerTransaction, TimerOwner
 
-if TYPE_CHECKING:
-    from gateway.sip.confirmed import ConfirmedCall
+
+class Negotiating(Waiting, AnyCall, Protocol):
+    """The call the offers are made in: its dialog, and how requests and answers leave it."""
+
+    core: Core
+    dialog: Dialog
+
+    @property
+    def up(self) -> bool: ...
+
+    def request(self, method: str, cseq: int | None = None) -> Request: ...
+
+    def sign(self, request: Request) -> None: ...
+
+    def send(self, request: Request, user: ClientUser) -> ClientTransaction: ...
+
+    def send_2xx(self, transaction: ServerTransaction, sdp: bytes | None) -> None: ...
+
+    def acknowledge(self, invite: Request) -> Send: ...
+
+    def acknowledged(self, cseq: int, request: Request | None) -> None: ...
+
+    def authorized(self, transaction: ClientTransaction, response: Response) -> bool: ...
+
+    def gone(self, response: Response) -> bool: ...
 
 
 class Proposal(NamedTuple):
@@ -32,7 +58,7 @@ class Renegotiation:
         *("awaited", "local", "remote"),
     )
 
-    def __init__(self, call: ConfirmedCall) -> None:
+    def __init__(self, call: Negotiating) -> None:
         self._call = call
         self._core = call.core
         self._theirs: ServerTransaction | None = None

@@ -1,0 +1,194 @@
+"""TCP and TLS: connections that peers open, those we open ourselves, and what is cut out of their streams."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import structlog
+
+from gateway.core.errors import ConfigError, PeerError
+from gateway.sip.events import Send
+from gateway.sip.flow import Flow, Transport
+from gateway.sip.framing import Framer
+
+log = structlog.get_logger()
+
+UNSENT_LIMIT = 1024 * 1024  # bytes; a peer that does not read is cut off
+MAX_CONNECTIONS = 4096
+FIRST_MESSAGE_WITHIN_S = 30.0
+IDLE_AFTER_S = 900.0
+CONNECT_WITHIN_S = 10.0
+
+Far: TypeAlias = tuple[Transport, tuple[str, int]]
+
+
+class Listener(NamedTuple):
+    """What the connections need of the server."""
+
+    received: Callable[[bytes, Flow], None]
+    lost: Callable[[Flow], None]
+    local: Callable[[str, Transport], tuple[str, int]]
+    in_use: Callable[[Flow], bool]
+    refused: Callable[[], None]
+
+
+class Connections:
+    """All of them, by number and by the far end, so that a message finds the one that is open already."""
+
+    def __init__(self, listener: Listener, client_context: ssl.SSLContext | None) -> None:
+        self.listener = listener
+        self._client_context = client_context
+        self._by_number: dict[int, Connection] = {}
+        self._by_far: dict[Far, Connection] = {}
+        self._waiting: dict[Far, list[Send]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbered = 0
+        self._closed = False
+
+    async def close(self) -> None:
+        self._closed = True
+        for connection in list(self._by_number.values()):
+            connection.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def hang_up(self, flow: Flow) -> None:
+        connection = self._by_number.get(flow.connection)
+        if connection is not None:
+            connection.close()
+
+    # Sending
+
+    def send(self, action: Send) -> None:
+        flow = action.flow
+        connection = self._by_number.get(flow.connection) or self._by_far.get((flow.transport, flow.remote))
+        if connection is not None:
+            connection.write(action.data)
+        elif flow.connection:
+            # The other end closed it, and an ephemeral port cannot be called back.
+            log.info("sip.answer_undeliverable", transport=flow.transport, remote=flow.remote)
+        else:
+            self._connect_and_send(action)
+
+    def _connect_and_send(self, action: Send) -> None:
+        far = (action.flow.transport, action.flow.remote)
+        waiting = self._waiting.get(far)
+        if waiting is not None:
+            waiting.append(action)
+            return
+        self._waiting[far] = [action]
+        task = asyncio.get_running_loop().create_task(self._connect(action.flow))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, flow: Flow) -> None:
+        context = self._client_context if flow.transport == "tls" else None
+        far = (flow.transport, flow.remote)
+        try:
+            if flow.transport == "tls" and context is None:
+                raise ConfigError("calling over TLS needs a client context")
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self, flow.transport),
+                    *flow.remote,
+                    ssl=context,
+                    server_hostname=(flow.name or flow.remote[0]) if context is not None else None,
+                )
+        except (OSError, ConfigError) as error:
+            # TimeoutError and ssl.SSLError are OSErrors, too.
+            del self._waiting[far]
+            log.warning("sip.connect_failed", transport=flow.transport, remote=flow.remote, error=str(error))
+            self.listener.lost(flow)
+            return
+        for action in self._waiting.pop(far):
+            connection.write(action.data)
+
+    # What connections say of themselves
+
+    def opened(self, connection: Connection) -> bool:
+        if self._closed or len(self._by_number) >= MAX_CONNECTIONS:
+            self.listener.refused()
+            return False
+        self._numbered += 1
+        local = self.listener.local(connection.remote[0], connection.kind)
+        connection.flow = Flow(connection.kind, local, connection.remote, self._numbered)
+        self._by_number[self._numbered] = connection
+        self._by_far[connection.kind, connection.remote] = connection
+        return True
+
+    def gone(self, connection: Connection) -> None:
+        if self._by_number.pop(connection.flow.connection, None) is None:
+            return
+        far = (connection.kind, connection.remote)
+        if self._by_far.get(far) is connection:
+            del self._by_far[far]
+        if not self._closed:
+            self.listener.lost(connection.flow)
+
+
+class Connection(asyncio.Protocol):
+    """One TCP or TLS connection, whoever opened it."""
+
+    def __init__(self, connections: Connections, kind: Transport) -> None:
+        self._connections = connections
+        self._listener = connections.listener
+        self._framer = Framer()
+        self._transport: asyncio.Transport | None = None
+        self._heard_of = False
+        self._watch: asyncio.TimerHandle | None = None
+        self.kind: Transport = kind
+        self.remote = ("", 0)
+        self.flow = Flow(kind, ("", 0), ("", 0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        host, port = transport.get_extra_info("peername")[:2]
+        self.remote = (host, port)
+        if not self._connections.opened(self):
+            transport.abort()
+            return
+        self._watch_for(FIRST_MESSAGE_WITHIN_S)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = self._framer.feed(data)
+        except PeerError as error:
+            log.info("sip.stream_broken", remote=self.remote, error=str(error))
+            self.close()
+            return
+        for message in messages:
+            self._heard_of = True
+            self._listener.received(message, self.flow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._connections.gone(self)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > UNSENT_LIMIT:
+            log.warning("sip.peer_does_not_read", remote=self.remote)
+            self._transport.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _watch_for(self, seconds: float) -> None:
+        self._heard_of = False
+        self._watch = asyncio.get_running_loop().call_later(seconds, self._on_watch)
+
+    def _on_watch(self) -> None:
+        """Close what said nothing since the last look, unless a call lives on it."""
+        if self._heard_of or self._listener.in_use(self.flow):
+            self._watch_for(IDLE_AFTER_S)
+        else:
+            self.close()
