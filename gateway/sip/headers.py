@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.errors import PeerError
-from gateway.sip.uri import Uri, check_literal, parse_uri
+from gateway.sip.uri import Uri, checked_host, parse_uri
 
 Params: TypeAlias = dict[str, str | None]
 
@@ -116,7 +116,7 @@ def parse_via(text: str) -> Via:
     transport, host, port = found.groups()
     if port and not 0 < int(port) < 65536:
         raise PeerError(f"port {port} in Via")
-    check_literal(host)
+    host = checked_host(host)
     return Via(transport.lower(), host, int(port) if port else None, parse_params(text[found.end() :]))
 
 

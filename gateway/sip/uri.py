@@ -96,17 +96,22 @@ def _parse_sip(scheme: str, rest: str) -> Uri:
     number = int(port) if port else None
     if number is not None and not 0 < number < 65536:
         raise PeerError(f"port {number} in an address")
-    check_literal(host)
-    return Uri(scheme, userinfo or "", host, number, params, headers or "")
+    return Uri(scheme, userinfo or "", checked_host(host), number, params, headers or "")
 
 
-def check_literal(host: str) -> None:
-    """Raises `PeerError` for an IPv6 reference that is no address (RFC 5118 4.10)."""
-    if host.startswith("["):
-        try:
-            ipaddress.IPv6Address(host[1:-1])
-        except ValueError:
-            raise PeerError(f"not an IPv6 address: {host[:60]}") from None
+def checked_host(host: str) -> str:
+    """The host; raises `PeerError` for an IPv6 reference that is no address.
+
+    The third colon that RFC 3261's grammar lets in by mistake is taken out (RFC 5118 4.10).
+    """
+    if not host.startswith("["):
+        return host
+    host = host.replace(":::", "::")
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        raise PeerError(f"not an IPv6 address: {host[:60]}") from None
+    return host
 
 
 def escape_user(text: str) -> str:

@@ -187,6 +187,9 @@ TOLERABLE = {
     ),
 }
 
+# RFC 4475 3.1.2.13 in its own words (a REGISTER, which is not our business), and as an INVITE, which is.
+UNBRACKETED = "Contact: sip:user@example.com?Route=%3Csip:sip.example.com%3E"
+
 # RFC 4475 3.1.2 and 3.3: responses that must be dropped.
 DROPPED = {
     "scalarlg": _wire(
@@ -245,6 +248,8 @@ SEMANTIC = {
     "regaut01": (_request("REGISTER sip:h SIP/2.0", "Authorization: NoOneKnowsThisScheme opaque-data=here"), 405),
     "zeromf": (_request("OPTIONS sip:user@example.com SIP/2.0", hops="Max-Forwards: 0"), 200),
     "cparam01": (_request("REGISTER sip:h SIP/2.0", "Contact: sip:+19725552222@gw1.example.net;unknownparam"), 405),
+    "cparam02": (_request("REGISTER sip:h SIP/2.0", "Contact: <sip:+19725552222@gw1.example.net;unknownparam>"), 405),
+    "regbadct": (_request("REGISTER sip:h SIP/2.0", UNBRACKETED), 405),
     "regescrt": (_request("REGISTER sip:h SIP/2.0", "Contact: <sip:user@h?Route=%3Csip:sip.example.com%3E>"), 405),
     "sdp01": (_invite("INVITE sip:user@example.com SIP/2.0", "Accept: text/nobodyKnowsThis"), 406),
     "inv2543": (
@@ -260,6 +265,14 @@ SEMANTIC = {
     ),
 }
 
+MIXED_SDP = (
+    "v=0\no=bob 280744730 28977631 IN IP4 host.example.com\ns=-\nt=0 0\nm=audio 22334 RTP/AVP 0\nc=IN IP4 192.0.2.1\n"
+    "m=video 6024 RTP/AVP 107\nc=IN IP6 2001:db8::1\na=rtpmap:107 H263-1998/90000\n"
+)
+_SDP6 = (
+    "v=0\no=assistant 971731711378798081 0 IN IP6 2001:db8::20\ns=-\nc=IN IP6 2001:db8::20\nt=3338481189 3370017201\n"
+    "m=audio 6000 RTP/AVP 2\na=rtpmap:2 G726-32/8000\n"
+)
 _V6 = "Via: SIP/2.0/UDP [2001:db8::9:1];branch=z9hG4bKas3-111"
 
 # RFC 5118: addresses of version 6, with the status for us.
@@ -268,21 +281,54 @@ IPV6 = {
     "ipv6-bad": (_request("OPTIONS sip:2001:db8::10 SIP/2.0", via=_V6), 400),
     "port-ambiguous": (_request("OPTIONS sip:[2001:db8::10:5070] SIP/2.0", via=_V6), 200),
     "port-unambiguous": (_request("OPTIONS sip:[2001:db8::10]:5070 SIP/2.0", via=_V6), 200),
-    "via-received-delim": (
+    "via-received-param-with-delim": (
         _request(
             "OPTIONS sip:h SIP/2.0", via="Via: SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255];branch=z9hG4bKa"
         ),
         200,
     ),
-    "via-received-no-delim": (
+    "via-received-param-no-delim": (
         _request(
             "OPTIONS sip:h SIP/2.0", via="Via: SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bKa"
         ),
         200,
     ),
-    "ipv6-bug-abnf-3-colons": (_request("OPTIONS sip:user@[2001:db8:::192.0.2.1] SIP/2.0", via=_V6), 400),
-    "ipv4-mapped": (
-        _invite("INVITE sip:user@example.com SIP/2.0", "X-Contact: <sip:user@[::ffff:192.0.2.10]>", via=_V6),
+    "ipv6-in-sdp": (_request("INVITE sip:user@[2001:db8::10] SIP/2.0", via=_V6, body=_SDP6), 100),
+    "mult-ip-in-header": (
+        _request(
+            "BYE sip:user@host.example.net SIP/2.0",
+            "Via: SIP/2.0/UDP 192.0.2.1:6050;branch=z9hG4bKas3-222;received=192.0.2.254",
+            "Via: SIP/2.0/TCP [2001:db8::9:2];branch=z9hG4bKas3-333",
+            via="Via: SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111",
+            to="To: sip:user@example.com;tag=bd76ya",
+        ),
+        481,
+    ),
+    "mult-ip-in-sdp": (_request("INVITE sip:user@[2001:db8::10] SIP/2.0", via=_V6, body=MIXED_SDP), 100),
+    "ipv4-mapped-ipv6": (
+        _request(
+            "INVITE sip:user@example.com SIP/2.0",
+            "Record-Route: <sip:[::ffff:192.0.2.10]:5060;lr>",
+            via="Via: SIP/2.0/UDP [::ffff:192.0.2.10]:19823;branch=z9hG4bKbh19",
+            body="v=0\no=- 1 1 IN IP6 ::ffff:192.0.2.2\ns=-\nc=IN IP6 ::ffff:192.0.2.2\nt=0 0\n"
+            "m=audio 6000 RTP/AVP 0\n",
+        ),
         100,
     ),
+    "ipv6-bug-abnf-3-colons": (_request("OPTIONS sip:user@[2001:db8:::192.0.2.1] SIP/2.0", via=_V6), 200),
 }
+
+# The messages by section, as the two documents name them: what is not here is not there.
+RFC_4475 = {
+    "3.1.1": "wsinv intmeth esc01 escnull esc02 lwsdisp longreq dblreq semiuri transports mpart01 unreason noreason",
+    "3.1.2": "badinv01 clerr ncl scalar02 scalarlg quotbal ltgtruri lwsruri lwsstart trws escruri baddate regbadct "
+    "badaspec baddn badvers mismatch01 mismatch02 bigcode",
+    "3.2": "badbranch",
+    "3.3": "insuf unkscm novelsc unksm2 bext01 invut regaut01 multi01 mcl01 bcast zeromf cparam01 cparam02 "
+    "regescrt sdp01",
+    "3.4": "inv2543",
+}
+RFC_5118 = (
+    "ipv6-good ipv6-bad port-ambiguous port-unambiguous via-received-param-with-delim via-received-param-no-delim "
+    "ipv6-in-sdp mult-ip-in-header mult-ip-in-sdp ipv4-mapped-ipv6 ipv6-bug-abnf-3-colons"
+)

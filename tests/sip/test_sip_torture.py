@@ -10,6 +10,9 @@ from gateway.core.errors import PeerError
 from gateway.sip.events import CallOffered
 from gateway.sip.headers import parse_name_addr
 from gateway.sip.message import Request, Response, parse
+from gateway.sip.offer_answer import LocalMedia
+from gateway.sip.offer_answer import answer as negotiate
+from gateway.sip.sdp import parse_sdp
 
 
 def answer(message: bytes) -> tuple[Line, list[int]]:
@@ -142,8 +145,40 @@ def test_unquoted_parameters_are_the_headers() -> None:
         parse_name_addr("sip:user@example.com?Route=%3Csip:sip.example.com%3E")
 
 
+def test_an_address_with_headers_but_no_brackets() -> None:
+    """3.1.2.13: REGISTER is refused for being one; the same Contact in an INVITE, which needs it, is malformed."""
+    message = torture.SEMANTIC["regbadct"][0].replace(b"REGISTER", b"INVITE")
+    line, answers = answer(message)
+    assert answers == [400]
+    assert line.events == []
+    assert line.endpoint.calls == 0
+
+
 @pytest.mark.parametrize("name", torture.IPV6)
 def test_ipv6(name: str) -> None:
     """RFC 5118."""
     message, status = torture.IPV6[name]
     assert answer(message)[1] == [status]
+
+
+def test_a_colon_too_many_in_an_ipv6_reference_is_passed_over() -> None:
+    """RFC 5118 4.10: RFC 3261's grammar allows it by mistake; what we send lacks it."""
+    message = parse(torture.IPV6["ipv6-bug-abnf-3-colons"][0])
+    assert isinstance(message, Request)
+    assert message.target.host == "[2001:db8::192.0.2.1]"
+
+
+def test_addresses_of_both_versions_in_one_description() -> None:
+    """RFC 5118 4.8: the audio is where its own section says."""
+    description = parse_sdp(torture.MIXED_SDP.encode())
+    assert [description.host_of(media) for media in description.media] == ["192.0.2.1", "2001:db8::1"]
+    assert negotiate(torture.MIXED_SDP.encode(), LocalMedia("192.0.2.1", 6000)).host == "192.0.2.1"
+
+
+def test_both_documents_are_here_whole() -> None:
+    """Every message that RFC 4475 and RFC 5118 name is tested, once."""
+    groups = (torture.VALID, torture.RESPONSES, torture.INVALID, torture.TOLERABLE, torture.DROPPED, torture.SEMANTIC)
+    ours = sorted(name for group in groups for name in group)
+    assert ours == sorted(" ".join(torture.RFC_4475.values()).split())
+    assert len(ours) == 49
+    assert sorted(torture.IPV6) == sorted(torture.RFC_5118.split())
