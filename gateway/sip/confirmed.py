@@ -11,7 +11,7 @@ from gateway.sip.core import Core
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import CallConfirmed, CallEnded, InfoReceived, Send
 from gateway.sip.flow import Flow
-from gateway.sip.message import Request, Response
+from gateway.sip.message import Request, Response, readable
 from gateway.sip.renegotiation import Renegotiation
 from gateway.sip.transaction import ClientTransaction, ClientUser, ServerTransaction
 
@@ -233,7 +233,7 @@ class ConfirmedCall:
         was_up = self.up
         self._stop()
         if was_up:
-            self._ended("bye", request.first("Reason") or "")
+            self._ended("bye", readable(request.first("Reason") or ""))
         if self.phase != "leaving":
             self._over()
 

@@ -186,7 +186,7 @@ def as_caller(invite: Request, response: Response, flow: Flow) -> Dialog:
 
 def route_set(message: Message) -> list[str]:
     """The Record-Route values in wire order. Raises `PeerError` when one cannot be routed to."""
-    values = message.values("Record-Route")
+    values = message.listed("Record-Route")
     for value in values:
         if not parse_name_addr(value).uri.is_sip:
             raise PeerError("a Record-Route that is no SIP address")

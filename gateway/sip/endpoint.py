@@ -19,7 +19,7 @@ from gateway.sip.dialog import dialog_id_of
 from gateway.sip.events import Action, CallFailed
 from gateway.sip.extension import Extension, Extensions, Refusal, found
 from gateway.sip.flow import Flow, Transport
-from gateway.sip.message import Malformed, Request, Response, parse, respond
+from gateway.sip.message import Malformed, Request, Response, parse, readable, respond
 from gateway.sip.options import EndpointOptions
 from gateway.sip.reach import stamp
 from gateway.sip.registration import OptionsProbe, Registration
@@ -27,7 +27,7 @@ from gateway.sip.screening import check_syntax, screen, stateless_tag
 from gateway.sip.status import phrase
 from gateway.sip.transaction import ServerTransaction, same_connection
 from gateway.sip.uac import OutgoingCall
-from gateway.sip.uas import IncomingCall, readable
+from gateway.sip.uas import IncomingCall
 
 __all__ = ["Endpoint", "EndpointOptions"]
 
@@ -242,9 +242,21 @@ class Endpoint:
             participant.on_cancel(target, request.first("Reason") or "")
 
     def _new_request(self, request: Request, flow: Flow, back: Flow) -> None:
-        if request.to.tag:
-            self._within_dialog(request, back)
-            return
+        try:
+            if request.to.tag:
+                self._within_dialog(request, back)
+            else:
+                self._outside(request, flow, back)
+        except PeerError as error:
+            # A line that somebody had to read, and nobody could.
+            self._core.counters["malformed"] += 1
+            transaction = self._core.transactions.find_server(request)
+            if transaction is None:
+                self._respond_statelessly(request, back, error.status_hint)
+            elif not transaction.answered:
+                self._core.respond(transaction, error.status_hint)
+
+    def _outside(self, request: Request, flow: Flow, back: Flow) -> None:
         core = self._core
         admission = self._doorkeeper.admit(request, flow, core.now)
         if not isinstance(admission, Admitted):

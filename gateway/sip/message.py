@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -67,11 +68,19 @@ class Message:
         return [value for key, value in self.headers if key.lower() == lowered]
 
     def values(self, name: str) -> list[str]:
-        """All values: of every line, cut at commas where the grammar has a list."""
+        """All values: of every line, cut at commas where the grammar has a list. A line that cannot be cut has none."""
         lines = self.all(name)
         if name not in COMMA_SEPARATED:
             return lines
-        return [value for line in lines for value in split_commas(line)]
+        values = []
+        for line in lines:
+            with suppress(PeerError):
+                values += split_commas(line)
+        return values
+
+    def listed(self, name: str) -> list[str]:
+        """As `values`, for lists that may not be misread: raises `PeerError` 400 when a line cannot be cut."""
+        return [value for line in self.all(name) for value in split_commas(line)]
 
     def tokens(self, name: str) -> frozenset[str]:
         """The option tags, methods or types of a list header, lower case, without parameters."""
@@ -102,7 +111,8 @@ class Message:
 
     @property
     def vias(self) -> list[str]:
-        return self.values("Via")
+        """Raises `PeerError`."""
+        return self.listed("Via")
 
     @property
     def via(self) -> Via:
@@ -236,6 +246,13 @@ def respond(request: Request, status: int, reason: str | None = None, *, to_tag:
     return Response(status, reason or phrase(status), headers)
 
 
+def readable(text: str) -> str:
+    """Bytes that were not UTF-8, and NUL, come out as replacement characters, so that any store takes the event."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode(errors="surrogateescape").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 def _one_line_each(head: str, headers: Lines, length: int) -> str:
     """Line ends within a value become spaces: what a caller or a dialplan wrote cannot add headers to a message."""
     lines = [head, *(f"{name}: {value}" for name, value in headers if name != "Content-Length")]
@@ -290,7 +307,7 @@ def _start(line: str) -> tuple[Request | Response, Malformed | None]:
         code, _, reason = line[8:].partition(" ")
         if len(code) != 3 or not (code.isascii() and code.isdigit()) or not 100 <= int(code) < 700:
             raise Malformed(f"status {code[:12]!r}")
-        return Response(int(code), reason, []), None
+        return Response(int(code), readable(reason), []), None
     method, _, rest = line.partition(" ")
     if not is_token(method) or "SIP/" not in rest.upper():
         raise Malformed("neither a request nor a response")

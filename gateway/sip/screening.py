@@ -57,7 +57,7 @@ def screen(core: Core, request: Request) -> Refusal | None:
 
 
 def _required_extensions(core: Core, request: Request) -> Refusal | None:
-    unknown = [tag for tag in request.values("Require") if tag.lower() not in core.extensions.option_tags]
+    unknown = [tag for tag in request.listed("Require") if tag.lower() not in core.extensions.option_tags]
     return Refusal(420, headers=(("Unsupported", ", ".join(unknown)),)) if unknown else None
 
 

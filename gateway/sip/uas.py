@@ -13,7 +13,7 @@ from gateway.sip.dialog import Dialog, as_callee
 from gateway.sip.events import CallCancelled, CallOffered, InfoReceived
 from gateway.sip.flow import Flow
 from gateway.sip.headers import NameAddr
-from gateway.sip.message import Request, Response
+from gateway.sip.message import Request, Response, readable
 from gateway.sip.reach import behind_nat
 from gateway.sip.timers import Timer
 from gateway.sip.transaction import ServerTransaction, TimerOwner
@@ -53,11 +53,13 @@ class IncomingCall:
         self._last_ring: Ring | None = None
         self._repeat: Timer[TimerOwner] | None = None
         self._accepting: Accept | None = None
+        core.extensions.call_arrived(self, request)
+        offered = self._offered(request)
+        # Nothing is kept until all of it has been read.
         core.calls[self.handle] = self
         core.dialogs[self.dialog.id] = self
         core.respond(transaction, 100)
-        core.extensions.call_arrived(self, request)
-        core.emit(self._offered(request))
+        core.emit(offered)
 
     def _offered(self, request: Request) -> CallOffered:
         caller = request.from_
@@ -198,10 +200,3 @@ def _number(address: NameAddr) -> str:
 
 def _readable_lines(lines: Iterable[tuple[str, str]]) -> Headers:
     return tuple((name, readable(value)) for name, value in lines)
-
-
-def readable(text: str) -> str:
-    """Bytes that were not UTF-8, and NUL, come out as replacement characters, so that any store takes the event."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.encode(errors="surrogateescape").decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -85,7 +85,7 @@ async def test_two_servers_hold_a_call(phones: tuple[Phone, Phone], transport: T
 
 
 async def test_a_listener_that_raises_harms_nobody(phones: tuple[Phone, Phone]) -> None:
-    """One call's bug must not end the loop or the other calls."""
+    """One call's bug must not end the loop or the other calls; whoever called is told that it will come to nothing."""
     caller, callee = phones
 
     def fail(event: AnySipEvent) -> None:
@@ -93,8 +93,11 @@ async def test_a_listener_that_raises_harms_nobody(phones: tuple[Phone, Phone]) 
 
     callee.react = fail
     caller.call(callee)
-    offered = await callee.next(CallOffered)
-    callee.server.send(Accept(offered.dialog, SDP))
+    assert (await caller.next(CallFailed)).status == 500
+    callee.react = lambda event: None
+    caller.call(callee)
+    await callee.next(CallOffered)
+    callee.server.send(Accept((await callee.next(CallOffered)).dialog, SDP))
     await caller.next(CallAccepted)
 
 

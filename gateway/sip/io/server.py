@@ -13,9 +13,9 @@ import structlog
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, MisuseError
 from gateway.core.ids import Ids
-from gateway.sip.commands import AnyCommand
+from gateway.sip.commands import AnyCommand, Reject
 from gateway.sip.endpoint import Endpoint
-from gateway.sip.events import Action, AnySipEvent, Close, Send
+from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, Send
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.io.connections import Connection, Connections, Listener
 from gateway.sip.io.sockets import OurAddresses, bind, bind_error, bind_pair
@@ -205,7 +205,10 @@ class SipServer:
             try:
                 self._on_event(action)
             except Exception:
-                log.exception("sip.listener_bug", event=type(action).__name__, dialog=action.dialog)
+                log.exception("sip.listener_bug", kind=type(action).__name__, dialog=action.dialog)
+                if isinstance(action, CallOffered):
+                    # Nobody else will answer this caller, who would hear nothing until it gives up.
+                    self.send(Reject(action.dialog, 500))
 
     def _set_alarm(self) -> None:
         due = self.endpoint.next_deadline()
