@@ -78,7 +78,7 @@ class Outbound:
         trunk = state.trunk
         uri = f"sip:{escape_user(to)}@{trunk.realm}"
         credentials = self._trunks.credentials[trunk.name]
-        attempts = tuple(Attempt(uri, target.flow, credentials) for target in state.usable() if target.flow)
+        attempts = tuple(Attempt(uri, flow, credentials, state.route) for flow in self._trunks.flows(state))
         if not attempts:
             raise CapacityError(f"trunk {trunk.name} has no address to call yet", retry_after_s=NO_TARGET_RETRY_S)
         return Order(

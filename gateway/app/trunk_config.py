@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
 from gateway.core.errors import ConfigError
-from gateway.sip.commands import Credentials
+from gateway.sip.commands import Credentials, SessionMode
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.flow import Transport
-from gateway.sip.reach import DEFAULT_PORTS
+from gateway.sip.reach import DEFAULT_PORTS, literal
 from gateway.sip.uri import bracketed
 
-ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+ADDRESS = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>udp|tcp|tls))?"
+)
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a peer listens; `host` is a name or a literal address without brackets."""
+    """Where a peer listens; `host` is a name or a literal address without brackets.
+
+    `port` None is the transport's own, or what SRV records say; `transport` None what NAPTR records say.
+    """
 
     host: str
-    port: int
+    port: int | None = None
+    transport: Transport | None = None
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        port = self.port or (DEFAULT_PORTS[self.transport or "udp"] if self.is_literal else None)
+        return f"{bracketed(self.host)}:{port}" if port else self.host
 
     @property
     def is_literal(self) -> bool:
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
+        return literal(self.host) is not None
 
 
 class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +50,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str
     """Name or address of its registrar or proxy."""
     port: int | None = None
-    transport: Transport = "udp"
+    transport: Literal["udp", "tcp", "tls", "auto"] = "udp"
+    """`auto` takes what the domain's NAPTR and SRV records offer."""
     register: bool = False
     """Keep `username` registered there; otherwise it knows where to find us."""
     domain: str | None = None
@@ -62,19 +66,23 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_s: int = 3600
     """How long a registration shall last; it is refreshed before."""
     outbound_proxy: str | None = None
-    """`host` or `host:port` that everything is sent to, in place of `host`."""
+    """`host`, `host:port` or `host:port;transport=tcp` that everything is sent to, in place of `host`."""
     failover: tuple[str, ...] = ()
-    """`host` or `host:port` to try for outbound calls, in this order, when the first does not answer or has no room."""
+    """The same, to try for calls and registration in this order when the first does not answer or has no room."""
     networks: tuple[str, ...] = ()
     """Sources its calls come from, as 192.0.2.0/24; besides `host`, where that is an address."""
     trusted: bool = False
-    """Believe its P-Asserted-Identity about who calls."""
+    """Believe its P-Asserted-Identity, Diversion and the like about who calls."""
     codecs: tuple[Literal["PCMU", "PCMA"], ...] = ()
     """In our order of preference; none given takes those of the gateway."""
     srtp: SrtpPolicy | None = None
     """`off`, `optional` or `required`, where it is not as for the gateway."""
-    dtmf: Literal["rfc4733", "info"] = "rfc4733"
-    """How it sends keys; `info` leaves telephone-event out of the negotiation."""
+    dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
+    """How keys go both ways; `info` and `inband` (tones; sent only) leave telephone-event out of the negotiation."""
+    session_timer: SessionMode = "request"
+    """Whether calls that vanish without a word are found out (RFC 4028): we ask for it, take part when asked, or not."""
+    session_expires_s: int = 1800
+    """How long a call may go without a refresh."""
     caller: str | None = None
     """The number we show when we call; else `username`."""
     options_interval_s: float = 30.0
@@ -91,8 +99,14 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def targets(self) -> tuple[Address, ...]:
         """Where calls go, in order of preference."""
-        first = self.outbound_proxy or (f"{self.host}:{self.port}" if self.port else self.host)
-        return tuple(address(text, self.transport) for text in (first, *self.failover))
+        host = bracketed(address(self.host).host)
+        first = self.outbound_proxy or (f"{host}:{self.port}" if self.port else host)
+        transport = None if self.transport == "auto" else self.transport
+        return tuple(address(text, transport) for text in (first, *self.failover))
+
+    @property
+    def may_use_tls(self) -> bool:
+        return any(target.transport in (None, "tls") for target in self.targets)
 
     @property
     def realm(self) -> str:
@@ -113,56 +127,99 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_file: str | None = None
 
 
-def address(text: str, transport: Transport = "udp") -> Address:
-    """Read `host`, `host:port`, `[v6]:port`. Raises `ConfigError`."""
+def address(text: str, transport: Transport | None = None) -> Address:
+    """Read `host`, `host:port`, `[v6]:port`, each with `;transport=tcp` or not. Raises `ConfigError`."""
     found = ADDRESS.fullmatch(text) or ADDRESS.fullmatch(f"[{text}]")
-    port = int(found["port"] or DEFAULT_PORTS[transport]) if found else 0
-    if found is None or not 0 < port < 65536:
+    port = int(found["port"]) if found and found["port"] else None
+    if found is None or (port is not None and not 0 < port < 65536):
         raise ConfigError(f"{text!r} is no address: write host, host:port or [2001:db8::1]:port")
-    return Address(found["host"].strip("[]"), port)
+    host = found["host"].strip("[]")
+    if ":" in host and literal(host) is None:
+        raise ConfigError(f"{text!r} is no IPv6 address")
+    return Address(host, port, cast("Transport | None", found["transport"]) or transport)
 
 
-def check(trunks: tuple[Trunk, ...], accounts: tuple[Account, ...], unknown_sources: str) -> None:
+class Fault(NamedTuple):
+    """What is wrong with one entry; `key` is where."""
+
+    key: str
+    message: str
+
+
+Where = Callable[[int, str], Mapping[str, Any]]
+"""Arguments that tell a `ConfigError` its place: that of a key in the trunk of this number."""
+
+
+def check(
+    trunks: tuple[Trunk, ...],
+    accounts: tuple[Account, ...],
+    unknown_sources: str,
+    *,
+    where: Where = lambda number, key: {},
+) -> None:
     """Raises `ConfigError` for what no single value shows to be wrong."""
     names = [trunk.name for trunk in trunks]
-    for trunk in trunks:
-        for fault in _faults(trunk):
-            raise ConfigError(f"trunk {trunk.name!r}: {fault}")
-        if names.count(trunk.name) > 1:
-            raise ConfigError(f"trunk {trunk.name!r} is there twice; give each its own name")
-        if unknown_sources != "accept" and not trunk.known_networks:
-            raise ConfigError(
-                f"trunk {trunk.name!r}: name the `networks` its calls come from, since unknown sources are not accepted"
-            )
+    for number, trunk in enumerate(trunks):
+        faults = [*_faults(trunk)]
+        if trunk.name in names[:number]:
+            faults.append(Fault("name", "is there twice; give each its own name"))
+        if unknown_sources != "accept" and not faults and not trunk.known_networks:
+            remedy = "name the `networks` its calls come from, since unknown sources are not accepted"
+            faults.append(Fault("host", remedy))
+        for fault in faults:
+            raise ConfigError(f"trunk {trunk.name!r}: {fault.message}", **where(number, fault.key))
     if unknown_sources == "challenge" and not accounts:
         raise ConfigError('unknown_sources = "challenge" needs an [[account]] that somebody could answer with')
 
 
-def _faults(trunk: Trunk) -> Iterator[str]:
+def _faults(trunk: Trunk) -> Iterator[Fault]:
     if not NAME.fullmatch(trunk.name):
-        yield "a name is letters, digits, and any of _ . -"
+        yield Fault("name", "a name is letters, digits, and any of _ . -")
     if trunk.port is not None and not 0 < trunk.port < 65536:
-        yield f"port must lie within 1..65535, not {trunk.port}"
+        yield Fault("port", f"port must lie within 1..65535, not {trunk.port}")
+    yield from _credential_faults(trunk)
+    yield from _number_faults(trunk)
+    yield from _address_faults(trunk)
+
+
+def _credential_faults(trunk: Trunk) -> Iterator[Fault]:
     if trunk.register and not trunk.username:
-        yield "to register it needs a `username`"
+        yield Fault("register", "to register it needs a `username`")
     if trunk.password_env and trunk.password_file:
-        yield "`password_env` and `password_file` exclude each other"
+        yield Fault("password_file", "`password_env` and `password_file` exclude each other")
     if (trunk.password_env or trunk.password_file) and not (trunk.auth_username or trunk.username):
-        yield "a password needs its `username`"
+        yield Fault("password_env" if trunk.password_env else "password_file", "a password needs its `username`")
+
+
+def _number_faults(trunk: Trunk) -> Iterator[Fault]:
     if not 60 <= trunk.expires_s <= 86_400:
-        yield f"expires_s must lie within 60..86400, not {trunk.expires_s}"
+        yield Fault("expires_s", f"expires_s must lie within 60..86400, not {trunk.expires_s}")
+    if not 90 <= trunk.session_expires_s <= 86_400:
+        # RFC 4028 5: nobody may ask for less.
+        yield Fault("session_expires_s", f"session_expires_s must lie within 90..86400, not {trunk.session_expires_s}")
     if trunk.options_interval_s and trunk.options_interval_s < 1:
-        yield "options_interval_s must be at least 1, or 0 to not ask"
-    if trunk.ring_s < 1 or trunk.failover_after_s < 0.5:
-        yield "ring_s must be at least 1 and failover_after_s at least 0.5"
-    if trunk.max_calls < 0 or trunk.calls_per_s < 0:
-        yield "limits cannot be negative; 0 is none"
+        yield Fault("options_interval_s", "options_interval_s must be at least 1, or 0 to not ask")
+    if trunk.ring_s < 1:
+        yield Fault("ring_s", "ring_s must be at least 1")
+    if trunk.failover_after_s < 0.5:
+        yield Fault("failover_after_s", "failover_after_s must be at least 0.5")
+    for key in ("max_calls", "calls_per_s"):
+        if getattr(trunk, key) < 0:
+            yield Fault(key, f"{key} cannot be negative; 0 is no limit")
+
+
+def _address_faults(trunk: Trunk) -> Iterator[Fault]:
+    written = [("host", trunk.host), *(("failover", text) for text in trunk.failover)]
+    for key, text in [*written, *([("outbound_proxy", trunk.outbound_proxy)] if trunk.outbound_proxy else [])]:
+        try:
+            address(text)
+        except ConfigError as error:
+            yield Fault(key, str(error))
     for text in trunk.networks:
         try:
             ipaddress.ip_network(text, strict=False)
         except ValueError:
-            yield f"{text!r} is not a network: write it as 192.0.2.0/24 or 2001:db8::/32"
-    _ = trunk.targets, trunk.realm
+            yield Fault("networks", f"{text!r} is not a network: write it as 192.0.2.0/24 or 2001:db8::/32")
 
 
 def credentials(trunk: Trunk, environment: Mapping[str, str]) -> Credentials | None:

@@ -36,6 +36,8 @@ class Attempt(msgspec.Struct, frozen=True):
     uri: str
     flow: Flow
     credentials: sip.Credentials | None = None
+    route: tuple[str, ...] = ()
+    """Route values to begin with (RFC 3608)."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -182,6 +184,8 @@ class OutboundLine:
                 headers=order.headers,
                 credentials=attempt.credentials,
                 silent_for_s=order.failover_after_s,
+                route=attempt.route,
+                session=self._stream.session,
             )
         )
 

@@ -15,7 +15,7 @@ import msgspec
 from gateway.call import commands as c
 from gateway.call.agreed import connect_leg
 from gateway.call.ports import Tell
-from gateway.call.trunks import TrunkRules
+from gateway.call.trunks import DtmfMode, TrunkRules
 from gateway.core.clock import Clock
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import DigitPressed
@@ -35,8 +35,9 @@ class SipLineOptions(msgspec.Struct, frozen=True):
     """What we take, in our order of preference."""
     prefer: Literal["theirs", "ours"] = "theirs"
     """Whose order decides."""
-    telephone_events: bool = True
-    """Offer and take RFC 4733; else keys come by INFO alone."""
+    dtmf: DtmfMode = "rfc4733"
+    """How keys go. Those that come by INFO are taken always."""
+    session: sip.SessionPolicy = sip.SessionPolicy()
     advertise: str | None = None
     """The address in our SDP; None is the local address of the signalling."""
     silent_after_s: float = 2.0
@@ -52,7 +53,7 @@ class SipLineOptions(msgspec.Struct, frozen=True):
             port=port,
             codecs=self.codecs,
             session_id=session_id,
-            dtmf=self.telephone_events,
+            dtmf=self.dtmf == "rfc4733",
             prefer=self.prefer,
             srtp=self.srtp,
             master=b"" if self.srtp == "off" else self._master(),
@@ -68,7 +69,7 @@ class SipLineOptions(msgspec.Struct, frozen=True):
         if rules is None:
             return self
         srtp = rules.srtp or self.srtp
-        options = msgspec.structs.replace(self, telephone_events=rules.telephone_events, srtp=srtp)
+        options = msgspec.structs.replace(self, dtmf=rules.dtmf, session=rules.session, srtp=srtp)
         return msgspec.structs.replace(options, codecs=rules.codecs, prefer="ours") if rules.codecs else options
 
 

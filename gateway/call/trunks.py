@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from gateway.core.errors import CapacityError, PeerError
 from gateway.sip.admission import Network, TokenBucket
-from gateway.sip.commands import Headers
+from gateway.sip.commands import Headers, SessionPolicy
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.events import CallOffered
 from gateway.sip.headers import parse_name_addr, split_commas
@@ -26,6 +26,10 @@ LONGEST_FACT = 256
 FULL_RETRY_S, FAST_RETRY_S = 5.0, 1.0
 
 
+DtmfMode: TypeAlias = Literal["rfc4733", "info", "inband"]
+"""How keys go: as telephone events, as INFO, or as tones."""
+
+
 class TrunkRules(msgspec.Struct, frozen=True):
     """What is agreed with one trunk. Limits of 0 are none; no `codecs` means those of the gateway."""
 
@@ -37,7 +41,8 @@ class TrunkRules(msgspec.Struct, frozen=True):
     max_calls: int = 0
     calls_per_s: float = 0.0
     codecs: tuple[str, ...] = ()
-    telephone_events: bool = True
+    dtmf: DtmfMode = "rfc4733"
+    session: SessionPolicy = SessionPolicy()
     srtp: SrtpPolicy | None = None
     """None is that of the gateway."""
 

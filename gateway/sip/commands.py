@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from gateway.sip.flow import Flow
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
+
+
+SessionMode: TypeAlias = Literal["request", "accept", "off"]
+"""Of session timers (RFC 4028): ask for one, take part when the other side asks, or do neither."""
+
+
+class SessionPolicy(msgspec.Struct, frozen=True):
+    """What one call does about session timers. `expires_s` None is the endpoint's own interval."""
+
+    mode: SessionMode = "request"
+    expires_s: int | None = None
 
 
 class Command(msgspec.Struct, frozen=True, tag=True):
@@ -28,6 +39,7 @@ class Accept(Command, frozen=True, tag=True):
 
     sdp: bytes
     headers: Headers = ()
+    session: SessionPolicy = SessionPolicy()
 
 
 class Reject(Command, frozen=True, tag=True):
@@ -88,6 +100,9 @@ class Place(Command, frozen=True, tag=True):
     headers: Headers = ()
     credentials: Credentials | None = None
     silent_for_s: float | None = None
+    route: tuple[str, ...] = ()
+    """Route values to begin with, as a registrar's Service-Route gave them (RFC 3608)."""
+    session: SessionPolicy = SessionPolicy()
 
 
 class AnswerTransfer(Command, frozen=True, tag=True):
@@ -118,13 +133,25 @@ class Transfer(Command, frozen=True, tag=True):
 
 
 class Register(Command, frozen=True, tag=True):
-    """Keep `address` registered over `flow` until `Unregister`: refreshed in time, retried with growing pauses."""
+    """Keep `address` registered over `flow` until `Unregister`: refreshed in time, retried with growing pauses.
+
+    `others` are the ways to try next when it is silent for `silent_for_s` (None: for 64*T1) or can do nothing for us.
+    """
 
     registrar: str
     address: str
     flow: Flow
     credentials: Credentials | None = None
     expires_s: int = 3600
+    others: tuple[Flow, ...] = ()
+    silent_for_s: float | None = None
+
+
+class MoveRegistration(Command, frozen=True, tag=True):
+    """The ways to the registrar have changed; registers anew when the first is not the one in use."""
+
+    flow: Flow
+    others: tuple[Flow, ...] = ()
 
 
 class Unregister(Command, frozen=True, tag=True):
@@ -140,5 +167,5 @@ class Probe(Command, frozen=True, tag=True):
 
 AnyCommand: TypeAlias = (
     Ring | Accept | Reject | HangUp | AnswerOffer | RefuseOffer | Offer | SendInfo | Place
-    | AnswerTransfer | ReportTransfer | Transfer | Register | Unregister | Probe
+    | AnswerTransfer | ReportTransfer | Transfer | Register | MoveRegistration | Unregister | Probe
 )  # fmt: skip

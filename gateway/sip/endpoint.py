@@ -105,11 +105,11 @@ class Endpoint:
             owner.on_timer(name, now)
         return self._taken()
 
-    def connection_lost(self, flow: Flow, now: float) -> list[Action]:
-        """The connection of `flow` is gone, or could not be made. Requests waiting on it fail with 503."""
+    def connection_lost(self, flow: Flow, now: float, reason: str = "") -> list[Action]:
+        """The connection of `flow` is gone, or could not be made. Requests waiting on it fail with 503 and `reason`."""
         self._core.now = now
         self._core.live_connections.discard(flow.connection)
-        self._core.transactions.connection_lost(flow)
+        self._core.transactions.connection_lost(flow, reason)
         return self._taken()
 
     def _taken(self) -> list[Action]:

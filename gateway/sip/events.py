@@ -127,9 +127,14 @@ class TransferProgressed(SipEvent, frozen=True, tag=True):
 
 
 class Registered(SipEvent, frozen=True, tag=True):
-    """A REGISTER succeeded; the registrar keeps it for `expires_s`, and it is refreshed before."""
+    """A REGISTER succeeded; the registrar keeps it for `expires_s`, and it is refreshed before.
+
+    `flow` is the way that was taken, `service_route` what requests from now on should be routed by (RFC 3608).
+    """
 
     expires_s: int
+    flow: Flow | None = None
+    service_route: tuple[str, ...] = ()
 
 
 class RegistrationFailed(SipEvent, frozen=True, tag=True):
@@ -149,6 +154,7 @@ class ProbeAnswered(SipEvent, frozen=True, tag=True):
 
     status: int
     round_trip_s: float
+    reason: str = ""
 
 
 AnySipEvent: TypeAlias = (

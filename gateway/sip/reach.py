@@ -70,7 +70,7 @@ def request_flow(dialog: Dialog, live_connections: set[int]) -> Flow:
         return flow
     if not hop.is_sip or literal(hop.host) is None or (not dialog.route and _hidden(dialog, hop)):
         return flow
-    transport = _transport_of(hop)
+    transport = transport_of(hop)
     remote = (bare(hop.host), hop.port or DEFAULT_PORTS[transport])
     if transport == flow.transport and remote == flow.remote and not flow.connection:
         return flow
@@ -85,7 +85,8 @@ def _hidden(dialog: Dialog, hop: Uri) -> bool:
     return target is not None and seen is not None and target.is_private and not seen.is_private
 
 
-def _transport_of(hop: Uri) -> Transport:
+def transport_of(hop: Uri) -> Transport:
+    """As the address itself says, UDP when it says nothing."""
     if hop.scheme == "sips":
         return "tls"
     match (hop.param("transport") or "udp").lower():

@@ -7,6 +7,17 @@ from pathlib import Path
 
 from gateway.core.errors import ConfigError
 
+CERTIFICATE_FAULTS = {
+    9: "the peer's certificate is not valid yet: check the clocks",
+    10: "the peer's certificate has expired: it must be renewed there",
+    18: "the peer's certificate is signed by itself: have SSL_CERT_FILE name it, if it is to be believed",
+    19: "the peer's certificate leads to an authority unknown here: have SSL_CERT_FILE name its certificate",
+    20: "the peer's certificate is signed by an authority unknown here: have SSL_CERT_FILE name its certificate",
+    62: "the peer's certificate is for another name: check host and outbound_proxy",
+    64: "the peer's certificate is not for this address: name the peer by the name that stands in it",
+}
+"""By OpenSSL's verification codes, with the remedy."""
+
 
 def server_context(certificate: Path, key: Path, client_authority: Path | None = None) -> ssl.SSLContext:
     """For listening. With `client_authority` only peers whose certificate it signed get through (mutual TLS).
@@ -45,6 +56,24 @@ def client_context(
     if certificate is not None:
         _load_own(context, certificate, key or certificate)
     return context
+
+
+def connect_fault(error: Exception) -> str:
+    """Why a connection did not come about, in words that say whose certificate is at fault and what to do."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=code, verify_message=message):
+            return CERTIFICATE_FAULTS.get(code, f"the peer's certificate is not accepted: {message}")
+        case ssl.SSLError(reason=reason) if reason and "ALERT" in reason and "CERTIFICATE" in reason:
+            said = reason.partition("ALERT_")[2].replace("_", " ").lower()
+            return f"the peer does not accept our certificate ({said}): renew it, or name the one it knows"
+        case ssl.SSLError():
+            return f"TLS fails ({error.reason or error}): check that the peer speaks TLS on this port"
+        case TimeoutError():
+            return "no answer to the connection: check host, port and firewall"
+        case OSError(strerror=text) if text:
+            return text
+        case _:
+            return str(error) or type(error).__name__
 
 
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

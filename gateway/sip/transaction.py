@@ -94,7 +94,7 @@ class Transaction:
         if row is not None and "fail" in row.effects:
             self.failed(408)
 
-    def failed(self, status: int) -> None:
+    def failed(self, status: int, reason: str = "") -> None:
         """The other side is silent (408) or cannot be reached (503). Overridden where somebody waits."""
 
     def _repeat(self) -> None:
@@ -183,8 +183,8 @@ class ClientTransaction(Transaction):
         if row is not None and "tell" in row.effects:
             self.user.answered(self, response)
 
-    def failed(self, status: int) -> None:
-        self.user.answered(self, Response(status, phrase(status), [], local=True))
+    def failed(self, status: int, reason: str = "") -> None:
+        self.user.answered(self, Response(status, reason or phrase(status), [], local=True))
 
 
 class Transactions:
@@ -262,12 +262,19 @@ class Transactions:
         transaction.state = "terminated"
         self.forget(transaction)
 
-    def connection_lost(self, flow: Flow) -> None:
-        """Fail what waits for an answer on that connection; answers of ours will find their own way."""
-        lost = [t for t in self._clients.values() if t.pending and same_connection(t.flow, flow)]
+    def connection_lost(self, flow: Flow, reason: str = "") -> None:
+        """Fail what waits for an answer on that connection; answers of ours will find their own way.
+
+        Over UDP it is ICMP that tells, which a peer's restart is enough for: a call that is up outlives that.
+        """
+        lost = [
+            t
+            for t in self._clients.values()
+            if t.pending and same_connection(t.flow, flow) and not (flow.transport == "udp" and t.request.to.tag)
+        ]
         for transaction in lost:
             self.abandon(transaction)
-            transaction.failed(503)
+            transaction.failed(503, reason)
 
 
 class Abandonment:

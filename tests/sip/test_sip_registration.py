@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from sip_wire import UDP, Line, methods, reply
+from sip_wire import UDP, US, Line, methods, reply
 
 from gateway.core.errors import MisuseError
-from gateway.sip.commands import Credentials, Probe, Register, Unregister
+from gateway.sip.commands import Credentials, MoveRegistration, Probe, Register, Unregister
 from gateway.sip.events import ProbeAnswered, Registered, RegistrationFailed, Unregistered
+from gateway.sip.flow import Flow
 from gateway.sip.message import Request, Response
 
 COMMAND = Register(
@@ -185,3 +187,128 @@ def test_a_probe_nobody_answers_is_a_408() -> None:
     line.do(Probe("ping", "sip:192.0.2.9", UDP))
     line.advance(33)
     assert line.event(ProbeAnswered).status == 408
+
+
+def test_a_nonce_that_grew_old_between_refreshes_is_no_wrong_password() -> None:
+    """Not every registrar says `stale`: a refresh signed ahead is signed once more with the new nonce."""
+    line, sent = registering()
+    (again,) = line.receive(reply(sent, 401, headers=(CHALLENGE,)))
+    line.receive(granted(again, 300))
+    refresh, *_ = line.advance(271)
+    (signed,) = line.receive(reply(refresh, 401, headers=(CHALLENGE.replace("abc", "def"),)))
+    assert 'nonce="def"' in signed.required("Authorization")
+    assert line.receive(reply(signed, 401, headers=(CHALLENGE.replace("abc", "ghi"),))) == []
+    assert line.event(RegistrationFailed).status == 401
+
+
+SECOND, THIRD = (Flow("udp", US, (f"192.0.2.{n}", 5060)) for n in (20, 30))
+FAILING_OVER = msgspec.structs.replace(COMMAND, others=(SECOND, THIRD), silent_for_s=4.0)
+
+
+def sent_by(line: Line) -> list[Flow]:
+    """By which way each REGISTER went."""
+    return [flow for flow, data in zip(line.flows, line.raw, strict=True) if data.startswith(b"REGISTER")]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_registrar_without_room_is_followed_by_the_next(status: int) -> None:
+    """RFC 3263 4.3, at once; only when none is left it is a failure, and a pause."""
+    line = Line()
+    (sent,) = line.do(FAILING_OVER)
+    (second,) = line.receive(reply(sent, status))
+    assert (line.flows[-1], line.events) == (SECOND, [])
+    (third,) = line.receive(reply(second, status))
+    assert line.flows[-1] == THIRD
+    line.receive(reply(third, status))
+    failed = line.event(RegistrationFailed)
+    assert failed.status == status
+    line.clear()
+    line.advance(failed.retry_in_s + 0.01)
+    assert sent_by(line) == [UDP]
+
+
+def test_a_silent_registrar_is_given_up_soon_while_there_is_another() -> None:
+    """And what it says too late changes nothing. The last one is waited for as RFC 3261 has it."""
+    line = Line()
+    (first,) = line.do(FAILING_OVER)
+    line.advance(3.9)
+    assert set(sent_by(line)) == {UDP}
+    line.advance(0.2)
+    assert sent_by(line)[-1] == SECOND
+    line.receive(granted(first, 600))
+    assert line.events == []
+    second = line.sent[-1]
+    line.receive(granted(second, 600))
+    assert line.event(Registered).flow == SECOND
+
+
+def test_a_registrar_that_cannot_be_reached_is_followed_by_the_next() -> None:
+    """A connection that does not come about, ICMP: the transport says so at once."""
+    line = Line()
+    line.do(FAILING_OVER)
+    (second,) = line.lose(UDP)
+    assert (methods([second]), line.flows[-1]) == (["REGISTER"], SECOND)
+
+
+def test_a_wrong_password_is_not_carried_from_door_to_door() -> None:
+    """It is wrong everywhere, and accounts are locked for less."""
+    line = Line()
+    (sent,) = line.do(FAILING_OVER)
+    assert line.receive(reply(sent, 403)) == []
+    assert line.event(RegistrationFailed).status == 403
+
+
+def test_each_registrars_challenge_is_its_own() -> None:
+    """The same realm with another nonce at another registrar is no wrong password."""
+    line = Line()
+    (sent,) = line.do(FAILING_OVER)
+    (signed,) = line.receive(reply(sent, 401, headers=(CHALLENGE,)))
+    (second,) = line.receive(reply(signed, 503))
+    assert second.first("Authorization") is None
+    (signed,) = line.receive(reply(second, 401, headers=(CHALLENGE.replace("abc", "def"),)))
+    assert 'nonce="def"' in signed.required("Authorization")
+
+
+def test_the_refresh_goes_where_the_registration_is() -> None:
+    """Until that way fails; then on to the others, the best first."""
+    line = Line()
+    (sent,) = line.do(FAILING_OVER)
+    (second,) = line.receive(reply(sent, 503))
+    line.receive(granted(second, 300))
+    line.clear()
+    while not sent_by(line):
+        line.advance(1)
+    refresh = line.sent[0]
+    assert set(sent_by(line)) == {SECOND}
+    line.receive(reply(refresh, 503))
+    assert sent_by(line)[-1] == UDP
+
+
+def test_a_registration_moves_when_its_best_way_is_another() -> None:
+    """At once, as calls come to where we are registered; it stays where it is when only the rest has changed."""
+    line, sent = registering()
+    line.receive(granted(sent, 300))
+    assert line.do(MoveRegistration("trunk", UDP, (THIRD,))) == []
+    (moved,) = line.do(MoveRegistration("trunk", SECOND, (UDP,)))
+    assert (moved.call_id, moved.cseq.number, line.flows[-1]) == (sent.call_id, 2, SECOND)
+    line.receive(granted(moved, 300))
+    line.do(Unregister("trunk"))
+    assert line.flows[-1] == SECOND
+    assert len(line.events) == 2
+
+
+def test_proxies_on_the_way_may_stay_in_it() -> None:
+    """RFC 3327: we say that we know of Path; RFC 3608: what the registrar wants as our route is handed on."""
+    line, sent = registering()
+    assert "path" in sent.tokens("Supported")
+    route = "Service-Route: <sip:a.example;lr>, <sip:b.example;lr>"
+    line.receive(reply(sent, 200, contact=None, headers=("Expires: 300", route)))
+    assert line.event(Registered).service_route == ("<sip:a.example;lr>", "<sip:b.example;lr>")
+
+
+@pytest.mark.parametrize("route", ["<sip:a.example>", "<tel:1>", "rubbish", '"', "<sip:a.example;lr>, <sip:b>"])
+def test_a_route_we_cannot_go_is_not_taken(route: str) -> None:
+    """The registration counts all the same."""
+    line, sent = registering()
+    line.receive(reply(sent, 200, contact=None, headers=("Expires: 300", f"Service-Route: {route}")))
+    assert line.event(Registered).service_route == ()

@@ -13,6 +13,8 @@ from gateway.core.errors import ConfigError, PeerError
 from gateway.sip.events import Send
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.framing import Framer
+from gateway.sip.io.sockets import Unreached
+from gateway.sip.tls import connect_fault
 
 log = structlog.get_logger()
 
@@ -29,7 +31,7 @@ class Listener(NamedTuple):
     """What the connections need of the server."""
 
     received: Callable[[bytes, Flow], None]
-    lost: Callable[[Flow], None]
+    lost: Callable[[Flow, str], None]
     local: Callable[[str, Transport], tuple[str, int]]
     in_use: Callable[[Flow], bool]
     refused: Callable[[], None]
@@ -38,8 +40,9 @@ class Listener(NamedTuple):
 class Connections:
     """All of them, by number and by the far end, so that a message finds the one that is open already."""
 
-    def __init__(self, listener: Listener, client_context: ssl.SSLContext | None) -> None:
+    def __init__(self, listener: Listener, client_context: ssl.SSLContext | None, unreached: Unreached) -> None:
         self.listener = listener
+        self._unreached = unreached
         self._client_context = client_context
         self._by_number: dict[int, Connection] = {}
         self._by_far: dict[Far, Connection] = {}
@@ -101,8 +104,9 @@ class Connections:
         except (OSError, ConfigError) as error:
             # TimeoutError and ssl.SSLError are OSErrors, too.
             del self._waiting[far]
-            log.warning("sip.connect_failed", transport=flow.transport, remote=flow.remote, error=str(error))
-            self.listener.lost(flow)
+            reason = connect_fault(error)
+            self._unreached.tell("sip.connect_failed", flow, reason)
+            self.listener.lost(flow, reason)
             return
         for action in self._waiting.pop(far):
             connection.write(action.data)
@@ -127,7 +131,7 @@ class Connections:
         if self._by_far.get(far) is connection:
             del self._by_far[far]
         if not self._closed:
-            self.listener.lost(connection.flow)
+            self.listener.lost(connection.flow, "the connection was closed")
 
 
 class Connection(asyncio.Protocol):

@@ -18,7 +18,7 @@ from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, Send
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.io.connections import Connection, Connections, Listener
-from gateway.sip.io.sockets import OurAddresses, bind, bind_error, bind_pair
+from gateway.sip.io.sockets import OurAddresses, Unreached, bind, bind_error, bind_pair, unreachable
 from gateway.sip.options import EndpointOptions
 from gateway.sip.uri import bare
 
@@ -51,8 +51,9 @@ class SipServer:
         self._ports: dict[Transport, int] = {}
         self._udp: socket.socket | None = None
         self._servers: list[asyncio.Server] = []
+        self._unreached = Unreached()
         listener = Listener(self.received, self._lost, self._local, self.endpoint.uses, self._count_refused)
-        self._connections = Connections(listener, tls_client)
+        self._connections = Connections(listener, tls_client, self._unreached)
         self._actions: deque[Action] = deque()
         self._draining = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -63,6 +64,12 @@ class SipServer:
     def port(self) -> int:
         """The port of UDP and TCP; of TLS when there is nothing else."""
         return next(iter(self._ports.values()), 0)
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """Those that we can call out on, the plainest first."""
+        named: tuple[Transport, ...] = ("udp", "tcp", "tls")
+        return tuple(one for one in named if one in self._ports or (one == "tls" and self._calls_by_tls))
 
     @property
     def ports(self) -> dict[Transport, int]:
@@ -159,11 +166,24 @@ class SipServer:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                log.warning("sip.receive_failed", error=str(error))
-                return
+                if not self._tell_unreachable():
+                    log.warning("sip.receive_failed", error=str(error))
+                    return
+                continue
             self.received(data, Flow("udp", self._local(address[0], "udp"), (address[0], address[1])))
 
+    def _tell_unreachable(self) -> bool:
+        """Whether ICMP has told of peers that cannot be reached (RFC 3261 18.4)."""
+        assert self._udp is not None
+        found = unreachable(self._udp)
+        for remote, reason in found:
+            flow = Flow("udp", self._local(remote[0], "udp"), remote)
+            self._unreached.tell("sip.unreachable", flow, reason)
+            self._lost(flow, reason)
+        return bool(found)
+
     def received(self, data: bytes, flow: Flow) -> None:
+        self._unreached.forget(flow)
         try:
             actions = self.endpoint.receive(data, flow, self._clock.now())
         except Exception:
@@ -230,17 +250,24 @@ class SipServer:
     def _transmit_datagram(self, action: Send) -> None:
         if self._udp is None:
             return
-        try:
-            self._udp.sendto(action.data, action.flow.remote)
-        except (BlockingIOError, InterruptedError):
-            # As good as lost on the way; the transaction repeats it.
-            self.endpoint.counters["datagrams_unsent"] += 1
-        except OSError as error:
-            log.warning("sip.send_failed", remote=action.flow.remote, error=str(error))
-            self._loop.call_soon(self._lost, action.flow)
+        for _ in range(2):
+            try:
+                self._udp.sendto(action.data, action.flow.remote)
+                return
+            except (BlockingIOError, InterruptedError):
+                # As good as lost on the way; the transaction repeats it.
+                self.endpoint.counters["datagrams_unsent"] += 1
+                return
+            except OSError as error:
+                # What ICMP tells of an earlier datagram is raised by the next one, whoever that is for.
+                if not self._tell_unreachable():
+                    reason = error.strerror or str(error)
+                    self._unreached.tell("sip.send_failed", action.flow, reason)
+                    self._loop.call_soon(self._lost, action.flow, reason)
+                    return
 
-    def _lost(self, flow: Flow) -> None:
-        self._do(self.endpoint.connection_lost(flow, self._clock.now()))
+    def _lost(self, flow: Flow, reason: str = "") -> None:
+        self._do(self.endpoint.connection_lost(flow, self._clock.now(), reason))
 
     def _count_refused(self) -> None:
         self.endpoint.counters["connections_refused"] += 1

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
+import sys
 from typing import Literal
 
+import structlog
+
 from gateway.core.errors import ConfigError
+from gateway.sip.flow import Flow, Transport
+
+log = structlog.get_logger()
 
 Kind = Literal["udp", "tcp"]
 
 _SOCKET_BUFFER = 4 * 1024 * 1024  # bytes; a burst of 4,000 messages must not be lost while the loop is busy
 _EPHEMERAL_TRIES = 20
 _REMEMBERED_PEERS = 4096
+_IP_RECVERR, _IPV6_RECVERR = 11, 25  # of Linux; Python names the first from 3.14 on
+_UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT)
 
 
 def bind(kind: Kind, host: str, port: int) -> socket.socket:
@@ -26,6 +35,7 @@ def bind(kind: Kind, host: str, port: int) -> socket.socket:
         if kind == "udp":
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+            _ask_for_icmp(sock)
         else:
             # Only lets us back in while old connections are in TIME_WAIT; two listeners still collide.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,6 +45,14 @@ def bind(kind: Kind, host: str, port: int) -> socket.socket:
         sock.close()
         raise bind_error(error, kind, host, port) from error
     return sock
+
+
+def _ask_for_icmp(sock: socket.socket) -> None:
+    """So that `unreachable` has something to tell."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 def bind_pair(host: str, port: int, *, udp: bool, tcp: bool) -> tuple[socket.socket | None, socket.socket | None]:
@@ -92,3 +110,41 @@ def _source_address(host: str) -> str | None:
         probe.connect((host, 9))
         return str(probe.getsockname()[0])
     return None
+
+
+class Unreached:
+    """Peers that cannot be reached are tried again and again; the log need hear of each but once."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[Transport, tuple[str, int]], str] = {}
+
+    def tell(self, event: str, flow: Flow, reason: str) -> None:
+        far = (flow.transport, flow.remote)
+        if self._told.get(far) != reason:
+            if len(self._told) >= _REMEMBERED_PEERS:
+                self._told.clear()
+            self._told[far] = reason
+            log.warning(event, transport=flow.transport, remote=flow.remote, error=reason)
+
+    def forget(self, flow: Flow) -> None:
+        """It has been heard of."""
+        if self._told:
+            self._told.pop((flow.transport, flow.remote), None)
+
+
+def unreachable(sock: socket.socket) -> list[tuple[tuple[str, int], str]]:
+    """Where datagrams could not be delivered, by what ICMP says, and why. Takes them off the socket's queue."""
+    found = []
+    with contextlib.suppress(OSError):
+        while True:
+            _, notes, _, remote = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+            number = next((_errno(data) for _, kind, data in notes if kind in (_IP_RECVERR, _IPV6_RECVERR)), 0)
+            # RFC 3261 18.4: unreachable hosts, networks, ports and protocols; the rest may pass by itself.
+            if number in _UNREACHABLE:
+                found.append(((remote[0], remote[1]), os.strerror(number)))
+    return found
+
+
+def _errno(data: bytes) -> int:
+    """The first member of Linux's `sock_extended_err`."""
+    return int.from_bytes(data[:4], sys.byteorder)
