@@ -84,6 +84,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     turn: dict[str, Any] = {}
     unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
+    dns_servers: tuple[str, ...] = ()
     trunk: tuple[Trunk, ...] = ()
     account: tuple[Account, ...] = ()
     vad: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "silero"})
@@ -158,8 +159,8 @@ def _validated(values: dict[str, Any], path: Path | None) -> GatewayConfig:
     try:
         config = msgspec.convert(values, GatewayConfig)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), path) from error
-    _check_values(config)
+        raise _explained(str(error), path, _trunk_at_fault(values)) from error
+    _check_values(config, path)
     return msgspec.structs.replace(config, conversation=_in_own_words(config.conversation))
 
 
@@ -173,11 +174,27 @@ def _in_own_words(options: ConversationOptions) -> ConversationOptions:
     return options
 
 
-def _explained(message: str, path: Path | None) -> ConfigError:
+def _trunk_at_fault(values: dict[str, Any]) -> int | None:
+    """The number of the first trunk that cannot be read: msgspec does not say which it is."""
+    tables = values.get("trunk")
+    for number, table in enumerate(tables if isinstance(tables, list) else ()):
+        try:
+            msgspec.convert(table, Trunk)
+        except msgspec.ValidationError:
+            return number
+    return None
+
+
+def _explained(message: str, path: Path | None, trunk: int | None) -> ConfigError:
     """msgspec names the key; find its line, and the key that was probably meant."""
     unknown = re.search(r"unknown field `(\w+)`", message)
-    named = unknown or re.search(r"at `\$\.(?:\w+\.)*(\w+)(?:\[\.*\d*\])?`", message)
+    missing = re.search(r"missing required field `(\w+)`", message)
+    named = unknown or re.search(r"at `\$\.(?:\w+(?:\[\.*\d*\])?\.)*(\w+)(?:\[\.*\d*\])?`", message)
     line = _line_of(path, named[1]) if named else None
+    if trunk is not None:
+        line = _line_in_trunk(path, trunk, named[1] if named and not missing else "")
+    if trunk is not None and missing:
+        return ConfigError(f"this [[trunk]] needs a `{missing[1]}`", path=path, line=line)
     if unknown:
         known = {field for struct in _sections() for field in struct.__struct_fields__}
         close = difflib.get_close_matches(unknown[1], known, 1)
@@ -199,7 +216,24 @@ def _line_of(path: Path | None, key: str) -> int | None:
     return None
 
 
-def _check_values(config: GatewayConfig) -> None:
+def _line_in_trunk(path: Path | None, number: int, key: str) -> int | None:
+    """Where the key stands in the `number`-th `[[trunk]]`, counted from 0; that one's heading when it does not."""
+    if path is None:
+        return None
+    heading, seen = None, -1
+    for at, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if re.match(r"\s*\[", line):
+            seen += bool(re.match(r"\s*\[\[\s*trunk\s*\]\]", line))
+            if seen == number and heading is None:
+                heading = at
+            elif heading is not None:
+                break
+        elif seen == number and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return at
+    return heading
+
+
+def _check_values(config: GatewayConfig, path: Path | None) -> None:
     for name, host in (("bind", config.bind), ("advertise", config.advertise)):
         if host is not None:
             _check_address(name, host)
@@ -221,7 +255,14 @@ def _check_values(config: GatewayConfig) -> None:
         raise ConfigError(f"tls_port and sip_port must differ, and are both {config.sip_port}")
     if not config.codecs:
         raise ConfigError("codecs must name at least one of PCMU, PCMA")
-    trunk_config.check(config.trunk, config.account, config.unknown_sources)
+    for text in config.dns_servers:
+        trunk_config.name_server(text)
+    trunk_config.check(
+        config.trunk,
+        config.account,
+        config.unknown_sources,
+        where=lambda number, key: {"path": path, "line": _line_in_trunk(path, number, key)},
+    )
 
 
 def _check_address(name: str, host: str) -> None:

@@ -20,6 +20,7 @@ from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
 from gateway.app.outbound import Outbound
 from gateway.app.prompts import PromptShelf
+from gateway.app.resolver import Resolver
 from gateway.app.ticks import TickWatch
 from gateway.app.trunk_config import passwords
 from gateway.app.trunk_office import TrunkOffice
@@ -98,14 +99,15 @@ class Gateway:
             ),
             _desk_options(config),
         )
-        self.trunks = Trunks(config.trunk, clock=self._clock)
+        resolver = Resolver(config.dns_servers, ipv6=":" in config.bind)
+        self.trunks = Trunks(config.trunk, clock=self._clock, locator=resolver)
         self.sip = SipServer(
             _endpoint_options(config),
             clock=self._clock,
             ids=ids,
             on_event=self._on_sip,
             tls_server=listening_context(config, datetime.now(UTC)),
-            tls_client=client_context() if any(trunk.transport == "tls" for trunk in config.trunk) else None,
+            tls_client=client_context() if any(trunk.may_use_tls for trunk in config.trunk) else None,
         )
         line_options = _line_options(config)
         self._outbound = Outbound(self.desk, self.trunks, self.sip, line_options)

@@ -12,8 +12,8 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
-from gateway.app.trunk_config import Address, address
-from gateway.core.errors import ConfigError, GatewayError
+from gateway.app.trunk_config import Address, name_server
+from gateway.core.errors import GatewayError
 from gateway.sip.flow import Transport
 from gateway.sip.locate import Answers, Kind, Naptr, Question, Record, Server, Srv, locate
 from gateway.sip.reach import literal
@@ -21,7 +21,6 @@ from gateway.sip.reach import literal
 WITHIN_S = 5.0
 """How long one question may take, repetitions to all servers included."""
 REMEMBERED = 4096
-DNS_PORT = 53
 
 
 class Unresolved(GatewayError):
@@ -102,16 +101,8 @@ def _resolver(servers: Sequence[str]) -> dns.asyncresolver.Resolver:
         except dns.resolver.NoResolverConfiguration:
             return dns.asyncresolver.Resolver(configure=False)
     resolver = dns.asyncresolver.Resolver(configure=False)
-    resolver.nameservers = [_server(text) for text in servers]
+    resolver.nameservers = [dns.nameserver.Do53Nameserver(*name_server(text)) for text in servers]
     return resolver
-
-
-def _server(text: str) -> dns.nameserver.Nameserver:
-    server = address(text)
-    if literal(server.host) is None:
-        raise ConfigError(f"dns_servers wants addresses such as 192.0.2.53, not {text!r}")
-    written_port = server.port if str(server) == text else None
-    return dns.nameserver.Do53Nameserver(server.host, written_port or DNS_PORT)
 
 
 def _record(kind: Kind, data: object) -> Record:

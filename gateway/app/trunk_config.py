@@ -20,6 +20,7 @@ from gateway.sip.uri import bracketed
 ADDRESS = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>udp|tcp|tls))?"
 )
+DNS_PORT = 53
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -80,7 +81,7 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     """How keys go both ways; `info` and `inband` (tones; sent only) leave telephone-event out of the negotiation."""
     session_timer: SessionMode = "request"
-    """Whether calls that vanish without a word are found out (RFC 4028): we ask for it, take part when asked, or not."""
+    """Whether calls that vanish are found out (RFC 4028): we ask for it, take part when asked, or do neither."""
     session_expires_s: int = 1800
     """How long a call may go without a refresh."""
     caller: str | None = None
@@ -137,6 +138,14 @@ def address(text: str, transport: Transport | None = None) -> Address:
     if ":" in host and literal(host) is None:
         raise ConfigError(f"{text!r} is no IPv6 address")
     return Address(host, port, cast("Transport | None", found["transport"]) or transport)
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """Address and port of a DNS server. Raises `ConfigError`."""
+    server = address(text)
+    if not server.is_literal:
+        raise ConfigError(f"dns_servers wants addresses such as 192.0.2.53, not {text!r}")
+    return server.host, server.port or DNS_PORT
 
 
 class Fault(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gateway.app.outbound import Outbound
-from gateway.app.trunk_state import TargetState, TrunkState
+from gateway.app.trunk_state import TargetState, TrunkState, WayState
 from gateway.app.trunks import Trunks
 from gateway.ops.ports import TargetInfo, TrunkInfo
 
@@ -22,13 +24,20 @@ class TrunkOffice:
             up=state.up,
             registration=state.registration,
             transport=state.trunk.transport,
-            targets=tuple(_target(target) for target in state.targets),
+            targets=tuple(info for target in state.targets for info in _targets(target)),
             calls=self._trunks.book.live(state.trunk.name),
             max_calls=state.trunk.max_calls,
-            fault=state.fault,
+            fault="; ".join(state.faults()),
+            registered_at=str(WayState(state.registered_by, ())) if state.registered_by else "",
         )
 
 
-def _target(target: TargetState) -> TargetInfo:
-    seconds = target.round_trip_s
-    return TargetInfo(str(target.address), target.reachable, round(seconds * 1000, 1) if seconds is not None else None)
+def _targets(target: TargetState) -> Iterator[TargetInfo]:
+    """Each address that a name leads to; the name itself when it leads nowhere."""
+    name = "" if target.address.is_literal else str(target.address)
+    if not target.ways:
+        yield TargetInfo(name or str(target.address), target.reachable, fault="no address" if target.fault else "")
+    for way in target.ways.values():
+        seconds = way.round_trip_s
+        round_trip_ms = round(seconds * 1000, 1) if seconds is not None else None
+        yield TargetInfo(str(way), way.reachable, round_trip_ms, name, way.fault)

@@ -19,7 +19,8 @@ from gateway.sip.uri import bracketed
 Registration: TypeAlias = Literal["off", "trying", "registered", "failed"]
 Level: TypeAlias = Literal["info", "warning", "error"]
 
-USELESS = (408, 503)
+SILENCE = 408
+USELESS = (SILENCE, 503)
 """Answers to a probe that are none: silence, and a peer (or a transport) that can do nothing for us."""
 
 
@@ -38,6 +39,8 @@ class WayState:
         self.flow, self.rank = flow, rank
         self.reachable: bool | None = None
         self.round_trip_s: float | None = None
+        self.fault = ""
+        """Why it is not reachable."""
 
     def __str__(self) -> str:
         host, port = self.flow.remote
@@ -157,6 +160,7 @@ class TrunkState:
     def probed(self, way: WayState, status: int, round_trip_s: float, reason: str) -> Note | None:
         alive = status not in USELESS
         way.round_trip_s = round_trip_s if alive else None
+        way.fault = "" if alive else "silent" if status == SILENCE else reason
         before, way.reachable = way.reachable, alive
         if alive == before:
             return None

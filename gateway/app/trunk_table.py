@@ -49,12 +49,14 @@ def table(trunks: Sequence[TrunkInfo]) -> str:
 def _row(trunk: TrunkInfo) -> tuple[str, ...]:
     calls = f"{trunk.calls}/{trunk.max_calls}" if trunk.max_calls else str(trunk.calls)
     targets = ", ".join(_target(target) for target in trunk.targets)
-    return trunk.name, "up" if trunk.up else "DOWN", trunk.registration, calls, f"{trunk.transport} {targets}"
+    registration = f"{trunk.registration} at {trunk.registered_at}" if trunk.registered_at else trunk.registration
+    return trunk.name, "up" if trunk.up else "DOWN", registration, calls, f"{trunk.transport} {targets}"
 
 
 def _target(target: TargetInfo) -> str:
+    address = f"{target.name} = {target.address}" if target.name else target.address
     if target.reachable is None:
-        return f"{target.address} (not asked)"
+        return f"{address} (not asked)"
     if not target.reachable:
-        return f"{target.address} (silent)"
-    return f"{target.address} ({target.round_trip_ms:g} ms)" if target.round_trip_ms is not None else target.address
+        return f"{address} ({target.fault or 'silent'})"
+    return f"{address} ({target.round_trip_ms:g} ms)" if target.round_trip_ms is not None else address

@@ -82,7 +82,7 @@ class SipLine:
             self._send(sip.Reject(self._dialog, error.status_hint))
             self._tell(c.LineEnded("rejected", "gateway"))
             return
-        self._send(sip.Accept(self._dialog, sdp))
+        self._send(sip.Accept(self._dialog, sdp, session=self._stream.session))
 
     def _confirm(self, sdp: bytes | None) -> None:
         """The ACK. Audio flows from here on, not before: a greeting must not play to a lost 200."""

@@ -99,6 +99,8 @@ class SipStream:
         self._opened = self._held = False
         self.dialog = ""
         self.codec = ""
+        self.session = options.session
+        """What is agreed about session timers."""
 
     # The leg
 

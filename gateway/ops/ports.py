@@ -43,15 +43,20 @@ class CallSummary(msgspec.Struct, frozen=True):
 
 
 class TargetInfo(msgspec.Struct, frozen=True):
-    """One address of a trunk. `reachable` is None while it has not been asked."""
+    """One address of a trunk, and the name that leads there. `reachable` is None while it has not been asked.
+
+    `fault` says why it is not reachable.
+    """
 
     address: str
     reachable: bool | None = None
     round_trip_ms: float | None = None
+    name: str = ""
+    fault: str = ""
 
 
 class TrunkInfo(msgspec.Struct, frozen=True):
-    """One trunk as it is now. `fault` says why it is not registered, with the remedy; `max_calls` 0 is no limit."""
+    """One trunk as it is now. `fault` says what is wrong, with the remedy; `max_calls` 0 is no limit."""
 
     name: str
     up: bool
@@ -61,6 +66,7 @@ class TrunkInfo(msgspec.Struct, frozen=True):
     calls: int = 0
     max_calls: int = 0
     fault: str = ""
+    registered_at: str = ""
 
 
 class CallDesk(Protocol):

@@ -22,6 +22,10 @@ class SessionPolicy(msgspec.Struct, frozen=True):
     expires_s: int | None = None
 
 
+SESSION_POLICY = "session-policy"
+"""Where a call's notes keep its policy."""
+
+
 class Command(msgspec.Struct, frozen=True, tag=True):
     dialog: str
 

@@ -86,11 +86,14 @@ def locate(
     if literal(host) is not None:
         return [Server((0,), 0, (Way(default, bare(host), port or DEFAULT_PORTS[default]),))]
     if port is None:
-        services = (yield from _services(host, usable)) if transport is None else [(transport, _service(transport, host))]
+        if transport is None:
+            services = yield from _services(host, usable)
+        else:
+            services = [(transport, _service(transport, host))]
         listed = yield from _listed(services)
         if listed is not None:
             return (yield from _addressed(host, listed, address))
-    plain = [((0,), default, Srv(0, 0, port or DEFAULT_PORTS[default], host))]
+    plain: Listed = [((0,), default, Srv(0, 0, port or DEFAULT_PORTS[default], host))]
     return (yield from _addressed(host, plain, address))
 
 
@@ -134,9 +137,7 @@ def _listed(
     return [entry for entry in found if entry[2].host.strip(".")][:MOST_SERVERS]
 
 
-def _addressed(
-    domain: str, listed: Listed, kind: Kind
-) -> Generator[tuple[Question, ...], Answers, list[Server]]:
+def _addressed(domain: str, listed: Listed, kind: Kind) -> Generator[tuple[Question, ...], Answers, list[Server]]:
     if not listed:
         return []
     hosts = tuple(dict.fromkeys(record.host for _, _, record in listed))

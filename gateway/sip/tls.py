@@ -67,7 +67,7 @@ def connect_fault(error: Exception) -> str:
             said = reason.partition("ALERT_")[2].replace("_", " ").lower()
             return f"the peer does not accept our certificate ({said}): renew it, or name the one it knows"
         case ssl.SSLError():
-            return f"TLS fails ({error.reason or error}): check that the peer speaks TLS on this port"
+            return f"TLS fails ({getattr(error, 'reason', None) or error}): check that the peer speaks TLS on this port"
         case TimeoutError():
             return "no answer to the connection: check host, port and firewall"
         case OSError(strerror=text) if text:

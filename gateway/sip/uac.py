@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.sip.auth import DigestClient
-from gateway.sip.commands import AnyCommand, HangUp, Headers, Place
+from gateway.sip.commands import SESSION_POLICY, AnyCommand, HangUp, Headers, Place
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.dialog import FIRST_CSEQ, Dialog, as_caller
@@ -41,7 +41,7 @@ class OutgoingCall:
             raise MisuseError(str(error)) from error
         self.core = core
         self.handle = place.dialog
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {SESSION_POLICY: place.session}
         self.call_id = core.ids.token(24)
         self._place = place
         self._from_tag = core.ids.token()
@@ -75,6 +75,7 @@ class OutgoingCall:
         display = quote_string(place.from_display) + " " if place.from_display else ""
         headers: Lines = [
             ("Max-Forwards", "70"),
+            *(("Route", route) for route in place.route),
             ("From", f"{display}<{place.from_uri}>;tag={self._from_tag}"),
             ("To", f"<{place.uri}>"),
             ("Call-ID", self.call_id),

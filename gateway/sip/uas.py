@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.core.errors import MisuseError
-from gateway.sip.commands import Accept, AnyCommand, HangUp, Headers, Reject, Ring
+from gateway.sip.commands import SESSION_POLICY, Accept, AnyCommand, HangUp, Headers, Reject, Ring
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.dialog import Dialog, as_callee
@@ -121,6 +121,7 @@ class IncomingCall:
 
     def _accept(self, command: Accept) -> None:
         self._accepting = command
+        self.notes[SESSION_POLICY] = command.session
         if not self.core.extensions.holds_final(self):
             self.go_on()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.app.trunk_config import Trunk
+from gateway.app.resolver import Unresolved
+from gateway.app.trunk_config import Address, Trunk
 from gateway.app.trunk_state import TrunkState
 from gateway.app.trunks import Trunks
 from gateway.core.clock import LoopClock
@@ -17,6 +18,7 @@ from gateway.core.loops import run_virtual
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.flow import Flow, Transport
+from gateway.sip.locate import Server, Way
 
 PASSWORD = "hush-hush"
 REGISTERING = Trunk("provider", "192.0.2.1", register=True, username="4711", password_env="PW")
@@ -30,6 +32,8 @@ class Wire:
         self.alive = {"192.0.2.1", "192.0.2.2"}
         self.tell: Callable[[heard.AnySipEvent], object] = lambda event: None
 
+    transports: tuple[Transport, ...] = ("udp", "tcp")
+
     def flow_to(self, host: str, port: int, transport: Transport = "udp", *, name: str = "") -> Flow:
         return Flow(transport, ("192.0.2.9", 5060), (host, port), name=name)
 
@@ -39,7 +43,7 @@ class Wire:
             case sip.Probe(flow=flow):
                 alive = flow.remote[0] in self.alive
                 after_s, status = (0.02, 200) if alive else (32.0, 408)
-                self._later(after_s, heard.ProbeAnswered(0.0, command.dialog, status, after_s))
+                self._later(after_s, heard.ProbeAnswered(0.0, command.dialog, status, after_s, "Why"))
             case sip.Unregister():
                 self._later(0.02, heard.Unregistered(0.0, command.dialog))
             case _:
@@ -53,16 +57,23 @@ class Wire:
 
 
 class Names:
-    """A resolver with a changeable answer."""
+    """A locator with a changeable answer; literal addresses are what they are."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses, self.asked = list(addresses), 0
+        self.gone = True
 
-    async def __call__(self, host: str, port: int) -> list[str]:
+    async def locate(self, target: Address, usable: Sequence[Transport]) -> list[Server]:
+        if target.is_literal:
+            return [server(target.host, target.port or 5060)]
         self.asked += 1
         if not self.addresses:
-            raise OSError("Name or service not known")
-        return self.addresses
+            raise Unresolved("Name or service not known", gone=self.gone)
+        return [server(host) for host in self.addresses]
+
+
+def server(host: str, port: int = 5060, rank: int = 0) -> Server:
+    return Server((rank,), 0, (Way("udp", host, port),))
 
 
 def play(
@@ -75,7 +86,7 @@ def play(
         if not alive:
             wire.alive.clear()
         clock = LoopClock(asyncio.get_running_loop())
-        under = Trunks(trunks, clock=clock, environment={"PW": PASSWORD}, resolve=names or Names())
+        under = Trunks(trunks, clock=clock, environment={"PW": PASSWORD}, locator=names or Names())
         wire.tell = under.on_event
         under.start(wire)
         await asyncio.sleep(0.1)
@@ -152,7 +163,8 @@ def test_a_trunk_that_falls_silent_is_noticed_and_its_return_too() -> None:
         wire.alive.add("192.0.2.1")
         await asyncio.sleep(70)
         assert state.up
-        assert state.targets[0].round_trip_s == 0.02
+        (way,) = state.targets[0].ways.values()
+        assert way.round_trip_s == 0.02
 
     logged = play(scene, Trunk("a", "192.0.2.1"))
     assert [line["event"] for line in logged] == ["trunk.reachable", "trunk.unreachable", "trunk.reachable"]
@@ -163,10 +175,10 @@ def test_calls_prefer_targets_that_answer() -> None:
     """Configured order among the living; the dead last, since they may be back."""
 
     async def scene(under: Trunks, wire: Wire) -> None:
-        hosts = [target.address.host for target in under.state("a").usable()]
+        hosts = [flow.remote[0] for flow in under.flows(under.state("a"))]
         assert hosts == ["192.0.2.5", "192.0.2.1", "192.0.2.2"]
         await asyncio.sleep(40)
-        hosts = [target.address.host for target in under.state("a").usable()]
+        hosts = [flow.remote[0] for flow in under.flows(under.state("a"))]
         assert hosts == ["192.0.2.1", "192.0.2.2", "192.0.2.5"]
 
     play(scene, Trunk("a", "192.0.2.5", failover=("192.0.2.1", "192.0.2.2")))
@@ -179,8 +191,10 @@ def test_a_name_is_followed_to_where_it_leads() -> None:
     async def scene(under: Trunks, wire: Wire) -> None:
         names.addresses = ["192.0.2.2"]
         await asyncio.sleep(31)
-        assert [command.flow.remote[0] for command in wire.of(sip.Register)] == ["192.0.2.1", "192.0.2.2"]  # type: ignore[union-attr]
-        assert len(wire.of(sip.Unregister)) == 1
+        assert [command.flow.remote[0] for command in wire.of(sip.Register)] == ["192.0.2.1"]  # type: ignore[union-attr]
+        (move,) = wire.of(sip.MoveRegistration)
+        assert isinstance(move, sip.MoveRegistration)
+        assert (move.flow.remote[0], move.others) == ("192.0.2.2", ())
         found = under.book.trunk_of("192.0.2.2", "100")
         assert found is not None
         assert found.name == "provider"
@@ -197,6 +211,7 @@ def test_a_name_with_several_addresses_is_not_left_for_their_order() -> None:
             names.addresses.reverse()
             await asyncio.sleep(30)
         assert len(wire.of(sip.Register)) == 1
+        assert wire.of(sip.MoveRegistration) == []
 
     play(scene, Trunk("provider", "sip.example", register=True, username="4711"), names=names)
 
@@ -215,8 +230,105 @@ def test_a_name_that_leads_nowhere_is_told_once_and_looked_up_without_haste() ->
         assert under.state("a").up
 
     logged = play(scene, Trunk("a", "sip.example"), names=names)
-    assert [line["event"] for line in logged] == ["trunk.unreachable", "trunk.reachable"]
+    assert [line["event"] for line in logged] == ["trunk.unresolved", "trunk.resolved", "trunk.reachable"]
     assert "DNS" in str(logged[0]["remedy"])
+
+
+def test_a_name_server_that_is_away_takes_no_trunk_down() -> None:
+    """What it said last serves on (RFC 8767); the operator is told once, and when it is back."""
+    names = Names("192.0.2.1")
+    names.gone = False
+
+    async def scene(under: Trunks, wire: Wire) -> None:
+        names.addresses = []
+        await asyncio.sleep(300)
+        state = under.state("a")
+        assert state.up
+        assert [flow.remote[0] for flow in under.flows(state)] == ["192.0.2.1"]
+        assert "DNS" in " ".join(state.faults())
+        names.addresses = ["192.0.2.1"]
+        await asyncio.sleep(31)
+        assert list(state.faults()) == []
+
+    logged = play(scene, Trunk("a", "sip.example"), names=names)
+    assert [line["event"] for line in logged] == ["trunk.reachable", "trunk.unresolved", "trunk.resolved"]
+
+
+BACKED_UP = Trunk("provider", "192.0.2.1", register=True, username="4711", failover=("192.0.2.2", "192.0.2.3"))
+
+
+def hosts(command: sip.AnyCommand) -> list[str]:
+    assert isinstance(command, sip.Register | sip.MoveRegistration)
+    return [flow.remote[0] for flow in (command.flow, *command.others)]
+
+
+def test_a_registration_knows_all_its_registrars() -> None:
+    """In the operator's order: the endpoint tries one after the other by itself."""
+
+    async def scene(under: Trunks, wire: Wire) -> None:
+        told = [command for command in wire.sent if isinstance(command, sip.Register | sip.MoveRegistration)]
+        assert hosts(told[-1]) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        assert isinstance(told[-1], sip.Register) or told[-1].dialog == told[0].dialog
+        assert len(wire.of(sip.Register)) == 1
+
+    play(scene, BACKED_UP)
+
+
+def test_a_registration_leaves_a_registrar_that_falls_silent_and_comes_back() -> None:
+    """Not only at the next refresh: until then nobody could call us."""
+
+    async def scene(under: Trunks, wire: Wire) -> None:
+        handle = wire.of(sip.Register)[0].dialog
+        first, second = (Flow("udp", ("192.0.2.9", 5060), (f"192.0.2.{n}", 5060)) for n in (1, 2))
+        under.on_event(heard.Registered(0.0, handle, 3600, first))
+        wire.alive.discard("192.0.2.1")
+        before = len(wire.of(sip.MoveRegistration))
+        await asyncio.sleep(100)
+        assert hosts(wire.of(sip.MoveRegistration)[before])[0] == "192.0.2.2"
+        under.on_event(heard.Registered(0.0, handle, 3600, second))
+        before = len(wire.of(sip.MoveRegistration))
+        await asyncio.sleep(300)
+        assert len(wire.of(sip.MoveRegistration)) == before
+        wire.alive.add("192.0.2.1")
+        await asyncio.sleep(100)
+        assert hosts(wire.of(sip.MoveRegistration)[-1])[0] == "192.0.2.1"
+
+    logged = play(scene, BACKED_UP)
+    assert [line["target"] for line in logged if line["event"] == "trunk.registered"] == [
+        "192.0.2.1:5060", "192.0.2.2:5060",
+    ]  # fmt: skip
+
+
+def test_a_registrar_that_refuses_is_not_moved_about() -> None:
+    """A wrong password is tried again after a pause, whatever OPTIONS finds out meanwhile."""
+
+    async def scene(under: Trunks, wire: Wire) -> None:
+        under.on_event(heard.RegistrationFailed(0.0, wire.of(sip.Register)[0].dialog, 403, "Forbidden", 1800.0))
+        before = len(wire.sent)
+        await asyncio.sleep(600)
+        assert not [one for one in wire.sent[before:] if not isinstance(one, sip.Probe)]
+
+    play(scene, BACKED_UP)
+
+
+def test_calls_go_where_the_registrars_route_begins() -> None:
+    """RFC 3608: looked up like any other; an outbound proxy of the operator's comes before it."""
+    names = Names("192.0.2.2")
+    route = ("<sip:edge.example;lr>", "<sip:core.example;lr>")
+
+    async def scene(under: Trunks, wire: Wire) -> None:
+        for trunk in ("provider", "proxied"):
+            under.on_event(heard.Registered(0.0, f"register-{trunk}", 3600, None, route))
+        await asyncio.sleep(0.1)
+        state = under.state("provider")
+        assert state.route == route
+        assert [flow.remote[0] for flow in under.flows(state)] == ["192.0.2.2", "192.0.2.1"]
+        assert [flow.remote[0] for flow in under.flows(under.state("proxied"))] == ["192.0.2.1"]
+        under.on_event(heard.Registered(0.0, "register-provider", 3600))
+        assert [flow.remote[0] for flow in under.flows(state)] == ["192.0.2.1"]
+
+    proxied = Trunk("proxied", "sip.example", register=True, username="1", outbound_proxy="192.0.2.1")
+    play(scene, REGISTERING, proxied, names=names)
 
 
 def test_a_silent_registrar_does_not_hold_up_the_end() -> None:

@@ -45,7 +45,11 @@ def test_a_trunk_is_known_by_its_addresses_and_reached_in_its_order(tmp_path: Pa
         "failover = ['backup.example', '[2001:db8::1]:5080']\nnetworks = ['198.51.100.0/24']\n",
     )
     (trunk,) = load(path, {}, {}).trunk
-    assert trunk.targets == (Address("192.0.2.5", 5070), Address("backup.example", 5060), Address("2001:db8::1", 5080))
+    assert trunk.targets == (
+        Address("192.0.2.5", 5070, "udp"),
+        Address("backup.example", None, "udp"),
+        Address("2001:db8::1", 5080, "udp"),
+    )
     assert trunk.known_networks == ("198.51.100.0/24", "192.0.2.5", "2001:db8::1")
 
 
@@ -68,6 +72,41 @@ def test_a_fault_names_the_trunk_or_the_line(tmp_path: Path, lines: str, word: s
     """Before any door opens."""
     with pytest.raises(ConfigError, match=word):
         load(written(tmp_path, f"[[trunk]]\nname = 'provider'\n{lines}\n"), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        ("transport = 'sctp'", 6),
+        ("max_calls = 'many'", 6),
+        ("registr = true", 6),
+        ("networks = ['x']", 6),
+        ("failover = ['a b']", 6),
+        ("session_expires_s = 30", 6),
+        ("dtmf = 'smoke'", 6),
+        ("register = true", 6),
+        ("name = 'second'", None),
+        ("# nothing more", None),
+    ],
+)
+def test_a_fault_stands_at_its_place(tmp_path: Path, lines: str, line: int | None) -> None:
+    """Of several trunks the right one, and there the right line; its heading for what is missing."""
+    first = "[[trunk]]\nname = 'first'\nhost = '192.0.2.1'\n"
+    host = "" if lines.startswith("#") else "host = '192.0.2.2'\n"
+    name = "" if lines.startswith("name") else "name = 'second'\n"
+    path = written(tmp_path, f"{first}[[trunk]]\n{name or host}{lines}\n{host if name else ''}")
+    if lines.startswith("name"):
+        load(path, {}, {})
+        return
+    with pytest.raises(ConfigError) as fault:
+        load(path, {}, {})
+    assert str(fault.value).startswith(f"{path}:{line or 4}"), str(fault.value)
+
+
+def test_a_missing_host_is_asked_for(tmp_path: Path) -> None:
+    """In the words of the file."""
+    with pytest.raises(ConfigError, match="needs a `host`"):
+        load(written(tmp_path, "[[trunk]]\nname = 'a'\n"), {}, {})
 
 
 def test_two_trunks_need_two_names(tmp_path: Path) -> None:
@@ -121,6 +160,9 @@ def test_what_is_no_address(text: str) -> None:
 
 def test_addresses_as_people_write_them() -> None:
     """A bare IPv6 address needs no brackets; TLS has a port of its own."""
-    assert address("::1") == Address("::1", 5060)
-    assert address("sip.example", "tls") == Address("sip.example", 5061)
+    assert address("::1") == Address("::1")
+    assert str(address("::1")) == "[::1]:5060"
+    assert str(address("192.0.2.1", "tls")) == "192.0.2.1:5061"
+    assert str(address("sip.example", "tls")) == "sip.example"
+    assert address("sip.example:5070;transport=tcp", "tls") == Address("sip.example", 5070, "tcp")
     assert str(address("[::1]:5070")) == "[::1]:5070"

@@ -17,6 +17,7 @@ from gateway.media import commands as media
 from gateway.sip import commands as sip
 from gateway.sip.events import CallFailed
 from gateway.sip.flow import Flow, Transport
+from gateway.sip.locate import Server, Way
 
 TRUNK = Trunk(
     "provider", "192.0.2.1", username="4711", password_env="PW", domain="provider.example", max_calls=1, caller="4930"
@@ -33,7 +34,8 @@ class House:
         self.full = False
         self.trunks = Trunks([trunk], clock=self, environment={"PW": "hush"})  # type: ignore[arg-type]
         for target in self.trunks.state(trunk.name).targets:
-            target.flow = self.flow_to(target.address.host, target.address.port)
+            where = Way("udp", target.address.host, target.address.port or 5060)
+            target.lead_to([Server((0,), 0, (where,))], lambda way: self.flow_to(way.host, way.port))
         self.outbound = Outbound(self, self.trunks, self, SipLineOptions())  # type: ignore[arg-type]
 
     def now(self) -> float:
@@ -118,7 +120,7 @@ def test_a_trunk_that_does_not_exist_is_404_and_a_full_one_503(house: House) -> 
 
 def test_a_trunk_whose_name_leads_nowhere_yet_says_when_to_come_again(house: House) -> None:
     """No address, no call."""
-    house.trunks.state("provider").targets[0].flow = None
+    house.trunks.state("provider").targets[0].lead_nowhere()
     with pytest.raises(CapacityError):
         house.outbound.place("100", "provider", "remind")
 
@@ -152,7 +154,7 @@ def test_an_order_tries_every_target_in_turn() -> None:
     """Those that answer first."""
     house = House(Trunk("a", "192.0.2.1", failover=("192.0.2.2", "192.0.2.3")))
     state = house.trunks.state("a")
-    state.targets[0].reachable = False
+    next(iter(state.targets[0].ways.values())).reachable = False
     order = house.outbound._order(state, "100", "")
     assert [attempt.flow.remote[0] for attempt in order.attempts] == ["192.0.2.2", "192.0.2.3", "192.0.2.1"]
     assert isinstance(order.attempts[0], Attempt)

@@ -20,7 +20,11 @@ DOWN = TrunkInfo(
     False,
     "failed",
     "tcp",
-    (TargetInfo("192.0.2.2:5060", False), TargetInfo("192.0.2.3:5060")),
+    (
+        TargetInfo("192.0.2.2:5060", False, name="sip.example"),
+        TargetInfo("192.0.2.3:5060"),
+        TargetInfo("192.0.2.4:5060", False, fault="Connection refused"),
+    ),
     fault="401 Unauthorized: check username",
 )
 
@@ -30,7 +34,8 @@ def test_the_table_shows_what_is_wrong() -> None:
     assert table([UP, DOWN]).splitlines() == [
         "trunk    state  registration  calls  targets",
         "one      up     registered    2/10   udp 192.0.2.1:5060 (3.21 ms)",
-        "another  DOWN   failed        0      tcp 192.0.2.2:5060 (silent), 192.0.2.3:5060 (not asked)",
+        "another  DOWN   failed        0      tcp sip.example = 192.0.2.2:5060 (silent), 192.0.2.3:5060 (not asked), "
+        "192.0.2.4:5060 (Connection refused)",
         "another: 401 Unauthorized: check username",
     ]
 

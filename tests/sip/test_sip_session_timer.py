@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sip_wire import OUR_SDP, SDP, UDP, Line, ack_of, invite, methods, reply, request, statuses
 
-from gateway.sip.commands import Accept, AnswerOffer, HangUp, Place
+from gateway.sip.commands import Accept, AnswerOffer, HangUp, Place, SessionPolicy
 from gateway.sip.events import CallAccepted, CallEnded, CallOffered, OfferAnswered, OfferReceived
 from gateway.sip.message import Request, Response
 
@@ -190,3 +190,51 @@ def test_a_422_that_asks_for_nothing_longer_is_a_failure() -> None:
     line = Line()
     (sent,) = line.do(Place("out", "sip:bob@192.0.2.9", UDP, OUR_SDP, "sip:desk@192.0.2.1"))
     assert methods(line.receive(reply(sent, 422, headers=("Min-SE: 60",)))) == ["ACK"]
+
+
+# What a trunk's operator decides
+
+
+def accepted_with(policy: SessionPolicy, *headers: str) -> Response:
+    line = Line()
+    line.receive(invite(headers=headers))
+    (ok,) = line.do(Accept(line.offered, OUR_SDP, session=policy))
+    assert isinstance(ok, Response)
+    return ok
+
+
+def placed_with(policy: SessionPolicy, *headers: str) -> tuple[Line, Request]:
+    line = Line()
+    (sent,) = line.do(Place("out", "sip:bob@192.0.2.9", UDP, OUR_SDP, "sip:desk@192.0.2.1", session=policy))
+    assert isinstance(sent, Request)
+    line.receive(reply(sent, 200, headers=headers, body=SDP))
+    return line, sent
+
+
+def test_a_policy_names_its_own_interval() -> None:
+    """Both ways."""
+    policy = SessionPolicy(expires_s=300)
+    assert accepted_with(policy, "Supported: timer").first("Session-Expires") == "300;refresher=uas"
+    assert placed_with(policy)[1].first("Session-Expires") == "300"
+
+
+def test_who_only_takes_part_does_not_ask() -> None:
+    """But does as the other side wishes."""
+    policy = SessionPolicy("accept")
+    assert accepted_with(policy, "Supported: timer").first("Session-Expires") is None
+    asked = accepted_with(policy, "Supported: timer", "Session-Expires: 600;refresher=uac")
+    assert asked.first("Session-Expires") == "600;refresher=uac"
+    line, sent = placed_with(policy, "Require: timer", "Session-Expires: 600;refresher=uac", UPDATE)
+    assert (sent.first("Session-Expires"), "timer" in sent.tokens("Supported")) == (None, True)
+    assert methods(line.advance(301))[:1] == ["UPDATE"]
+
+
+def test_who_wants_none_knows_of_none() -> None:
+    """For peers whose timers are broken: neither offered, nor answered, nor believed."""
+    policy = SessionPolicy("off")
+    ok = accepted_with(policy, "Supported: timer", "Session-Expires: 600;refresher=uac")
+    assert (ok.first("Session-Expires"), "timer" in ok.tokens("Supported")) == (None, False)
+    assert "replaces" in ok.tokens("Supported")
+    line, sent = placed_with(policy, "Session-Expires: 600;refresher=uas")
+    assert (sent.first("Session-Expires"), "timer" in sent.tokens("Supported")) == (None, False)
+    assert methods(line.advance(3000)) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from gateway.sip.commands import SESSION_POLICY, SessionPolicy
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.extension import AnyCall, Extension, Refusal
@@ -20,6 +21,8 @@ LEAST_S = 90
 """RFC 4028 5: no Min-SE may be smaller."""
 LONGEST_MIN_SE_S = 7200
 """A Min-SE beyond this we do not take part in."""
+
+REQUESTING = SessionPolicy()
 
 Role = Literal["uac", "uas"]
 
@@ -38,10 +41,14 @@ class SessionTimer(Extension):
         return Refusal(422, headers=(("Min-SE", str(least)),))
 
     def request_leaves(self, call: AnyCall, request: Request) -> None:
-        options = call.core.options
+        options, policy = call.core.options, _policy(call)
         least = call.notes.get("min-se", options.min_session_expires_s)
-        interval = max(options.session_expires_s, least)
+        interval = max(policy.expires_s or options.session_expires_s, least)
         watch: Watch | None = call.notes.get(NAME)
+        if watch is None and policy.mode != "request":
+            if policy.mode == "off":
+                _deny(request)
+            return
         refresher = ""
         if watch is not None:
             # RFC 4028 7.4: who refreshes stays who refreshes, whoever sends this request.
@@ -52,12 +59,16 @@ class SessionTimer(Extension):
 
     def response_leaves(self, call: AnyCall, request: Request, response: Response) -> None:
         assert isinstance(call, ConfirmedCall)
+        policy = _policy(call)
         asked = seconds(request, "Session-Expires")
         theirs = "timer" in request.tokens("Supported")
-        if asked is None and not theirs:
+        if policy.mode == "off":
+            _deny(response)
+        if policy.mode == "off" or (asked is None and not (theirs and policy.mode == "request")):
             _stop(call)
             return
-        interval, refresher = _agreed(call.core, request, asked, theirs)
+        wanted = policy.expires_s or call.core.options.session_expires_s
+        interval, refresher = _agreed(call.core, request, asked, theirs, wanted)
         response.add("Session-Expires", f"{interval};refresher={refresher}")
         if refresher == "uac":
             response.add("Require", "timer")
@@ -67,7 +78,7 @@ class SessionTimer(Extension):
         """True for a 422 that a longer interval can satisfy: send the same again."""
         if response.status == 422:
             return _lengthen(call, transaction.request, response)
-        if 200 <= response.status < 300 and isinstance(call, ConfirmedCall):
+        if 200 <= response.status < 300 and isinstance(call, ConfirmedCall) and _policy(call).mode != "off":
             _follow(call, response)
         return False
 
@@ -75,9 +86,21 @@ class SessionTimer(Extension):
         _stop(call)
 
 
-def _agreed(core: Core, request: Request, asked: int | None, theirs: bool) -> tuple[int, Role]:
+def _policy(call: AnyCall) -> SessionPolicy:
+    policy: SessionPolicy = call.notes.get(SESSION_POLICY, REQUESTING)
+    return policy
+
+
+def _deny(message: Message) -> None:
+    """Say that we know of no session timers."""
+    tags = [tag for tag in message.values("Supported") if tag.strip().lower() != "timer"]
+    message.remove("Supported")
+    if tags:
+        message.add("Supported", ", ".join(tags))
+
+
+def _agreed(core: Core, request: Request, asked: int | None, theirs: bool, wanted: int) -> tuple[int, Role]:
     """Interval and refresher of our 2xx (RFC 4028 9, table 2)."""
-    wanted = core.options.session_expires_s
     if asked is None:
         return wanted, "uas"
     least = max(core.options.min_session_expires_s, seconds(request, "Min-SE") or 0)

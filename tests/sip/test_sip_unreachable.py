@@ -1,0 +1,210 @@
+"""Peers that cannot be reached: told at once and in plain words, logged once, and no harm to anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sip_wire import OUR_SDP
+from structlog.testing import capture_logs
+
+from gateway.core.clock import SystemClock
+from gateway.core.ids import RandomIds
+from gateway.sip.commands import Accept, HangUp, Place, Probe
+from gateway.sip.events import AnySipEvent, CallAccepted, CallEnded, CallFailed, CallOffered, ProbeAnswered
+from gateway.sip.io import EndpointOptions, SipServer
+from gateway.sip.tls import client_context, connect_fault, server_context
+
+
+class Phone:
+    """Accepts what comes; what it hears can be waited for."""
+
+    def __init__(self, *, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None) -> None:
+        self.heard: asyncio.Queue[AnySipEvent] = asyncio.Queue()
+        self.server = SipServer(
+            EndpointOptions(),
+            clock=SystemClock(),
+            ids=RandomIds(),
+            on_event=self._on_event,
+            tls_server=server,
+            tls_client=client,
+        )
+
+    def _on_event(self, event: AnySipEvent) -> None:
+        self.heard.put_nowait(event)
+        if isinstance(event, CallOffered):
+            self.server.send(Accept(event.dialog, OUR_SDP))
+
+    async def next(self) -> AnySipEvent:
+        return await asyncio.wait_for(self.heard.get(), 10)
+
+    def call(self, port: int, name: str = "out") -> None:
+        flow = self.server.flow_to("127.0.0.1", port)
+        self.server.send(Place(name, "sip:desk@127.0.0.1", flow, OUR_SDP, "sip:caller@127.0.0.1"))
+
+
+@pytest.fixture
+async def phone() -> AsyncIterator[Phone]:
+    phone = Phone()
+    await phone.server.start("127.0.0.1", 0)
+    yield phone
+    await phone.server.close()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_icmp_fails_a_call_at_once(phone: Phone, closed_port: int) -> None:
+    """RFC 3261 18.4, and the way to the next target: nobody waits 32 s for a port that is closed."""
+    phone.call(closed_port)
+    failed = await phone.next()
+    assert isinstance(failed, CallFailed)
+    assert (failed.status, failed.reason) == (503, "Connection refused")
+
+
+async def test_icmp_about_one_peer_is_nothing_to_another(phone: Phone, closed_port: int) -> None:
+    """The kernel hands the error to whichever datagram is sent next; that one goes out all the same."""
+    other = Phone()
+    await other.server.start("127.0.0.1", 0)
+    for number in range(20):
+        phone.call(closed_port, f"dead-{number}")
+        phone.call(other.server.port, f"alive-{number}")
+    outcomes = [await phone.next() for _ in range(40)]
+    alive = {event.dialog for event in outcomes if isinstance(event, CallAccepted)}
+    dead = {event.dialog for event in outcomes if isinstance(event, CallFailed)}
+    assert (len(alive), len(dead)) == (20, 20)
+    assert {name.partition("-")[0] for name in alive} == {"alive"}
+    await other.server.close()
+
+
+async def test_a_call_that_is_up_outlives_its_peers_restart(phone: Phone) -> None:
+    """A closed port for a moment must not end what both sides still want: only new requests fail by ICMP."""
+    other = Phone()
+    await other.server.start("127.0.0.1", 0)
+    port = other.server.port
+    phone.call(port)
+    assert isinstance(await phone.next(), CallAccepted)
+    await other.server.close()
+    flow = phone.server.flow_to("127.0.0.1", port)
+    phone.server.send(Probe("ping", "sip:127.0.0.1", flow))
+    answered = await phone.next()
+    assert isinstance(answered, ProbeAnswered)
+    assert (answered.status, answered.reason) == (503, "Connection refused")
+    assert phone.server.endpoint.calls == 1
+    phone.server.send(HangUp("out"))
+
+
+async def test_it_is_logged_once(phone: Phone, closed_port: int) -> None:
+    """However often it is tried."""
+    with capture_logs() as logged:
+        for number in range(3):
+            phone.call(closed_port, f"out-{number}")
+            await phone.next()
+    told = [line for line in logged if line["event"] == "sip.unreachable"]
+    assert [(line["remote"][1], line["error"]) for line in told] == [(closed_port, "Connection refused")]
+
+
+def make_certificate(
+    folder: Path, *, days: int, since_days: int = -30, address: str = "127.0.0.1"
+) -> tuple[Path, Path]:
+    """Its own authority, valid from and until so many days from now."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "peer")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=since_days))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "peer.pem", folder / "peer.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
+
+
+async def reason_of(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, list[str]]:
+    """Why a probe over TLS fails, tried three times; and what was logged of it."""
+    ours, theirs = Phone(client=client), Phone(server=server)
+    await theirs.server.start("127.0.0.1", 0, ("tls",))
+    await ours.server.start("127.0.0.1", 0, ("udp",))
+    try:
+        flow = ours.server.flow_to("127.0.0.1", theirs.server.port, "tls")
+        with capture_logs() as logged:
+            for _ in range(3):
+                ours.server.send(Probe("ping", "sip:127.0.0.1", flow))
+                answered = await ours.next()
+        assert isinstance(answered, ProbeAnswered)
+        assert answered.status == 503
+        return answered.reason, [line["error"] for line in logged if line["event"] == "sip.connect_failed"]
+    finally:
+        await ours.server.close()
+        await theirs.server.close()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ({"days": -1}, "has expired"),
+        ({"days": 10, "since_days": 1}, "not valid yet"),
+        ({"days": 10, "address": "192.0.2.1"}, "not for this address"),
+    ],
+)
+async def test_a_certificate_at_fault_is_said_in_plain_words(
+    tmp_path: Path, certificate: dict[str, int | str], words: str
+) -> None:
+    """Whose it is and what is wrong with it, once; tried again it is the same fault, not another line."""
+    pem, key = make_certificate(tmp_path, **certificate)  # type: ignore[arg-type]
+    reason, logged = await reason_of(server_context(pem, key), client_context(pem))
+    assert words in reason
+    assert reason.startswith("the peer's certificate")
+    assert logged == [reason]
+
+
+async def test_an_unknown_authority_is_said_with_its_remedy(tmp_path: Path) -> None:
+    """SSL_CERT_FILE is what the operator can set."""
+    pem, key = make_certificate(tmp_path, days=10)
+    reason, _ = await reason_of(server_context(pem, key), client_context())
+    assert "SSL_CERT_FILE" in reason
+
+
+def test_other_faults_have_words_too() -> None:
+    """Silence, a peer that speaks no TLS, and one that does not take our certificate."""
+    assert "firewall" in connect_fault(TimeoutError())
+    assert connect_fault(ConnectionRefusedError(111, "Connection refused")) == "Connection refused"
+    alert = ssl.SSLError(1, "[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED]")
+    alert.reason = "SSLV3_ALERT_CERTIFICATE_EXPIRED"
+    assert connect_fault(alert).startswith("the peer does not accept our certificate (certificate expired)")
+    assert "speaks TLS" in connect_fault(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"))
+
+
+async def test_a_call_ends_well_after_all_this(phone: Phone) -> None:
+    """The error queue is empty again: a call goes as any other."""
+    other = Phone()
+    await other.server.start("127.0.0.1", 0)
+    phone.call(other.server.port)
+    assert isinstance(await phone.next(), CallAccepted)
+    phone.server.send(HangUp("out"))
+    while not isinstance(event := await other.next(), CallEnded):
+        assert event is not None
+    await other.server.close()
