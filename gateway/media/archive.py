@@ -55,6 +55,7 @@ class Archive:
     def open(self, leg: Leg, trace: str | None) -> None:
         if trace is not None:
             file, writer = self._new_file(), TraceWriter()
+            leg.traced = True
             self._files.open(file, trace)
             self._traced[leg.name] = leg, writer, file, bytearray(writer.begin())
 

@@ -31,6 +31,9 @@ _START_WITHIN_S = 30.0
 _STOP_WITHIN_S = 5.0
 _RESTART_AFTER_S = 0.5
 
+_AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
+"""What OpenBLAS's code for SkylakeX needs, as Linux calls it."""
+
 
 class _Listeners:
     """Who hears what of which leg. A listener that raises is our caller's bug, and must not stop the others."""
@@ -80,7 +83,7 @@ class _WorkerLink(asyncio.Protocol):
         with theirs:
             command = [sys.executable, "-m", "gateway.media.worker", str(theirs.fileno())]
             self.process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=[theirs.fileno()], env=_worker_environment(), stdin=asyncio.subprocess.DEVNULL
+                *command, pass_fds=[theirs.fileno()], env=worker_environment(), stdin=asyncio.subprocess.DEVNULL
             )
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         self.send(setup)
@@ -121,12 +124,26 @@ class _WorkerLink(asyncio.Protocol):
             await self.process.wait()
 
 
-def _worker_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """One thread for the matrix products: a worker has a core, and threads of it would fight over that."""
-    one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    blas = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    if _has_unused_avx512():
+        blas["OPENBLAS_CORETYPE"] = os.environ.get("OPENBLAS_CORETYPE", "SkylakeX")
     source = str(Path(gateway.__file__).parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **one_thread, "PYTHONPATH": path}
+    return {**os.environ, **blas, "PYTHONPATH": path}
+
+
+def _has_unused_avx512() -> bool:
+    """Whether this is an AMD processor with AVX-512: OpenBLAS takes the newer ones for older ones without it.
+
+    With it, speech detection takes little more than half as long.
+    """
+    try:
+        facts = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return False
+    return "AuthenticAMD" in facts and set(facts.split()) >= _AVX512
 
 
 class MediaPool:

@@ -37,6 +37,8 @@ class Leg:
 
     dtmf_payload_type: int | None = None
     rtcp_mux: bool = False
+    traced: bool = False
+    secured: bool = False
     cname: str = ""
     digits: DigitReceiver = field(default_factory=DigitReceiver)
     probation: tuple[int, int] | None = None
@@ -70,6 +72,9 @@ class LegTable:
         """Rows of connected legs by name: whoever is not here receives nothing."""
 
         self.latched: list[Address | None] = [None] * slots
+        self.usual_source: list[Address | None] = [None] * slots
+        """Whose audio may cross the plane's edge as `Usual`: who is latched, where single packets are not looked at."""
+
         self.remote: list[Address | None] = [None] * slots
         """Where a row's packets go."""
 
@@ -83,6 +88,7 @@ class LegTable:
         self.marker = np.zeros(slots, np.bool_)
         self.sent = np.zeros(slots, np.int64)
         self.is_pcm = np.zeros(slots, np.bool_)
+        self.secured = np.zeros(slots, np.bool_)
         self.reachable = np.zeros(slots, np.bool_)
         """Where `remote` is known."""
 
@@ -114,12 +120,12 @@ class LegTable:
         self.sequence[row] = self._ids.uint32() & 0x7FFF  # below the middle: RFC 3711 wraps are easier to keep then
         self.timestamp[row] = self._ids.uint32()
         self.remote_ssrc[row] = -1
-        self.latched[row] = self.remote[row] = None
+        self.latched[row] = self.usual_source[row] = self.remote[row] = None
         self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
         self.law[row], self.packet_samples[row] = 0, FRAME
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
-        for flags in (self.loopback, self.silent, self.sends, self.hears, self.marker):
+        for flags in (self.loopback, self.silent, self.sends, self.hears, self.marker, self.secured):
             flags[row] = False
         return leg
 
@@ -130,6 +136,7 @@ class LegTable:
             # The peer has moved: whoever sends now may be latched to.
             leg.signalled, leg.latched = signalled, None
             self.latched[row] = None
+            self.know_usual(leg)
             reachable = leg.kind == "rtp" and 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
             self.remote[row] = signalled if reachable else None
             self.reachable[row] = reachable
@@ -151,11 +158,17 @@ class LegTable:
     def latch(self, leg: Leg, source: Address) -> None:
         leg.latched = self.latched[leg.row] = self.remote[leg.row] = source
         self.reachable[leg.row] = True
+        self.know_usual(leg)
+
+    def know_usual(self, leg: Leg) -> None:
+        """To be called when the leg was latched, traced, protected, or one of these no longer."""
+        self.secured[leg.row] = leg.secured
+        self.usual_source[leg.row] = None if leg.traced or leg.secured else leg.latched
 
     def close(self, leg: Leg) -> None:
         del self.legs[leg.name]
         self.row_of.pop(leg.name, None)
-        self.by_row[leg.row] = self.latched[leg.row] = None
+        self.by_row[leg.row] = self.latched[leg.row] = self.usual_source[leg.row] = None
         self._free.append(leg.row)
         self._know_rows()
 

@@ -19,7 +19,7 @@ from gateway.media import commands as c
 from gateway.media.archive import Archive
 from gateway.media.commands import AnyCommand
 from gateway.media.control import ControlChannel
-from gateway.media.datagrams import Received, Tick, ToSend
+from gateway.media.datagrams import USUAL_SIZE, Departures, Received, Tick, ToSend, Usual
 from gateway.media.files import DirectFiles, FileSink
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import JitterBuffer
@@ -126,6 +126,7 @@ class MediaPlane:
         first = not leg.connected
         self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
+        self.table.know_usual(leg)
         if first:
             self._begin_hearing(leg, now)
 
@@ -194,18 +195,25 @@ class MediaPlane:
 
     def transmit(self, now: float) -> list[ToSend]:
         """The first half of a tick: the packets due at `now`."""
-        self._keep_time(now)
-        to_send, said = self._transmitter.tick(now, self._position)
-        self._said += said
-        to_send = self._secure.protect(to_send + self._control.due(now)) + self._parting
-        self._parting = []
-        return to_send
+        rows, packets, others = self.depart(now)
+        names, remote, size = self.table.names, self.table.remote, USUAL_SIZE
+        usual = [(row, packets[k * size : (k + 1) * size], remote[row]) for k, row in enumerate(rows)]
+        return [ToSend(names[row], data, to) for row, data, to in usual if to is not None] + others
 
-    def receive(self, now: float, received: Sequence[Received]) -> list[Said]:
+    def depart(self, now: float) -> Departures:
+        """`transmit`, for shells that send by row."""
+        self._keep_time(now)
+        (rows, packets, others), said = self._transmitter.tick(now, self._position)
+        self._said += said
+        others = self._secure.protect(others + self._control.due(now)) + self._parting
+        self._parting = []
+        return Departures(rows, packets, others)
+
+    def receive(self, now: float, received: Sequence[Received], usual: Usual | None = None) -> list[Said]:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
         received = self._secure.open(received)
         self._archive.trace(received, self._position, now)
-        self._said += self._receiver.take(received, now)
+        self._said += self._receiver.take(received, usual or Usual(), now)
         rows = self.table.rows
         if len(rows):
             self._hear(rows, now)

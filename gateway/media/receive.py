@@ -12,15 +12,13 @@ from gateway.core.events import DigitPressed
 from gateway.media import g711, rtp
 from gateway.media.commands import LegLatched
 from gateway.media.control import ControlChannel
-from gateway.media.datagrams import Received
+from gateway.media.datagrams import USUAL_SIZE, Received, Usual
 from gateway.media.dtmf import DigitReceiver, Press
-from gateway.media.history import FRAME
 from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
 from gateway.media.reception import Reception
 
-_PLAIN = rtp.HEADER + FRAME
 _LONGEST = 6 * CELL
 
 
@@ -50,42 +48,50 @@ class Receiver:
         self._table, self._jitter, self._reception, self._control = table, jitter, reception, control
         self._pressing: set[int] = set()  # rows with a digit that has not ended
 
-    def take(self, received: Sequence[Received], now: float) -> list[Said]:
-        """Sort in everything that came, and say what it means. Nothing a peer sends makes this raise."""
+    def take(self, received: Sequence[Received], usual: Usual, now: float) -> list[Said]:
+        """Sort in everything that came, and say what it means. Nothing a peer sends makes this raise.
+
+        What is usual after all is put to `usual`.
+        """
         row_of, latched = self._table.row_of, self._table.latched
-        rows: list[int] = []
-        plain: list[Received] = []
         odd: list[tuple[int, Received]] = []
         for datagram in received:
             row = row_of.get(datagram.leg)
             if row is None:
                 continue
-            if len(datagram.data) == _PLAIN and datagram.source == latched[row]:
-                rows.append(row)
-                plain.append(datagram)
+            if len(datagram.data) == USUAL_SIZE and datagram.source == latched[row]:
+                usual.rows.append(row)
+                usual.data.append(datagram.data)
+                usual.sources.append(datagram.source)
+                usual.at.append(datagram.at)
             else:
                 odd.append((row, datagram))
-        if plain:
-            odd += self._take_plain(rows, plain)
+        if usual.rows:
+            odd += self._take_usual(usual)
         said = self._take_odd(odd, now) if odd else []
         return said + self._expire_digits(now) if self._pressing else said
 
-    def _take_plain(self, rows: list[int], datagrams: list[Received]) -> list[tuple[int, Received]]:
+    def _take_usual(self, usual: Usual) -> list[tuple[int, Received]]:
         """Packets of the common length from the right place. Gives back those that are odd after all."""
-        raw = np.frombuffer(b"".join([d.data for d in datagrams]), np.uint8).reshape(-1, _PLAIN)
-        headers, row = rtp.parse_many(raw), np.array(rows, np.int64)
+        raw = np.frombuffer(b"".join(usual.data), np.uint8).reshape(-1, USUAL_SIZE)
+        headers, row = rtp.parse_many(raw), np.array(usual.rows, np.int64)
         table = self._table
         good = headers.plain & (headers.payload_types == table.payload_type[row]) & table.hears[row]
         good &= headers.ssrcs == table.remote_ssrc[row]
-        at = np.array([d.at for d in datagrams])
-        rest = [(rows[k], datagrams[k]) for k in np.flatnonzero(~good)]
-        if rest:
+        at = np.array(usual.at)
+        rest: list[tuple[int, Received]] = []
+        if not good.all():
+            rest = [self._one(usual, k) for k in np.flatnonzero(~good).tolist()]
             raw, row, at = raw[good], row[good], at[good]
             headers = rtp.Headers(*(column[good] for column in headers))
         if len(row):
             pcm = g711.decode(raw[:, rtp.HEADER :], self._laws(row))
             self._accept(_Audio(row, headers.sequences, headers.timestamps, at, pcm))
         return rest
+
+    def _one(self, usual: Usual, k: int) -> tuple[int, Received]:
+        row = usual.rows[k]
+        return row, Received(self._table.names[row], usual.data[k], usual.sources[k], usual.at[k])
 
     def _laws(self, rows: Int64s) -> Int64s | int:
         laws = self._table.law[rows]

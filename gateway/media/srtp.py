@@ -104,14 +104,16 @@ class SecureLegs:
     def agree(self, leg: Leg, keys: Srtp | None) -> None:
         """From now on this leg is protected with `keys`, or plain. Raises `MisuseError` for keys that are none."""
         if keys is None:
-            self._contexts.pop(leg.name, None)
+            self.forget(leg)
             return
         contexts = self._contexts.get(leg.name) or _Contexts(leg)
         contexts.agree(keys)
         self._contexts[leg.name] = contexts
+        leg.secured = True
 
     def forget(self, leg: Leg) -> None:
         self._contexts.pop(leg.name, None)
+        leg.secured = False
 
     def protect(self, to_send: list[ToSend]) -> list[ToSend]:
         """The same datagrams, ready for the wire. What cannot be protected does not leave."""

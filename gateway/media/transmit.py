@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.media import g711, rtp, tones
 from gateway.media.commands import ClipFinished, ClipStarted, PcmReady
-from gateway.media.datagrams import ToSend
+from gateway.media.datagrams import Departures, ToSend
 from gateway.media.dtmf import DigitSender, EventPacket
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.legs import Leg, LegTable
@@ -47,14 +47,14 @@ class Transmitter:
         if not sender.busy:
             del self._keys[row]
 
-    def tick(self, now: float, position: int) -> tuple[list[ToSend], list[Said]]:
+    def tick(self, now: float, position: int) -> tuple[Departures, list[Said]]:
         """This tick's packets and PCM. `position` is where the history ends."""
         rows = self._table.sending
-        to_send, said = self._speak(rows, now, position) if len(rows) else ([], [])
+        departures, said = self._speak(rows, now, position) if len(rows) else (Departures([], b"", []), [])
         self._table.timestamp[self._table.rows] += FRAME
-        return to_send, said
+        return departures, said
 
-    def _speak(self, rows: Int64s, now: float, position: int) -> tuple[list[ToSend], list[Said]]:
+    def _speak(self, rows: Int64s, now: float, position: int) -> tuple[Departures, list[Said]]:
         frames = np.zeros((len(rows), FRAME), np.int16)
         passed = self._say(rows, frames, position)
         said = [self._report(p, now) for p in passed]
@@ -112,24 +112,35 @@ class Transmitter:
         pushed = np.flatnonzero(self._table.is_pcm[rows])
         return [PcmReady(now, self._table.at(int(rows[k])).name, frames[k].tobytes()) for k in pushed]
 
-    def _packets(self, rows: Int64s, frames: g711.Int16s, events: list[tuple[int, list[EventPacket]]]) -> list[ToSend]:
+    def _packets(self, rows: Int64s, frames: g711.Int16s, events: list[tuple[int, list[EventPacket]]]) -> Departures:
         table = self._table
         laws = table.law[rows]
         codes = g711.encode(frames, int(laws[0]) if (laws == laws[0]).all() else laws)
         audio = table.reachable[rows]
-        to_send = []
+        others: list[ToSend] = []
         for row, packets in events:
             audio[np.searchsorted(rows, row)] = False
-            to_send += self._event_packets(table.at(row), packets)
+            others += self._event_packets(table.at(row), packets)
         usual = table.packet_samples[rows] == FRAME
         for k in np.flatnonzero(audio & ~usual):
-            to_send += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
+            others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
         plain = audio & usual
-        if plain.all():
-            return to_send + self._plain_packets(rows, codes)
-        return to_send + self._plain_packets(rows[plain], codes[plain])
+        if not plain.all():
+            rows, codes = rows[plain], codes[plain]
+        made_packets = self._plain_packets(rows, codes)
+        secured = table.secured[rows]
+        if secured.any():
+            others += self._addressed(rows[secured], made_packets[secured])
+            rows, made_packets = rows[~secured], made_packets[~secured]
+        return Departures(rows.tolist(), made_packets.tobytes(), others)
 
-    def _plain_packets(self, rows: Int64s, codes: g711.Bytes) -> list[ToSend]:
+    def _addressed(self, rows: Int64s, packets: g711.Bytes) -> list[ToSend]:
+        """Packets that have to be looked at one by one on their way."""
+        table, made = self._table, zip(rows.tolist(), packets, strict=True)
+        return [ToSend(table.names[row], data.tobytes(), to) for row, data in made if (to := table.remote[row])]
+
+    def _plain_packets(self, rows: Int64s, codes: g711.Bytes) -> g711.Bytes:
+        """(rows, `USUAL_SIZE`): the usual packet of each row, counted as sent."""
         table = self._table
         headers = rtp.Headers(
             np.ones(len(rows), np.bool_),
@@ -142,12 +153,7 @@ class Transmitter:
         table.marker[rows] = False
         table.sequence[rows] += 1
         table.sent[rows] += 1
-        blob, size = packets.tobytes(), packets.shape[1]
-        names, remote = table.names, table.remote
-        return [
-            ToSend(names[row], blob[start : start + size], remote[row])
-            for row, start in zip(rows.tolist(), range(0, len(blob), size), strict=True)
-        ]
+        return packets
 
     def _repacked(self, leg: Leg, codes: bytes) -> list[ToSend]:
         """Packets of another length than the tick's, as they fill up."""

@@ -3,10 +3,14 @@
 A window of 256 samples with the 32 before it becomes four spectra, four convolutions fold these into one vector of
 128 features, a recurrent cell carries them on, and one unit tells the probability of speech. Every layer is a matrix
 product over all rows. Equal to onnxruntime on the published `silero_vad.onnx` within 1e-5.
+
+Up to the features, rows are columns: what a convolution sees then stands below each other already, and nothing is
+copied between the layers. The cell has a row for each call, as its state is kept by row.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +21,14 @@ _WEIGHTS = Path(__file__).parent / "data" / "silero_vad_8k.npz"
 
 _WINDOW = 256
 _CONTEXT = 32
+_HEARD = _CONTEXT + _WINDOW
 _CELL = 128
 _BINS = 65
+_FRAMES = 4
+_FRAME, _HOP = 128, 64
 
-_BATCH = 112
+_BATCH = 208
 """Rows at once: with more of them, what passes between the layers no longer fits the processor's cache."""
-
-# Four frames of 128 samples, 64 apart; what the last one lacks is the window's end mirrored.
-_REACH = np.arange(_CONTEXT + _WINDOW + 32)
-_MIRRORED = np.where(_REACH < _CONTEXT + _WINDOW, _REACH, 2 * (_CONTEXT + _WINDOW - 1) - _REACH)
-_FRAMES = _MIRRORED[64 * np.arange(4)[:, None] + np.arange(128)]
 
 
 class SileroVad:
@@ -36,61 +38,105 @@ class SileroVad:
 
     def __init__(self, slots: int) -> None:
         with np.load(_WEIGHTS) as weights:
-            self._w = {name: weights[name] for name in weights.files}
+            self._w = _prepared({name: weights[name] for name in weights.files})
         self._context = np.zeros((slots, _CONTEXT), np.float32)
-        self._state = np.zeros((slots, 2 * _CELL), np.float32)  # what the cell said, then what it remembers
+        self._said = np.zeros((slots, _CELL), np.float32)
+        self._memory = np.zeros((slots, _CELL), np.float32)
 
     def reset(self, rows: Int64s) -> None:
-        self._context[rows] = 0.0
-        self._state[rows] = 0.0
+        for state in (self._context, self._said, self._memory):
+            state[rows] = 0.0
 
     def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
         if len(rows) <= _BATCH:
             return self._step(rows, audio)
-        parts = [slice(k, k + _BATCH) for k in range(0, len(rows), _BATCH)]
-        return np.concatenate([self._step(rows[part], audio[part]) for part in parts])
+        # Equal parts: a small rest would cost nearly as much as a whole batch.
+        parts = -(-len(rows) // _BATCH)
+        cuts = [len(rows) * k // parts for k in range(parts + 1)]
+        found = [self._step(rows[a:b], audio[a:b]) for a, b in pairwise(cuts)]
+        return np.concatenate(found)
 
     def _step(self, rows: Int64s, audio: Float32s) -> Float32s:
-        heard = np.concatenate([self._context[rows], audio], axis=1)
+        heard = np.empty((len(rows), _HEARD), np.float32)
+        heard[:, :_CONTEXT], heard[:, _CONTEXT:] = self._context[rows], audio
         self._context[rows] = heard[:, -_CONTEXT:]
-        said = self._remember(rows, self._features(self._spectra(heard)))
+        said = self._remember(rows, self._features(self._magnitudes(heard)))
         return _sigmoid(np.maximum(said, 0.0) @ self._w["out"] + self._w["out_bias"])
 
-    def _spectra(self, heard: Float32s) -> Float32s:
-        """(rows, 4, 65): magnitudes of the four frames."""
-        parts = heard[:, _FRAMES].reshape(-1, 128) @ self._w["spectrum"]
-        magnitudes: Float32s = np.sqrt(parts[:, :_BINS] ** 2 + parts[:, _BINS:] ** 2)
-        return magnitudes.reshape(-1, 4, _BINS)
+    def _magnitudes(self, heard: Float32s) -> Float32s:
+        """(4 * 65, rows): the spectra of four frames, 64 samples apart, below each other."""
+        parts = np.empty((_FRAMES, 2 * _BINS, len(heard)), np.float32)
+        for k in range(_FRAMES - 1):
+            np.matmul(self._w["spectrum"], heard[:, _HOP * k : _HOP * k + _FRAME].T, out=parts[k])
+        np.matmul(self._w["last_spectrum"], heard[:, _HOP * (_FRAMES - 1) :].T, out=parts[-1])
+        np.multiply(parts, parts, out=parts)
+        magnitudes = np.add(parts[:, :_BINS], parts[:, _BINS:])
+        np.sqrt(magnitudes, out=magnitudes)
+        return magnitudes.reshape(_FRAMES * _BINS, -1)
 
     def _features(self, spectra: Float32s) -> Float32s:
-        """(rows, 128). Three frames side by side make one input of a layer; the edges see silence."""
-        n = len(spectra)
-        padded = np.zeros((n, 6, _BINS), np.float32)
-        padded[:, 1:5] = spectra
-        neighbours = np.concatenate([padded[:, 0:4], padded[:, 1:5], padded[:, 2:6]], axis=2).reshape(4 * n, -1)
-        padded = np.zeros((n, 5, 128), np.float32)
-        padded[:, 1:] = self._layer(0, neighbours).reshape(n, 4, 128)
-        halves = np.stack([padded[:, 0:3].reshape(n, -1), padded[:, 2:5].reshape(n, -1)], axis=1)
-        pair = self._layer(1, halves.reshape(2 * n, -1)).reshape(n, -1)
-        return self._layer(3, self._layer(2, pair))
+        """(64, rows), the last layer's input. A layer looks at three frames; beyond the edges there is nothing."""
+        conv = self._w["conv0"]
+        first = np.empty((_FRAMES * 128, spectra.shape[1]), np.float32)
+        np.matmul(conv[:, _BINS:], spectra[: 2 * _BINS], out=first[:128])
+        np.matmul(conv, spectra[: 3 * _BINS], out=first[128:256])
+        np.matmul(conv, spectra[_BINS:], out=first[256:384])
+        np.matmul(conv[:, : 2 * _BINS], spectra[2 * _BINS :], out=first[384:])
+        _rectify(first.reshape(_FRAMES, 128, -1), self._w["bias0"])
+        conv = self._w["conv1"]
+        pair = np.empty((2 * 64, spectra.shape[1]), np.float32)
+        np.matmul(conv[:, 128:], first[:256], out=pair[:64])
+        np.matmul(conv, first[128:], out=pair[64:])
+        _rectify(pair.reshape(2, 64, -1), self._w["bias1"])
+        return _rectify(self._w["conv2"] @ pair, self._w["bias2"])
 
-    def _layer(self, k: int, inputs: Float32s) -> Float32s:
-        summed: Float32s = inputs @ self._w[f"conv{k}"]
-        summed += self._w[f"bias{k}"]
-        np.maximum(summed, 0.0, out=summed)
-        return summed
-
-    def _remember(self, rows: Int64s, features: Float32s) -> Float32s:
-        """One step of the LSTM; moves the rows' state on and gives its output."""
-        memory = self._state[rows, _CELL:]
-        gates = np.concatenate([features, self._state[rows, :_CELL]], axis=1) @ self._w["lstm"]
+    def _remember(self, rows: Int64s, last: Float32s) -> Float32s:
+        """The last layer and one step of the LSTM; moves the rows' state on and gives its output."""
+        inputs = np.empty((len(rows), 2 * _CELL), np.float32)
+        np.matmul(last.T, self._w["conv3"], out=inputs[:, :_CELL])
+        _rectify(inputs[:, :_CELL], self._w["bias3"])
+        inputs[:, _CELL:] = self._said[rows]
+        gates = inputs @ self._w["lstm"]
         gates += self._w["lstm_bias"]
-        opened = _sigmoid(gates[:, : 3 * _CELL])
-        take, keep, give = (opened[:, k * _CELL : (k + 1) * _CELL] for k in range(3))
-        memory = keep * memory + take * np.tanh(gates[:, 3 * _CELL :])
-        said: Float32s = give * np.tanh(memory)
-        self._state[rows, :_CELL], self._state[rows, _CELL:] = said, memory
+        np.tanh(gates, out=gates)
+        opened = gates[:, : 3 * _CELL]  # their halves went into tanh, see `_prepared`
+        opened *= np.float32(0.5)
+        opened += np.float32(0.5)
+        take, keep, give, new = (gates[:, k * _CELL : (k + 1) * _CELL] for k in range(4))
+        memory = self._memory[rows]
+        memory *= keep
+        new *= take
+        memory += new
+        self._memory[rows] = memory
+        said: Float32s = np.tanh(memory, out=memory)
+        said *= give
+        self._said[rows] = said
         return said
+
+
+def _prepared(w: dict[str, Float32s]) -> dict[str, Float32s]:
+    """The weights as the layers want them."""
+    # Columns of input first; the last frame lacks its end, which is the window's end mirrored.
+    spectrum = w["spectrum"]
+    there = _HEARD - _HOP * (_FRAMES - 1)
+    last = spectrum[:there].copy()
+    last[2 * there - 2 - np.arange(there, _FRAME)] += spectrum[there:]
+    # sigmoid(x) is (1 + tanh(x / 2)) / 2: halving is exact, and all gates are one tanh that cannot overflow.
+    halves = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], np.float32), _CELL)
+    return {
+        **w,
+        "spectrum": np.ascontiguousarray(spectrum.T),
+        "last_spectrum": np.ascontiguousarray(last.T),
+        **{f"conv{k}": np.ascontiguousarray(w[f"conv{k}"].T) for k in range(3)},
+        **{f"bias{k}": w[f"bias{k}"][:, None] for k in range(3)},
+        "lstm": w["lstm"] * halves,
+        "lstm_bias": w["lstm_bias"] * halves,
+    }
+
+
+def _rectify(summed: Float32s, bias: Float32s) -> Float32s:
+    summed += bias
+    return np.maximum(summed, 0.0, out=summed)
 
 
 def _sigmoid(x: Float32s) -> Float32s:

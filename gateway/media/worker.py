@@ -17,9 +17,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -27,7 +27,7 @@ import structlog
 from gateway.core.errors import ConfigError
 from gateway.core.ids import RandomIds
 from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, OpenLeg
-from gateway.media.datagrams import Received, ToSend
+from gateway.media.datagrams import USUAL_SIZE, Address, Received, ToSend, Usual
 from gateway.media.files import QueuedFiles
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane
@@ -47,7 +47,8 @@ _HOPELESS_S = 0.2
 """Steps that are later than this are left out."""
 
 _READS = 4
-"""Datagrams taken from one socket in a step: 16 times what a call sends. A flood fills its own socket only."""
+"""Datagrams taken from one RTP socket in a round of steps beyond one a step: seven times what a call sends altogether.
+A flood fills its own socket only."""
 
 _PULSE_S = 1.0
 _ORPHANED_S = 2.0
@@ -82,6 +83,17 @@ class LegSockets:
         self.rtcp.close()
 
 
+class _Line(NamedTuple):
+    """A socket to be read: whose it is, and where that leg's row is."""
+
+    recvfrom: Callable[[int], tuple[bytes, tuple[Any, ...]]]
+    leg: str
+    row: int
+    group: _Group
+    usual_source: list[Address | None]
+    """By row, `LegTable.usual_source`."""
+
+
 def build_vad(setup: WorkerSetup, slots: int) -> BatchVad | None:
     """The detector asked for. Raises `ConfigError` for one that neither we nor the guests' module have."""
     vad = setup.vad
@@ -109,9 +121,18 @@ class _Group:
 
     def __init__(self, plane: MediaPlane) -> None:
         self.plane = plane
+        self.sendto: list[Callable[[bytes, Any], int] | None] = [None] * len(plane.table.names)
+        """Each row's RTP port."""
+
+        self.usual = Usual()
         self.received: list[Received] = []
         self.parting: list[str] = []
         """Legs whose sockets close when their last packets are out."""
+
+    def take_received(self) -> tuple[list[Received], Usual]:
+        taken = self.received, self.usual
+        self.received, self.usual = [], Usual()
+        return taken
 
 
 class Worker:
@@ -126,8 +147,11 @@ class Worker:
         self._groups = [_Group(self._plane(options, files)) for _ in range(_GROUPS)]
         self._group_of: dict[str, _Group] = {}
         self._sockets: dict[str, LegSockets] = {}
-        self._reading: dict[int, tuple[socket.socket, str, list[Received]]] = {}
-        self._epoll = select.epoll()
+        self._lines: dict[int, _Line] = {}
+        # Asked afresh every time instead of an epoll: nearly every socket has something to read, and sockets that
+        # somebody waits for wake him with every packet, sent ones too.
+        self._rtp, self._rtcp = select.poll(), select.poll()
+        self._round = 0
         self._commands = of_commands()
         self._untold = bytearray()
         self._late_us: list[int] = []
@@ -182,12 +206,11 @@ class Worker:
         self._read_control()
         try:
             if group.plane.busy:
-                self._send(group.plane.transmit(due))
+                self._send(group, due)
                 self._release(group)
             self._read_sockets()
             if group.plane.busy:
-                received, group.received[:] = list(group.received), []
-                self._tell(group.plane.receive(due, received))
+                self._tell(group.plane.receive(due, *group.take_received()))
         except Exception:
             # A fault of ours in one call must not take the other calls of this process along.
             log.exception("media.tick_failed")
@@ -203,7 +226,17 @@ class Worker:
 
     # The network
 
-    def _send(self, datagrams: list[ToSend]) -> None:
+    def _send(self, group: _Group, due: float) -> None:
+        rows, packets, others = group.plane.depart(due)
+        sendto, remote = group.sendto, group.plane.table.remote
+        for row, start in zip(rows, range(0, len(packets), USUAL_SIZE), strict=True):
+            try:
+                sendto[row](packets[start : start + USUAL_SIZE], remote[row])  # type: ignore[misc]
+            except OSError:
+                self._unsent += 1
+        self._send_others(others)
+
+    def _send_others(self, datagrams: list[ToSend]) -> None:
         sockets = self._sockets
         for datagram in datagrams:
             pair = sockets.get(datagram.leg)
@@ -215,25 +248,41 @@ class Worker:
                 self._unsent += 1
 
     def _read_sockets(self) -> None:
-        now, reading = time.monotonic(), self._reading
-        for _ in range(_READS):
-            ready = self._epoll.poll(0, max(1, len(reading)))
-            if not ready:
-                return
-            for number, _event in ready:
-                sock, leg, received = reading[number]
-                try:
-                    data, source = sock.recvfrom(_LARGEST)
-                except OSError:
-                    continue
-                received.append(Received(leg, data, source[:2] if len(source) > 2 else source, now))
+        """One datagram of every RTP socket; in every round of steps all there are, and RTCP."""
+        now = time.monotonic()
+        self._round = (self._round + 1) % _GROUPS
+        self._read(self._rtp, now)
+        if self._round == 0:
+            self._read(self._rtcp, now)
+            for _ in range(_READS - 1):
+                if not self._read(self._rtp, now):
+                    break
+
+    def _read(self, sockets: select.poll, now: float) -> bool:
+        """One datagram of each that has any; False when none has."""
+        ready = sockets.poll(0)
+        lines = self._lines
+        for number, _event in ready:
+            recvfrom, leg, row, group, usual_source = lines[number]
+            try:
+                data, source = recvfrom(_LARGEST)
+            except OSError:
+                continue
+            if len(source) > 2:  # IPv6: flow and scope are no part of our addresses
+                source = source[:2]
+            if len(data) == USUAL_SIZE and source == usual_source[row]:
+                usual = group.usual
+                usual.rows.append(row)
+                usual.data.append(data)
+                usual.sources.append(source)
+                usual.at.append(now)
+            else:
+                group.received.append(Received(leg, data, source, now))
+        return bool(ready)
 
     def _release(self, group: _Group) -> None:
         for leg in group.parting:
             pair = self._sockets.pop(leg)
-            for sock in (pair.rtp, pair.rtcp):
-                self._epoll.unregister(sock)
-                del self._reading[sock.fileno()]
             pair.close()
             self._ports.give_back(pair.port, time.monotonic())
         group.parting.clear()
@@ -274,28 +323,44 @@ class Worker:
         if group is None:
             self._tell([LegFailed(now, command.leg, "all media slots are in use")])
             return
-        port = 0
+        port, pair = 0, None
         if command.kind == "rtp":
             pair = self._bind(now)
             if pair is None:
                 self._tell([LegFailed(now, command.leg, "no free RTP port")])
                 return
             port = pair.port
-            self._sockets[command.leg] = pair
-            for sock in (pair.rtp, pair.rtcp):
-                self._reading[sock.fileno()] = sock, command.leg, group.received
-                self._epoll.register(sock, select.EPOLLIN)
         self._group_of[command.leg] = group
         group.plane.command(command, now, port=port)
+        if pair is not None:
+            self._attend(group, command.leg, pair)
+
+    def _attend(self, group: _Group, leg: str, pair: LegSockets) -> None:
+        """Read the leg's sockets from now on, and send from them."""
+        self._sockets[leg] = pair
+        table = group.plane.table
+        row = table.legs[leg].row
+        group.sendto[row] = pair.rtp.sendto
+        for sock, poll in ((pair.rtp, self._rtp), (pair.rtcp, self._rtcp)):
+            self._lines[sock.fileno()] = _Line(sock.recvfrom, leg, row, group, table.usual_source)
+            poll.register(sock, select.POLLIN)
+
+    def _ignore(self, pair: LegSockets) -> None:
+        """Read the sockets no more; they may still send."""
+        for sock, poll in ((pair.rtp, self._rtp), (pair.rtcp, self._rtcp)):
+            poll.unregister(sock)
+            del self._lines[sock.fileno()]
 
     def _pass_on(self, group: _Group, command: AnyCommand, now: float) -> None:
-        group.plane.command(command, now)
         if isinstance(command, CloseLeg):
             self._forget(group, command.leg)
+        group.plane.command(command, now)
 
     def _forget(self, group: _Group, leg: str) -> None:
         del self._group_of[leg]
+        group.usual.drop(group.plane.table.legs[leg].row)
         if leg in self._sockets:
+            self._ignore(self._sockets[leg])
             group.parting.append(leg)
 
     def _roomiest(self) -> _Group | None:
@@ -342,7 +407,7 @@ class Worker:
             self._pass_on(group, CloseLeg(leg), now)
         while any(group.plane.busy for group in self._groups) and time.monotonic() < now + 3.0:
             for group in self._groups:
-                self._send(group.plane.transmit(time.monotonic()))
+                self._send(group, time.monotonic())
                 group.plane.receive(time.monotonic(), [])
             time.sleep(0.01)
 

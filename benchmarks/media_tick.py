@@ -1,0 +1,99 @@
+"""What a tick of the plane costs without sockets: `python -m benchmarks.media_tick --calls 50 250 500`.
+
+Every call talks and is talked to all the time. CPU time of this process alone, so that it can be measured on a busy
+machine; `--profile` shows where it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from benchmarks._media_load import SPEECH, packets
+from benchmarks._media_load import Plan as LoadPlan
+from gateway.core.ids import SeededIds
+from gateway.media.commands import ConnectLeg, Listen, OpenLeg, QueueAudio
+from gateway.media.datagrams import Received
+from gateway.media.io import worker_environment
+from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
+from gateway.media.vad import SileroVad
+
+_WARM_UP = 60
+_ROUND = 16
+"""Ticks: two rounds of the detector's windows."""
+
+
+class Bench:
+    """One plane with `calls` legs, and the packets it will get."""
+
+    def __init__(self, calls: int, ticks: int, *, detect: bool, talk: float) -> None:
+        self._ticks = ticks
+        self._names = [f"call{k}" for k in range(calls)]
+        self._plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls) if detect else None)
+        self._now = 1000.0
+        with np.load(SPEECH) as file:
+            speech = file["pcm"][4000:-4000].tobytes()
+        seconds = (_WARM_UP + ticks) * TICK_S
+        for k, name in enumerate(self._names):
+            self._plane.command(OpenLeg(name), self._now, port=10000 + 2 * k)
+            self._plane.command(ConnectLeg(name, "127.0.0.1", 10000 + k, "PCMU", 0, 101), self._now)
+            self._plane.command(Listen(name, "ulaw_8k"), self._now)
+            for clip in range(int(seconds / (len(speech) / 16000)) + 1):
+                self._plane.command(QueueAudio(name, clip, speech, last=True), self._now)
+        self._sources = [("127.0.0.1", 10000 + k) for k in range(calls)]
+        self._audio = packets(LoadPlan([0] * calls, seconds, talk))
+
+    def run(self) -> list[float]:
+        """CPU seconds of each tick after the warm-up."""
+        spent = []
+        for frame in self._audio:
+            data = frame.tobytes()
+            received = [
+                Received(name, data[172 * k : 172 * k + 172], source, self._now - 0.01)
+                for k, (name, source) in enumerate(zip(self._names, self._sources, strict=True))
+            ]
+            before = time.process_time()
+            self._plane.tick(self._now, received)
+            spent.append(time.process_time() - before)
+            self._now += TICK_S
+        return spent[_WARM_UP:]
+
+
+def measure(calls: int, arguments: argparse.Namespace, *, detect: bool) -> float:
+    """Microseconds per call and second."""
+    spent = Bench(calls, arguments.ticks, detect=detect, talk=arguments.talk).run()
+    rounds = [sum(spent[k : k + _ROUND]) for k in range(0, len(spent), _ROUND)]
+    return 1e6 * statistics.median(rounds) / _ROUND * 50 / calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, nargs="+", default=[50, 250, 500])
+    parser.add_argument("--ticks", type=int, default=240)
+    parser.add_argument("--talk", type=float, default=1.0, help="part of the time each caller speaks, 0 to 1")
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        # As in a worker; the library of the matrix products reads this when it is loaded.
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.media_tick", *sys.argv[1:]], worker_environment())
+    if arguments.profile:
+        bench = Bench(arguments.calls[0], arguments.ticks, detect=True, talk=arguments.talk)
+        profile = cProfile.Profile()
+        profile.runcall(bench.run)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(35)
+        return
+    print("calls    us of CPU per call and second: plane, plane with detection")
+    for calls in arguments.calls:
+        plain, detecting = (measure(calls, arguments, detect=detect) for detect in (False, True))
+        print(f"{calls:5}    {plain:6.0f} {detecting:6.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
