@@ -1,6 +1,7 @@
 """Whole bot calls: SIP, media, turn-taking, agent and voice of one gateway under load.
 
     python -m benchmarks.bot_calls --calls 200 --seconds 30
+    python -m benchmarks.bot_calls --calls 100 --seconds 20 --flood 5000
 
 The gateway runs as it ships but for its recogniser, which is scripted: what is measured is ours, not pocketsphinx.
 Callers come by SIP at `--rate` a second, then all talk half of the time over real UDP on loopback, and an echo agent
@@ -22,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._media_load import Measured, Plan
+from benchmarks._options_flood import Flood
 from gateway.core.clock import SystemClock
 from gateway.core.ids import RandomIds
 from gateway.sip import commands as sip
@@ -147,7 +149,34 @@ class Callers:
         await self._server.close()
 
 
-async def run(calls: int, seconds: float, rate: float, workers: int, recording: bool) -> dict[str, object]:
+class Scanner:
+    """`_options_flood` beside the calls; nothing at all when it is to send nothing."""
+
+    def __init__(self, port: int, per_s: int, seconds: float) -> None:
+        self._arguments = (str(port), str(per_s), str(seconds))
+        self._works = per_s > 0
+
+    async def __aenter__(self) -> Scanner:
+        if self._works:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "benchmarks._options_flood", *self._arguments), stdout=asyncio.subprocess.PIPE
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._works:
+            told = (await self._process.communicate())[0]
+            self._flood = msgspec.json.decode(told, type=Flood)
+
+    def report(self) -> dict[str, object]:
+        if not self._works:
+            return {}
+        return {"OPTIONS sent / answered": f"{self._flood.sent} / {self._flood.answered}"}
+
+
+async def run(
+    calls: int, seconds: float, rate: float, workers: int, recording: bool, flood: int = 0
+) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         gateway = GatewayUnderLoad(Path(folder), workers, recording)
         await gateway.start()
@@ -166,12 +195,13 @@ async def run(calls: int, seconds: float, rate: float, workers: int, recording: 
         load.stdin.write(msgspec.json.encode(plan) + b"\n")
         await load.stdout.readline()
         before = gateway.cpu_s()
-        load.stdin.write(b"go\n")
-        measured = msgspec.json.decode(await load.stdout.readline(), type=Measured)
+        async with Scanner(gateway.sip_port, flood, seconds) as scanner:
+            load.stdin.write(b"go\n")
+            measured = msgspec.json.decode(await load.stdout.readline(), type=Measured)
         cpu_s, busy_mb = gateway.cpu_s() - before, gateway.resident_mb()
         await callers.hang_up()
         await gateway.stop()
-        return _report(calls, seconds, callers, gateway, measured, cpu_s, busy_mb - idle_mb)
+        return _report(calls, seconds, callers, gateway, measured, cpu_s, busy_mb - idle_mb) | scanner.report()
 
 
 def _report(
@@ -213,8 +243,10 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=20.0, help="calls a second at the beginning")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--recording", action="store_true", help="leave a bundle for each call")
+    parser.add_argument("--flood", type=int, default=0, metavar="PER_S", help="OPTIONS a second beside the calls")
     chosen = parser.parse_args()
-    report = asyncio.run(run(chosen.calls, chosen.seconds, chosen.rate, chosen.workers, chosen.recording))
+    arguments = (chosen.calls, chosen.seconds, chosen.rate, chosen.workers, chosen.recording, chosen.flood)
+    report = asyncio.run(run(*arguments))
     for name, value in report.items():
         print(f"{name:34} {value}")
     return 0
