@@ -6,7 +6,6 @@ Prints its port, then a line of figures whenever a line arrives on its standard 
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 
@@ -15,6 +14,7 @@ import structlog
 
 from gateway.core.clock import SystemClock
 from gateway.core.ids import RandomIds
+from gateway.core.loops import rarely_collect
 from gateway.sip.commands import Accept
 from gateway.sip.events import AnySipEvent, CallEnded, CallOffered
 from gateway.sip.io import SipServer
@@ -54,7 +54,7 @@ async def main() -> None:
     options = EndpointOptions(max_calls=20_000, max_transactions=200_000)
     server = SipServer(options, clock=SystemClock(), ids=RandomIds(), on_event=heard)
     await server.start("127.0.0.1", 0)
-    gc.freeze()
+    rarely_collect()
     print(server.port, flush=True)
     asked = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(asked), sys.stdin)

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.app.config import GatewayConfig
 from gateway.app.gateway import Gateway
+from gateway.core.loops import rarely_collect
 from gateway.ops.logs import configure
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ async def _serve(config: GatewayConfig) -> int:
         loop.add_signal_handler(number, on_signal, number.name)
     gateway = Gateway(config)
     await gateway.start()
+    rarely_collect()
     try:
         await first.wait()
         draining = asyncio.create_task(gateway.drain())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 import msgspec
 
@@ -98,6 +99,7 @@ def transport_of(hop: Uri) -> Transport:
             return "udp"
 
 
+@lru_cache(maxsize=4096)
 def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(bare(host))

@@ -231,15 +231,14 @@ class SipServer:
                     self.send(Reject(action.dialog, 500))
 
     def _set_alarm(self) -> None:
+        """Never ring too late. Too early does no harm, and spares an alarm for every timer that is stopped in time."""
         due = self.endpoint.next_deadline()
-        if due == self._alarm_at or self._closed:
+        if due is None or self._closed or (self._alarm_at is not None and self._alarm_at <= due):
             return
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
         self._alarm_at = due
-        if due is not None:
-            self._alarm = self._loop.call_later(max(0.0, due - self._clock.now()), self._on_alarm)
+        self._alarm = self._loop.call_later(max(0.0, due - self._clock.now()), self._on_alarm)
 
     def _transmit(self, action: Send) -> None:
         if action.flow.transport == "udp":
