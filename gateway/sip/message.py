@@ -235,13 +235,17 @@ class Response(Message):
 
 
 def respond(request: Request, status: int, reason: str | None = None, *, to_tag: str = "") -> Response:
-    """A response with the lines every response copies (RFC 3261 8.2.6.2). `to_tag` is added where there is none."""
+    """A response with the lines every response copies (RFC 3261 8.2.6.2). `to_tag` is added where there is none.
+
+    One that makes a dialog hands the route back as well (12.1.1): else the caller would go past the proxies.
+    """
     headers: Lines = []
+    routed = request.method == "INVITE" and 100 < status < 300
     for line in request.headers:
         name = line[0]
         if name == "To" and to_tag and not request.to.tag:
             headers.append(("To", f"{line[1]};tag={to_tag}"))
-        elif name in _COPIED or (name == "Timestamp" and status == 100):
+        elif name in _COPIED or (name == "Timestamp" and status == 100) or (routed and name == "Record-Route"):
             headers.append(line)
     return Response(status, reason or phrase(status), headers)
 

@@ -176,9 +176,12 @@ class OutgoingCall:
         if early is not None:
             dialog.local_cseq = max(dialog.local_cseq, early.local_cseq)
             dialog.remote_cseq = early.remote_cseq
-        call = ConfirmedCall(self.core, self.handle, dialog, self.contact_user, self.notes, self._digest)
+        unwanted = self._confirmed or self._cancelled is not None
+        # The notes (a session timer is among them) are those of the fork that won.
+        notes = {} if unwanted else self.notes
+        call = ConfirmedCall(self.core, self.handle, dialog, self.contact_user, notes, self._digest)
         self._acks[tag] = call.acknowledge(transaction.request)
-        if self._confirmed or self._cancelled is not None:
+        if unwanted:
             # Another fork was quicker, or nobody wants the call any more (13.2.2.4).
             call.leave(self._cancelled or ())
             return

@@ -7,7 +7,10 @@ from itertools import count
 
 import pytest
 
-pytest.register_assert_rewrite("callers", "gateway_process", "baresip_phone", "pjsua2_phone", "raw_caller", "rtp_peer")
+pytest.register_assert_rewrite(
+    *("callers", "gateway_process", "baresip_phone", "linphone_phone", "pjsua2_phone"),
+    *("raw_caller", "raw_callee", "rtp_peer"),
+)
 
 from gateway_process import QUICK, GatewayProcess  # noqa: E402 - after they are registered
 

@@ -1,4 +1,7 @@
-"""Kamailio in a process of its own: registrar and authenticating proxy that stays in the path (Record-Route)."""
+"""Kamailio in a process of its own: registrar and authenticating proxy, or dispatcher in front of several gateways.
+
+Either way it stays in the path (Record-Route).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -51,6 +55,7 @@ request_route {{
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
     t_check_trans();
     if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+    if (is_method("REGISTER") && $tU == "team") {{ save("location"); exit; }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("{domain}", "{password}", "0")) {{ www_challenge("{domain}", "1"); exit; }}
         save("location");
@@ -74,24 +79,85 @@ request_route {{
 }}
 """
 
+DISPATCHER = """
+debug=1
+log_stderror=yes
+fork=yes
+children=2
+disable_tcp=yes
+auto_aliases=no
+alias="{domain}"
+listen=udp:127.0.0.1:{port}
+
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "dispatcher.so"
+
+# A gateway that says nothing for a second is passed over: by the call at hand, and then by its OPTIONS.
+modparam("tm", "fr_timer", 1000)
+modparam("dispatcher", "list_file", "{folder}/gateways.list")
+modparam("dispatcher", "flags", 2)
+modparam("dispatcher", "ds_ping_interval", 1)
+modparam("dispatcher", "ds_probing_mode", 1)
+modparam("dispatcher", "ds_probing_threshold", 1)
+modparam("dispatcher", "ds_inactive_threshold", 1)
+modparam("dispatcher", "ds_ping_reply_codes", "class=2")
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (has_totag()) {{
+        if (loose_route()) {{ t_relay(); exit; }}
+        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
+        sl_send_reply("404", "Not here");
+        exit;
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
+    t_check_trans();
+    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+    if (!is_method("INVITE")) {{ sl_send_reply("405", "Not allowed"); exit; }}
+    record_route();
+    # Round robin.
+    if (!ds_select_dst("1", "4")) {{ sl_send_reply("503", "No gateway"); exit; }}
+    t_on_failure("NEXT");
+    t_relay();
+}}
+
+failure_route[NEXT] {{
+    if (t_is_canceled()) exit;
+    if (!t_check_status("503") && !(t_branch_timeout() && !t_branch_replied())) exit;
+    ds_mark_dst("ip");
+    if (ds_next_dst()) {{
+        t_on_failure("NEXT");
+        t_relay();
+    }}
+}}
+"""
+
 
 class Kamailio:
-    """A context manager. `outside` is the port that calls to `sip:outside@...` are sent to."""
+    """A context manager. `outside` is the port that calls to `sip:outside@...` are sent to.
 
-    def __init__(self, folder: Path, *, outside: int = 9) -> None:
+    With `gateways`, the ports of several, it only hands calls on to these, one after the other.
+    """
+
+    def __init__(self, folder: Path, *, outside: int = 9, gateways: Sequence[int] = ()) -> None:
         if not Path(PROGRAM).exists():
             pytest.skip("kamailio is not installed (apt install kamailio)")
         self.port = free_port()
         self._folder = folder
         self._outside = outside
+        self._gateways = gateways
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / "kamailio.cfg"
-        file.write_text(
-            CONFIGURATION.format(port=self.port, domain=DOMAIN, user=USER, password=PASSWORD, outside=self._outside)
-        )
+        file.write_text(self._configuration())
         self._log = (self._folder / "kamailio.log").open("wb")
         command = [PROGRAM, "-f", str(file), "-DD", "-E", "-m", "32", "-M", "4", "-Y", str(self._folder)]
         self._process = subprocess.Popen(
@@ -113,6 +179,14 @@ class Kamailio:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._log.close()
+
+    def _configuration(self) -> str:
+        if not self._gateways:
+            names = {"user": USER, "password": PASSWORD, "outside": self._outside}
+            return CONFIGURATION.format(port=self.port, domain=DOMAIN, **names)
+        listed = "".join(f"1 sip:127.0.0.1:{port}\n" for port in self._gateways)
+        (self._folder / "gateways.list").write_text(listed)
+        return DISPATCHER.format(port=self.port, domain=DOMAIN, folder=self._folder)
 
     def log(self) -> str:
         return (self._folder / "kamailio.log").read_text(errors="replace")

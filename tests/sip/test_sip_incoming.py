@@ -398,6 +398,22 @@ def test_requests_in_the_call_follow_the_record_route() -> None:
     assert line.flows[-1].remote == ("192.0.2.20", 5060)
 
 
+def test_answers_that_make_a_dialog_hand_the_route_back() -> None:
+    """RFC 3261 12.1.1: all Record-Route lines, in order, in the ringing and the 200; a refusal makes no dialog."""
+    routes = ("Record-Route: <sip:192.0.2.20;lr>, <sip:192.0.2.21;lr>", "Record-Route: <sip:192.0.2.22;lr>")
+    line = Line()
+    (trying,) = line.receive(invite(headers=routes))
+    (ringing,) = line.do(Ring(line.offered))
+    (ok,) = line.do(Accept(line.offered, OUR_SDP))
+    assert [message.all("Record-Route") for message in (trying, ringing, ok)] == [
+        [],
+        *[["<sip:192.0.2.20;lr>, <sip:192.0.2.21;lr>", "<sip:192.0.2.22;lr>"]] * 2,
+    ]
+    refused = Line()
+    refused.receive(invite(headers=routes))
+    assert refused.do(Reject(refused.offered, 486))[0].all("Record-Route") == []
+
+
 def test_a_strict_router_gets_its_own_address_in_the_request_line() -> None:
     """RFC 3261 12.2.1.1: for proxies of RFC 2543."""
     line, _ = answered(headers=("Record-Route: <sip:192.0.2.20>, <sip:192.0.2.21;lr>",))

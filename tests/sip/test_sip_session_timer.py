@@ -238,3 +238,15 @@ def test_who_wants_none_knows_of_none() -> None:
     line, sent = placed_with(policy, "Session-Expires: 600;refresher=uas")
     assert (sent.first("Session-Expires"), "timer" in sent.tokens("Supported")) == (None, False)
     assert methods(line.advance(3000)) == []
+
+
+def test_a_fork_that_lost_takes_no_timer_with_it() -> None:
+    """Two callees answered; the one we hang up on must not end the refreshing of the other."""
+    line = Line()
+    (placed,) = line.do(Place("out", "sip:bob@192.0.2.9", UDP, OUR_SDP, "sip:desk@192.0.2.1"))
+    expires = ("Session-Expires: 1800;refresher=uac", "Allow: UPDATE")
+    line.receive(reply(placed, 200, tag="winner", body=SDP, headers=expires))
+    _, bye = line.receive(reply(placed, 200, tag="loser", body=SDP, headers=expires))
+    line.receive(reply(bye, 200))
+    assert methods(line.advance(900.1)) == ["UPDATE"]
+    assert line.endpoint.calls == 1
