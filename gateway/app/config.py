@@ -22,6 +22,8 @@ from gateway.app.trunk_config import Account, Trunk
 from gateway.call.call import CallOptions
 from gateway.call.sessions import SessionOptions
 from gateway.core.errors import ConfigError
+from gateway.media.codecs import available
+from gateway.media.commands import Codec
 from gateway.session.conversation import ConversationOptions
 from gateway.sip.crypto import SrtpPolicy
 
@@ -77,7 +79,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conversation: ConversationOptions = ConversationOptions()
     recording: Recording = Recording()
     http: Http = Http()
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    codecs: tuple[Codec, ...] = ("PCMU", "PCMA")
+    comfort_noise: bool = False
     stt: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "pocketsphinx"})
     tts: dict[str, Any] = msgspec.field(
         default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
@@ -254,7 +257,10 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
     if config.tls_certificate is not None and config.tls_port and config.tls_port == config.sip_port:
         raise ConfigError(f"tls_port and sip_port must differ, and are both {config.sip_port}")
     if not config.codecs:
-        raise ConfigError("codecs must name at least one of PCMU, PCMA")
+        raise ConfigError("codecs must name at least one of PCMU, PCMA, G722, opus")
+    for codec in {*config.codecs, *(codec for trunk in config.trunk for codec in trunk.codecs)}:
+        if not available(codec):
+            raise ConfigError(f"codecs: the package behind {codec} is not installed; leave it out, or install it")
     for text in config.dns_servers:
         trunk_config.name_server(text)
     trunk_config.check(

@@ -242,7 +242,13 @@ def _desk_options(config: GatewayConfig) -> DeskOptions:
 
 def _line_options(config: GatewayConfig) -> SipLineOptions:
     master = partial(secrets.token_bytes, MASTER_OCTETS)
-    return SipLineOptions(codecs=config.codecs, advertise=config.advertise, srtp=config.srtp, srtp_master=master)
+    return SipLineOptions(
+        codecs=config.codecs,
+        comfort_noise=config.comfort_noise,
+        advertise=config.advertise,
+        srtp=config.srtp,
+        srtp_master=master,
+    )
 
 
 def _endpoint_options(config: GatewayConfig) -> EndpointOptions:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 
 from gateway.core.errors import ConfigError
+from gateway.media.commands import Codec
 from gateway.sip.commands import Credentials, SessionMode
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.flow import Transport
@@ -74,7 +75,7 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sources its calls come from, as 192.0.2.0/24; besides `host`, where that is an address."""
     trusted: bool = False
     """Believe its P-Asserted-Identity, Diversion and the like about who calls."""
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ()
+    codecs: tuple[Codec, ...] = ()
     """In our order of preference; none given takes those of the gateway."""
     srtp: SrtpPolicy | None = None
     """`off`, `optional` or `required`, where it is not as for the gateway."""

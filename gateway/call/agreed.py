@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
-from gateway.media.commands import ConnectLeg, Srtp
+from gateway.media.commands import Codec, ConnectLeg, Srtp
 from gateway.sip.offer_answer import Negotiated
 
 
 def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
-    """The codec is one of those we offered or took, and we only ever name G.711's two."""
+    """The codecs are of those we offered or took."""
     keys = agreed.srtp
     return ConnectLeg(
         leg,
         host=agreed.host,
         port=agreed.port,
-        codec=cast(Literal["PCMU", "PCMA"], agreed.codec),
+        codec=cast(Codec, agreed.codec),
         payload_type=agreed.payload_type,
         dtmf_payload_type=agreed.dtmf_payload_type,
+        dtmf_clock_hz=agreed.dtmf_clock_hz,
+        receives=cast(dict[int, Codec], agreed.receives),
+        silence=agreed.comfort_noise,
         ptime_ms=agreed.ptime_ms,
         direction=agreed.direction,
         rtcp_mux=agreed.rtcp_mux,

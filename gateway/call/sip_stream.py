@@ -35,6 +35,8 @@ class SipLineOptions(msgspec.Struct, frozen=True):
     """What we take, in our order of preference."""
     prefer: Literal["theirs", "ours"] = "theirs"
     """Whose order decides."""
+    comfort_noise: bool = False
+    """Send nothing while nothing is said, to peers that take RFC 3389."""
     dtmf: DtmfMode = "rfc4733"
     """How keys go. Those that come by INFO are taken always."""
     session: sip.SessionPolicy = sip.SessionPolicy()
@@ -54,6 +56,7 @@ class SipLineOptions(msgspec.Struct, frozen=True):
             codecs=self.codecs,
             session_id=session_id,
             dtmf=self.dtmf == "rfc4733",
+            comfort_noise=self.comfort_noise,
             prefer=self.prefer,
             srtp=self.srtp,
             master=b"" if self.srtp == "off" else self._master(),

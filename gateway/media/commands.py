@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+Codec = Literal["PCMU", "PCMA", "G722", "opus"]
 AudioFormat = Literal["ulaw_8k", "pcm_8k", "pcm_16k"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
@@ -47,7 +48,10 @@ class ConnectLeg(Command, frozen=True, tag=True):
     """Say where and how to send, and what to expect. May come again (hold, re-INVITE, codec change).
 
     `host`/`port` come from the peer's SDP; the leg latches once to the address that really sends. Until then it
-    sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733.
+    sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733. `receives` names the codecs of all
+    payload types that may come; G.711's two under their own numbers always may. Opus packets are of 10, 20, 40 or
+    60 ms, the longest within `ptime_ms`. With `silence` nothing but comfort noise (RFC 3389) leaves while nothing is
+    said.
     `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
     the leg is plain.
@@ -55,13 +59,16 @@ class ConnectLeg(Command, frozen=True, tag=True):
 
     host: str
     port: int
-    codec: Literal["PCMU", "PCMA"]
+    codec: Codec
     payload_type: int
     dtmf_payload_type: int | None = None
+    dtmf_clock_hz: int = 8000
     ptime_ms: int = 20
     direction: Direction = "sendrecv"
     rtcp_mux: bool = False
     srtp: Srtp | None = None
+    receives: dict[int, Codec] = {}
+    silence: bool = False
 
 
 class CloseLeg(Command, frozen=True, tag=True):
@@ -194,11 +201,13 @@ class PcmReady(Report, frozen=True, tag=True):
 
 
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers. `packets_forged` are those that SRTP did not find genuine.
+    """One leg's life in numbers. `codec` is what we send, "" for a leg without a socket. `packets_forged` are those
+    that SRTP did not find genuine.
 
     Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.
     """
 
+    codec: str = ""
     packets_received: int = 0
     packets_sent: int = 0
     packets_lost: int = 0

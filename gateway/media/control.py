@@ -39,11 +39,14 @@ class ControlChannel:
         sender: rtcp.SenderInfo | None = None
         blocks: tuple[rtcp.Block, ...] = ()
         if packets := int(self._table.sent[row]):
-            timestamp = int(self._table.timestamp[row] - FRAME) & 0xFFFFFFFF  # of the frame that left at `now`
-            sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, packets * int(self._table.packet_samples[row]))
+            # Of the frame that left at `now`.
+            timestamp = int(self._table.timestamp[row] - FRAME) * leg.clock_ratio & 0xFFFFFFFF
+            octets = leg.sender.octets if leg.sender else packets * int(self._table.packet_samples[row])
+            sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, octets & 0xFFFFFFFF)
         if (source := int(self._table.remote_ssrc[row])) >= 0:
             since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at
-            blocks = (self._reception.block(row, source, leg.last_sender_report, since),)
+            block = self._reception.block(row, source, leg.last_sender_report, since)
+            blocks = (block._replace(jitter=block.jitter * leg.clock_ratio),)
         data = rtcp.build(rtcp.Report(int(self._table.ssrc[row]), sender, blocks), leg.cname, bye=bye)
         destination = remote if leg.rtcp_mux else (remote[0], min(remote[1] + 1, 0xFFFF))
         return ToSend(leg.name, data, destination, control=not leg.rtcp_mux)
@@ -73,6 +76,7 @@ class ControlChannel:
         one_way_ms = (round_trip_ms or 0.0) / 2 + self._jitter.delay_ms(row) + _PACKETISATION_MS
         mos = reception.mos(row, one_way_ms)
         return LegStats(
+            codec=leg.codec or "",
             packets_received=int(reception.received[row]),
             packets_sent=int(self._table.sent[row]),
             packets_lost=reception.lost(row),

@@ -38,9 +38,13 @@ class _Running:
 
 
 class DigitReceiver:
-    """Feed it every event packet in the order of arrival, and tell it the time now and then."""
+    """Feed it every event packet in the order of arrival, and tell it the time now and then.
 
-    def __init__(self) -> None:
+    `clock_hz` is that of the events, 48000 beside Opus.
+    """
+
+    def __init__(self, clock_hz: int = 8000) -> None:
+        self.clock_hz = clock_hz
         self._running: _Running | None = None
         self._told: int | None = None  # timestamp of the newest press told
 
@@ -91,7 +95,7 @@ class DigitReceiver:
         running, self._running = self._running, None
         assert running is not None
         self._told = running.timestamp
-        return [Press(DIGITS[running.event], (running.before + running.duration) // 8)]
+        return [Press(DIGITS[running.event], 1000 * (running.before + running.duration) // self.clock_hz)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,13 @@ class _Sending:
 
 
 class DigitSender:
-    """Plays out a string of digits, 20 ms at a time. A comma is a second's pause; other unknown signs are skipped."""
+    """Plays out a string of digits, 20 ms at a time. A comma is a second's pause; other unknown signs are skipped.
 
-    def __init__(self) -> None:
+    `clock_hz` is that of the events. No press is longer than its 16 bits can tell: 8 s, 1.3 s beside Opus.
+    """
+
+    def __init__(self, clock_hz: int = 8000) -> None:
+        self._ratio = clock_hz // 8000
         self._queue: deque[_Sending] = deque()
 
     @property
@@ -123,7 +131,7 @@ class DigitSender:
         return bool(self._queue)
 
     def send(self, digits: str, duration_ms: int) -> None:
-        frames = min(max(2, round(duration_ms / 20)), _FULL // FRAME)
+        frames = min(max(2, round(duration_ms / 20)), _FULL // (FRAME * self._ratio))
         for sign in digits.upper():
             if sign == ",":
                 self._queue.append(_Sending(None, 50))
@@ -140,6 +148,7 @@ class DigitSender:
         if current.digit is None:
             return None, before, []
         ends = current.begun >= current.frames
-        payload = struct.pack("!BBH", DIGITS.index(current.digit), _VOLUME | (0x80 if ends else 0), before + FRAME)
+        duration = (before + FRAME) * self._ratio
+        payload = struct.pack("!BBH", DIGITS.index(current.digit), _VOLUME | (0x80 if ends else 0), duration)
         # RFC 4733 2.5.1.4: the end goes out three times, so that losing it is unlikely.
         return current.digit, before, [EventPacket(payload, before, current.begun == 1)] * (3 if ends else 1)

@@ -18,8 +18,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 LAWS: tuple[Law, ...] = ("PCMU", "PCMA")
 """The order of the laws in the joined tables; a law's number is its index here."""
 
-LAW_OF_PAYLOAD_TYPE: dict[int, int] = {0: 0, 8: 1}
-"""RFC 3551's static payload types to the law's number."""
+LAW_OF_CODEC: dict[str, int] = {law: number for number, law in enumerate(LAWS)}
 
 
 def _bit_length(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -63,6 +63,9 @@ class JitterBuffer:
         self._wait = np.zeros(slots, np.bool_)
         self._next_cut = np.zeros(slots, np.int64)
         self._tick = 0
+        self.popped = np.zeros(slots, np.int64)
+        """The first cell of each row's latest frame; `next_cell` is three on where that was a cut."""
+
         self.late = np.zeros(slots, np.int64)
         """Packets that came after their time, by row."""
 
@@ -147,6 +150,7 @@ class JitterBuffer:
             self._late_lately[rows] = 0
         self._catch_up(rows)
         head = self._head[rows]
+        self.popped[rows] = head
         pcm, have = self._read(rows, head, 2)
         moved = np.clip(self._newest[rows] - head, 0, 2)
         self._head[rows] = head + moved
@@ -188,6 +192,17 @@ class JitterBuffer:
         self._slack_before[rows] -= 1
         self._next_cut[rows] = self._tick + np.select([spare > 8, spare > 2], [2, 10], 50)
         return np.stack([_crossfade(pcm[:, 0], pcm[:, 1]), pcm[:, 2]], axis=1)
+
+    def cell_of(self, row: int, position: int) -> int:
+        """Where the packet at an unwrapped sample position, just inserted, begins."""
+        return int(position + self._shift[row]) // CELL
+
+    def holds(self, row: int, cell: int) -> bool:
+        return bool(self._tag[row, cell % _CELLS] == cell)
+
+    def next_cell(self, row: int) -> int:
+        """The first that has not been played."""
+        return int(self._head[row])
 
     def delay_ms(self, row: int) -> float:
         """What the buffer now adds, from a packet's arrival to its playout, for the statistics."""

@@ -10,11 +10,13 @@ import numpy as np
 from gateway.core.errors import CapacityError, MisuseError
 from gateway.core.ids import Ids
 from gateway.media import g711
-from gateway.media.commands import ConnectLeg, OpenLeg
+from gateway.media.codecs import CLOCK_RATIO
+from gateway.media.commands import Codec, ConnectLeg, OpenLeg
 from gateway.media.datagrams import Address
 from gateway.media.dtmf import DigitReceiver
 from gateway.media.history import FRAME
 from gateway.media.ports import Int64s
+from gateway.media.wide_send import WideSender, sender_for
 
 
 @dataclass(slots=True)
@@ -35,7 +37,18 @@ class Leg:
     latched: Address | None = None
     """Where its media really comes from."""
 
+    codec: Codec | None = None
+    """What we send; None for a leg without a socket."""
+
+    receives: dict[int, Codec] = field(default_factory=dict)
+    sender: WideSender | None = None
+    """The coder of a codec that has a memory."""
+
+    clock_ratio: int = 1
+    """RTP clock of our audio over 8000 Hz."""
+
     dtmf_payload_type: int | None = None
+    dtmf_clock_hz: int = 8000
     rtcp_mux: bool = False
     traced: bool = False
     secured: bool = False
@@ -57,6 +70,10 @@ class Leg:
     remote_lost: int | None = None
     last_sender_report: int = 0
     last_sender_report_at: float | None = None
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self.unsent) or (self.sender is not None and self.sender.has_unsent)
 
 
 class LegTable:
@@ -80,11 +97,21 @@ class LegTable:
 
         self.law = np.zeros(slots, np.int64)
         self.payload_type = np.zeros(slots, np.int64)
+        self.heard_type = np.full(slots, -1, np.int64)
+        """Payload type of the G.711 that comes, by `heard_law`; not always what we send. -1 where none is known."""
+
+        self.heard_law = np.zeros(slots, np.int64)
+        self.usual = np.ones(slots, np.bool_)
+        """Rows that send G.711, 20 ms a packet."""
+
         self.packet_samples = np.full(slots, FRAME, np.int64)
         self.ssrc = np.zeros(slots, np.int64)
         self.remote_ssrc = np.full(slots, -1, np.int64)
         self.sequence = np.zeros(slots, np.int64)
         self.timestamp = np.zeros(slots, np.int64)
+        self.may_rest = np.zeros(slots, np.bool_)
+        """Whose silence may go as comfort noise."""
+
         self.marker = np.zeros(slots, np.bool_)
         self.sent = np.zeros(slots, np.int64)
         self.is_pcm = np.zeros(slots, np.bool_)
@@ -122,10 +149,11 @@ class LegTable:
         self.remote_ssrc[row] = -1
         self.latched[row] = self.usual_source[row] = self.remote[row] = None
         self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
-        self.law[row], self.packet_samples[row] = 0, FRAME
+        self.law[row], self.packet_samples[row], self.usual[row] = 0, FRAME, True
+        self.heard_type[row], self.heard_law[row] = -1, 0
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
-        for flags in (self.loopback, self.silent, self.sends, self.hears, self.marker, self.secured):
+        for flags in (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured):
             flags[row] = False
         return leg
 
@@ -140,10 +168,28 @@ class LegTable:
             reachable = leg.kind == "rtp" and 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
             self.remote[row] = signalled if reachable else None
             self.reachable[row] = reachable
-        self.law[row], self.payload_type[row] = g711.LAWS.index(command.codec), command.payload_type & 0x7F
-        self.packet_samples[row] = 8 * min(max(command.ptime_ms // 10 * 10, 10), 60)
+        self._agree(leg, command)
         self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
         self.hears[row] = command.direction in ("sendrecv", "recvonly")
+
+    def _agree(self, leg: Leg, command: ConnectLeg) -> None:
+        """What is sent, and what may come."""
+        row, ptime_ms = leg.row, min(max(command.ptime_ms // 10 * 10, 10), 60)
+        law = g711.LAW_OF_CODEC.get(command.codec)
+        leg.codec, leg.clock_ratio = command.codec, CLOCK_RATIO.get(command.codec, 1)
+        leg.sender = sender_for(command.codec, ptime_ms, leg.sender)
+        leg.dtmf_clock_hz = leg.digits.clock_hz = command.dtmf_clock_hz
+        number = command.payload_type & 0x7F
+        leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}
+        self.payload_type[row], self.law[row] = number, law or 0
+        self.heard_type[row], self.heard_law[row] = -1 if law is None else number, law or 0
+        self.packet_samples[row] = 8 * ptime_ms
+        self.may_rest[row] = command.silence
+        self.usual[row] = law is not None and ptime_ms == 20
+
+    def hear(self, row: int, payload_type: int, law: int) -> None:
+        """The peer sends G.711 by this law now."""
+        self.heard_type[row], self.heard_law[row] = payload_type, law
 
     def connect_row(self, leg: Leg, now: float, *, sends: bool) -> None:
         """Let the row take part in the ticks. Waiting for media begins anew."""

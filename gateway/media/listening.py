@@ -13,6 +13,7 @@ from gateway.media.history import DEPTH, FRAME, AudioHistory
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Int64s
 from gateway.media.resample import TAPS, double_rate
+from gateway.media.wide_receive import WideReceiver
 
 _OLDEST = DEPTH - FRAME - TAPS
 """How far back a piece may begin, so that its filter's past is still there."""
@@ -32,8 +33,8 @@ class Piece:
 class SpeechCutter:
     """Cuts stretches of speech out of the history, in each row's format. No sample goes out twice."""
 
-    def __init__(self, slots: int, history: AudioHistory, options: PlaneOptions) -> None:
-        self._history = history
+    def __init__(self, slots: int, history: AudioHistory, options: PlaneOptions, wide: WideReceiver) -> None:
+        self._history, self._wide = history, wide
         self._piece = 8 * options.piece_ms
         self._preroll = 8 * options.preroll_ms
         self._formats: list[AudioFormat | None] = [None] * slots
@@ -103,6 +104,8 @@ class SpeechCutter:
         self, rows: Int64s, ends: Int64s, length: int, audio_format: AudioFormat | None
     ) -> npt.NDArray[np.int16] | npt.NDArray[np.uint8]:
         if audio_format == "pcm_16k":
-            return double_rate(self._history.read(rows, ends, length + TAPS - 1))
+            doubled = double_rate(self._history.read(rows, ends, length + TAPS - 1))
+            self._wide.overlay(rows, ends, doubled)
+            return doubled
         pcm = self._history.read(rows, ends, length)
         return g711.encode(pcm) if audio_format == "ulaw_8k" else pcm

@@ -17,6 +17,7 @@ from gateway.core.events import LineFellSilent, LineRecovered, SpeechBegan, Spee
 from gateway.core.ids import Ids
 from gateway.media import commands as c
 from gateway.media.archive import Archive
+from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import AnyCommand
 from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Departures, Received, Tick, ToSend, Usual
@@ -34,6 +35,7 @@ from gateway.media.reception import Reception
 from gateway.media.speech import SpeechChange, SpeechDetector
 from gateway.media.srtp import SecureLegs
 from gateway.media.transmit import Transmitter
+from gateway.media.wide_receive import WideReceiver
 
 TICK_S = FRAME / 8000
 
@@ -70,11 +72,14 @@ class MediaPlane:
         self._concealer = Concealer(slots, self._history)
         self._reception = Reception(slots)
         self._control = ControlChannel(self.table, self._reception, self._jitter, options.rtcp_interval_s)
-        self._receiver = Receiver(self.table, self._jitter, self._reception, self._control)
+        # What a suppressor cleaned is narrowband: listeners get that, not the noise above it.
+        self._wide = WideReceiver(self._jitter, self._history, keep=suppressor is None)
+        self._noise = NoiseFiller()
+        self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._playouts = Playouts(slots)
         self._transmitter = Transmitter(slots, self.table, self._playouts, self._history)
         self._detector = SpeechDetector(slots, vad, self._history, options) if vad is not None else None
-        self._cutter = SpeechCutter(slots, self._history, options)
+        self._cutter = SpeechCutter(slots, self._history, options, self._wide)
         self._archive = Archive(slots, self.table, files or DirectFiles())
         self._began: dict[int, int] = {}  # rows in speech, and where it began
 
@@ -148,6 +153,8 @@ class MediaPlane:
         self._transmitter.reset(leg.row)
         self._archive.close(leg, stats, now)
         self._secure.forget(leg)
+        self._wide.reset(leg.row)
+        self._noise.reset(leg.row)
         self.table.close(leg)
 
     def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
@@ -249,13 +256,16 @@ class MediaPlane:
 
     def _hear(self, rows: Int64s, now: float) -> None:
         pcm, have = self._jitter.pop(rows)
+        self._wide.play(rows, pcm, have)
         self._concealer.conceal(rows, self._position, pcm, have)
+        self._noise.fill(rows, self._position, pcm, have)
         self._archive.record(rows, self._position, pcm, self._transmitter.sent)
         samples = pcm.astype(np.float32)
         if self._suppressor is not None:
             samples = self._suppressor.clean(rows, samples / np.float32(32768)) * np.float32(32768)
             pcm = np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
         self._history.write(rows, self._position, pcm)
+        self._wide.remember(self._position)
         changes: list[SpeechChange] = []
         if self._detector is not None:
             energies = np.einsum("rk,rk->r", samples, samples) / FRAME

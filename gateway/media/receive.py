@@ -9,8 +9,10 @@ import numpy as np
 
 from gateway.core.errors import PeerError
 from gateway.core.events import DigitPressed
-from gateway.media import g711, rtp
-from gateway.media.commands import LegLatched
+from gateway.media import codecs, g711, rtp
+from gateway.media.codecs import Wide
+from gateway.media.comfort import NoiseFiller
+from gateway.media.commands import Codec, LegLatched
 from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Received, Usual
 from gateway.media.dtmf import DigitReceiver, Press
@@ -18,6 +20,7 @@ from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
 from gateway.media.reception import Reception
+from gateway.media.wide_receive import WideReceiver
 
 _LONGEST = 6 * CELL
 
@@ -40,12 +43,22 @@ class _Audio(NamedTuple):
 class _OddAudio(NamedTuple):
     row: int
     packet: rtp.RtpPacket
+    law: int
     at: float
 
 
 class Receiver:
-    def __init__(self, table: LegTable, jitter: JitterBuffer, reception: Reception, control: ControlChannel) -> None:
+    def __init__(
+        self,
+        table: LegTable,
+        jitter: JitterBuffer,
+        reception: Reception,
+        control: ControlChannel,
+        wide: WideReceiver,
+        noise: NoiseFiller,
+    ) -> None:
         self._table, self._jitter, self._reception, self._control = table, jitter, reception, control
+        self._wide, self._noise = wide, noise
         self._pressing: set[int] = set()  # rows with a digit that has not ended
 
     def take(self, received: Sequence[Received], usual: Usual, now: float) -> list[Said]:
@@ -76,7 +89,7 @@ class Receiver:
         raw = np.frombuffer(b"".join(usual.data), np.uint8).reshape(-1, USUAL_SIZE)
         headers, row = rtp.parse_many(raw), np.array(usual.rows, np.int64)
         table = self._table
-        good = headers.plain & (headers.payload_types == table.payload_type[row]) & table.hears[row]
+        good = headers.plain & (headers.payload_types == table.heard_type[row]) & table.hears[row]
         good &= headers.ssrcs == table.remote_ssrc[row]
         at = np.array(usual.at)
         rest: list[tuple[int, Received]] = []
@@ -94,7 +107,7 @@ class Receiver:
         return row, Received(self._table.names[row], usual.data[k], usual.sources[k], usual.at[k])
 
     def _laws(self, rows: Int64s) -> Int64s | int:
-        laws = self._table.law[rows]
+        laws = self._table.heard_law[rows]
         return int(laws[0]) if (laws == laws[0]).all() else laws
 
     def _accept(self, audio: _Audio) -> None:
@@ -117,13 +130,13 @@ class Receiver:
                 leg.malformed += 1
                 continue
             if packet is not None:
-                audio.append(_OddAudio(row, packet, datagram.at))
+                audio.append(_OddAudio(row, packet, g711.LAW_OF_CODEC[leg.receives[packet.payload_type]], datagram.at))
         for length in {len(a.packet.payload) for a in audio}:
             self._accept(_in_columns([a for a in audio if len(a.packet.payload) == length]))
         return said
 
     def _packet(self, leg: Leg, datagram: Received, now: float, said: list[Said]) -> rtp.RtpPacket | None:
-        """An audio packet to be played, or None when it is something else that has been dealt with."""
+        """A packet of G.711 to be played, or None when it is something else that has been dealt with."""
         if not self._may_send(leg, datagram):
             leg.foreign += 1
             return None
@@ -132,34 +145,35 @@ class Receiver:
             self._table.last_media[leg.row] = datagram.at
             return None
         packet = rtp.parse(datagram.data)
-        self._check(leg, packet)
+        codec = leg.receives.get(packet.payload_type)
+        _check(leg, packet, codec)
         if leg.latched != datagram.source:
             self._table.latch(leg, datagram.source)
             said.append(LegLatched(now, leg.name, *datagram.source))
         if not self._table.hears[leg.row] or not self._is_source(leg, packet):
             return None
-        if packet.payload_type in g711.LAW_OF_PAYLOAD_TYPE or packet.payload_type == self._payload_type(leg):
+        if codec == "G722" or codec == "opus":
+            self._take_wide(leg.row, codec, packet, datagram.at)
+        elif codec is not None:
+            if packet.payload_type != self._table.heard_type[leg.row]:
+                self._table.hear(leg.row, packet.payload_type, g711.LAW_OF_CODEC[codec])
             return packet
-        self._not_audio(leg, packet, now, said)
+        else:
+            self._not_audio(leg, packet, now, said)
         return None
+
+    def _take_wide(self, row: int, codec: Wide, packet: rtp.RtpPacket, at: float) -> None:
+        rows, arrivals = np.array([row]), np.array([at])
+        self._reception.count(rows, np.array([packet.sequence]))
+        position = self._wide.insert(row, codec, packet)
+        self._reception.time(rows, np.array([position]), arrivals)
+        self._table.last_media[row] = at
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
         """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that."""
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True
         return rtp.is_rtcp(datagram.data) and datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
-
-    def _check(self, leg: Leg, packet: rtp.RtpPacket) -> None:
-        """Raises `PeerError` for a payload that was not agreed on, or of a length nobody sends."""
-        kind, length = packet.payload_type, len(packet.payload)
-        if kind in g711.LAW_OF_PAYLOAD_TYPE or kind == self._payload_type(leg):
-            if not 0 < length <= _LONGEST or length % CELL:
-                raise PeerError("audio is not 10 to 60 ms")
-        elif kind not in (leg.dtmf_payload_type, rtp.COMFORT_NOISE):
-            raise PeerError("payload type was not agreed on")
-
-    def _payload_type(self, leg: Leg) -> int:
-        return int(self._table.payload_type[leg.row])
 
     def _is_source(self, leg: Leg, packet: rtp.RtpPacket) -> bool:
         """Whether the packet is of the stream we play. A new SSRC takes over with its second packet in a row."""
@@ -174,13 +188,16 @@ class Receiver:
         self._table.remote_ssrc[leg.row] = packet.ssrc
         self._reception.change_source(leg.row)
         self._jitter.expect_new_source(leg.row)
-        leg.digits = DigitReceiver()
+        self._wide.change_source(leg.row)
+        leg.digits = DigitReceiver(leg.dtmf_clock_hz)
         return True
 
     def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, now: float, said: list[Said]) -> None:
         self._reception.count(np.array([leg.row]), np.array([packet.sequence]))
         self._table.last_media[leg.row] = now
-        if packet.payload_type == leg.dtmf_payload_type:
+        if packet.payload_type == rtp.COMFORT_NOISE:
+            self._noise.announce(leg.row, packet.payload)
+        elif packet.payload_type == leg.dtmf_payload_type:
             said += _pressed(leg, leg.digits.receive(packet.payload, packet.timestamp, now), now)
             if leg.digits.waiting:
                 self._pressing.add(leg.row)
@@ -203,6 +220,18 @@ class Receiver:
         self._table.last_media[leg.row] = now
 
 
+def _check(leg: Leg, packet: rtp.RtpPacket, codec: Codec | None) -> None:
+    """Raises `PeerError` for a payload that was not agreed on, or of a length nobody sends."""
+    length = len(packet.payload)
+    if codec == "G722" or codec == "opus":
+        codecs.duration_ms(codec, packet.payload)
+    elif codec is not None:
+        if not 0 < length <= _LONGEST or length % CELL:
+            raise PeerError("audio is not 10 to 60 ms")
+    elif packet.payload_type not in (leg.dtmf_payload_type, rtp.COMFORT_NOISE):
+        raise PeerError("payload type was not agreed on")
+
+
 def _pressed(leg: Leg, presses: list[Press], at: float) -> list[Said]:
     return [DigitPressed(at, leg.name, press.digit, press.duration_ms) for press in presses]
 
@@ -210,13 +239,12 @@ def _pressed(leg: Leg, presses: list[Press], at: float) -> list[Said]:
 def _in_columns(audio: list[_OddAudio]) -> _Audio:
     packets = [a.packet for a in audio]
     codes = np.frombuffer(b"".join(p.payload for p in packets), np.uint8).reshape(len(packets), -1)
-    laws = np.array([g711.LAW_OF_PAYLOAD_TYPE.get(p.payload_type, 0) for p in packets])
     return _Audio(
         np.array([a.row for a in audio]),
         np.array([p.sequence for p in packets]),
         np.array([p.timestamp for p in packets]),
         np.array([a.at for a in audio]),
-        g711.decode(codes, laws),
+        g711.decode(codes, np.array([a.law for a in audio])),
     )
 
 

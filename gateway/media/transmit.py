@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.media import g711, rtp, tones
+from gateway.media import comfort, g711, rtp, tones
 from gateway.media.commands import ClipFinished, ClipStarted, PcmReady
 from gateway.media.datagrams import Departures, ToSend
 from gateway.media.dtmf import DigitSender, EventPacket
 from gateway.media.history import FRAME, AudioHistory
+from gateway.media.jitter import Bools
 from gateway.media.legs import Leg, LegTable
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
@@ -28,12 +29,14 @@ class Transmitter:
         self._table, self._playouts, self._history = table, playouts, history
         self._tones: dict[int, _Tone] = {}
         self._keys: dict[int, DigitSender] = {}
+        self._resting = comfort.Resting(slots)
         self.sent = np.zeros((slots, FRAME), np.int16)
         """The frame each row said last; silence where it said nothing. For the recording."""
 
     def reset(self, row: int) -> None:
         self._tones.pop(row, None)
         self._keys.pop(row, None)
+        self._resting.reset(row)
         self.sent[row] = 0
 
     def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
@@ -42,7 +45,7 @@ class Transmitter:
             self._tones[row] = _Tone(hz, dbm0)
 
     def send_digits(self, row: int, digits: str, duration_ms: int) -> None:
-        sender = self._keys.setdefault(row, DigitSender())
+        sender = self._keys.setdefault(row, DigitSender(self._table.at(row).dtmf_clock_hz))
         sender.send(digits, duration_ms)
         if not sender.busy:
             del self._keys[row]
@@ -121,9 +124,12 @@ class Transmitter:
         for row, packets in events:
             audio[np.searchsorted(rows, row)] = False
             others += self._event_packets(table.at(row), packets)
-        usual = table.packet_samples[rows] == FRAME
+        if table.may_rest[rows].any():
+            others += self._rest(rows, frames, audio)
+        usual = table.usual[rows]
         for k in np.flatnonzero(audio & ~usual):
-            others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
+            leg = table.at(int(rows[k]))
+            others += self._repacked(leg, codes[k].tobytes()) if leg.sender is None else self._coded(leg, frames[k])
         plain = audio & usual
         if not plain.all():
             rows, codes = rows[plain], codes[plain]
@@ -133,6 +139,20 @@ class Transmitter:
             others += self._addressed(rows[secured], made_packets[secured])
             rows, made_packets = rows[~secured], made_packets[~secured]
         return Departures(rows.tolist(), made_packets.tobytes(), others)
+
+    def _rest(self, rows: Int64s, frames: g711.Int16s, audio: Bools) -> list[ToSend]:
+        """Take those who have nothing to say out of `audio`; packets that say so, where it is time."""
+        table = self._table
+        able = np.flatnonzero(audio & table.may_rest[rows])
+        quiet = np.array([not (frames[k].any() or table.at(int(rows[k])).has_unsent) for k in able], np.bool_)
+        rests, announces, wakes = self._resting.tick(rows[able], quiet)
+        audio[able[rests]] = False
+        table.marker[rows[able[wakes]]] = True
+        legs = [table.at(int(row)) for row in rows[able[announces]]]
+        noise = comfort.announcement()
+        return [
+            made for leg in legs for made in self._one(leg, rtp.COMFORT_NOISE, int(table.timestamp[leg.row]), noise)
+        ]
 
     def _addressed(self, rows: Int64s, packets: g711.Bytes) -> list[ToSend]:
         """Packets that have to be looked at one by one on their way."""
@@ -166,10 +186,18 @@ class Transmitter:
             del leg.unsent[:size]
         return packets
 
+    def _coded(self, leg: Leg, frame: g711.Int16s) -> list[ToSend]:
+        """Packets of a codec with a memory, as they fill up."""
+        assert leg.sender is not None
+        kind, now = int(self._table.payload_type[leg.row]), int(self._table.timestamp[leg.row])
+        return [made for p in leg.sender.feed(frame) for made in self._one(leg, kind, now - p.ago, p.payload)]
+
     def _event_packets(self, leg: Leg, packets: list[EventPacket]) -> list[ToSend]:
         kind, now = leg.dtmf_payload_type, int(self._table.timestamp[leg.row])
         assert kind is not None
         leg.unsent.clear()
+        if leg.sender is not None:
+            leg.sender.clear()
         return [made for p in packets for made in self._one(leg, kind, now - p.ago, p.payload, p.marker)]
 
     def _one(self, leg: Leg, kind: int, timestamp: int, payload: bytes, marker: bool = False) -> list[ToSend]:
@@ -181,5 +209,5 @@ class Transmitter:
         self._table.marker[row] = False
         self._table.sequence[row] += 1
         self._table.sent[row] += 1
-        packet = rtp.RtpPacket(kind, sequence, timestamp & 0xFFFFFFFF, ssrc, payload, marker)
+        packet = rtp.RtpPacket(kind, sequence, timestamp * leg.clock_ratio & 0xFFFFFFFF, ssrc, payload, marker)
         return [ToSend(leg.name, rtp.build(packet), remote)]

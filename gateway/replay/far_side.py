@@ -17,6 +17,7 @@ from gateway.core import events as e
 from gateway.core.errors import ConfigError
 from gateway.core.ids import Ids
 from gateway.media import g711, rtp
+from gateway.media.commands import Codec
 from gateway.media.trace import TICK_S, Traced
 from gateway.replay import layout
 from gateway.replay.audio import caller_in_recording
@@ -54,6 +55,12 @@ class FarSide(msgspec.Struct, frozen=True):
     """From the leg's opening to the caller's goodbye; None leaves it to `told`."""
 
     @property
+    def audio_codec(self) -> Codec:
+        """What came under `payload_type`."""
+        static: dict[int, Codec] = {0: "PCMU", 8: "PCMA", 9: "G722"}
+        return static.get(self.payload_type, "opus")
+
+    @property
     def is_rtp(self) -> bool:
         return not self.frames
 
@@ -88,14 +95,19 @@ def far_side_of(recorded: Recorded) -> FarSide:
         silent_after_s=round(silences[0], 1) if silences else default,
     )
     if recorded.datagrams:
-        audio, digits = payload_types(recorded.datagrams)
+        audio, digits = payload_types(recorded.datagrams, answered.codec)
         return msgspec.structs.replace(side, datagrams=recorded.datagrams, payload_type=audio, dtmf_payload_type=digits)
     return msgspec.structs.replace(side, frames=tuple(_frames(recorded, opened.at)))
 
 
-def payload_types(datagrams: tuple[Traced, ...]) -> tuple[int, int | None]:
-    """Of the audio (PCMU 0 or PCMA 8, whichever comes more) and of RFC 4733 events: dynamic, of four octets."""
+def payload_types(datagrams: tuple[Traced, ...], codec: str = "PCMU") -> tuple[int, int | None]:
+    """Of the audio, whichever comes most, and of RFC 4733 events: dynamic, of four octets.
+
+    Beside G.711 and G.722, which have numbers of their own, a dynamic number is that of an Opus call's audio.
+    """
     counts = {0: 0, 8: 0}
+    if codec == "G722":
+        counts[9] = 0
     digits: int | None = None
     for datagram in datagrams:
         kind = datagram.data[1] & 0x7F if len(datagram.data) > rtp.HEADER else -1
@@ -103,6 +115,8 @@ def payload_types(datagrams: tuple[Traced, ...]) -> tuple[int, int | None]:
             counts[kind] += 1
         elif 96 <= kind <= 127 and not rtp.is_rtcp(datagram.data) and len(datagram.data) == rtp.HEADER + 4:
             digits = kind
+        elif codec == "opus" and 96 <= kind <= 127 and not rtp.is_rtcp(datagram.data):
+            counts[kind] = counts.get(kind, 0) + 1
     return max(counts, key=lambda kind: counts[kind]), digits
 
 

@@ -94,9 +94,10 @@ class ReplayLine:
                     self._id,
                     host=host,
                     port=port,
-                    codec="PCMA" if side.payload_type == 8 else "PCMU",
+                    codec=side.audio_codec,
                     payload_type=side.payload_type,
                     dtmf_payload_type=side.dtmf_payload_type,
+                    dtmf_clock_hz=48000 if side.audio_codec == "opus" else 8000,
                 )
             )
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.core.errors import PeerError
+from gateway.sip.codecs import CODECS, PTIME_MS, Events, Formats, describe, our_formats, ptime_of, read_formats
 from gateway.sip.crypto import Crypto, SrtpKeys, SrtpPolicy, first_usable, our_key, our_lines, take_answer
 from gateway.sip.sdp import (
     Attributes,
@@ -15,31 +16,18 @@ from gateway.sip.sdp import (
     Direction,
     Media,
     Origin,
-    find_attribute,
     parse_sdp,
     render_sdp,
 )
 
-
-class Codec(NamedTuple):
-    """A static payload type (RFC 3551). `clock_hz` is RTP's, which for G722 is half of the sampling rate."""
-
-    payload_type: int
-    clock_hz: int
-
-
-CODECS = {"PCMU": Codec(0, 8000), "PCMA": Codec(8, 8000), "G722": Codec(9, 8000)}
-DTMF = "telephone-event"
-OUR_DTMF_PAYLOAD_TYPE = 101
-OUR_PTIME_MS = 20
-_STATIC = {codec.payload_type: name for name, codec in CODECS.items()}
 _PLAIN_RTP = ("RTP/AVP", "RTP/AVPF")
 _SECURE_RTP = ("RTP/SAVP", "RTP/SAVPF")
 _NOWHERE = ("0.0.0.0", "::")
 
 
 class LocalMedia(msgspec.Struct, frozen=True):
-    """Our side of the stream. `codecs` in our order; `prefer` says whose order decides when we answer.
+    """Our side of the stream. `codecs` in our order; `prefer` says whose order decides when we answer. `ptime_ms` is
+    the packet length we ask for; an answer goes by the peer's. `comfort_noise` offers and takes RFC 3389.
 
     `direction` is the most we want (sendonly or inactive puts the peer on hold).
     `srtp`: `off` takes and offers plain RTP only, `required` never; `optional` offers both in one (RTP/AVP with keys)
@@ -54,6 +42,8 @@ class LocalMedia(msgspec.Struct, frozen=True):
     session_id: int = 1
     version: int = 1
     dtmf: bool = True
+    ptime_ms: int = PTIME_MS
+    comfort_noise: bool = False
     prefer: Literal["theirs", "ours"] = "theirs"
     srtp: SrtpPolicy = "off"
     master: bytes = b""
@@ -65,7 +55,8 @@ class LocalMedia(msgspec.Struct, frozen=True):
 class Negotiated(msgspec.Struct, frozen=True):
     """What both sides agreed on. `sdp` is ours, to be sent (after `accept`: as it was sent).
 
-    `host` and `port` are where our packets go, `payload_type` and `dtmf_payload_type` the numbers they carry.
+    `host` and `port` are where our packets go, `payload_type` and `dtmf_payload_type` the numbers they carry;
+    `receives` names the codec of every number that may come, for the peer need not send what we do.
     `direction` is ours. `held` means that the peer will not listen. `srtp` is None for plain RTP.
     """
 
@@ -80,12 +71,23 @@ class Negotiated(msgspec.Struct, frozen=True):
     rtcp_mux: bool
     held: bool
     srtp: SrtpKeys | None = None
+    receives: dict[int, str] = {}
+    dtmf_clock_hz: int = 8000
+    comfort_noise: bool = False
+    """Silence may go as a packet that tells its level now and then."""
 
 
 class _Choice(NamedTuple):
     codec: str
     payload_type: int
-    dtmf_payload_type: int | None
+    events: Events | None
+    comfort_noise: bool
+    receives: dict[int, str]
+
+    @property
+    def formats(self) -> Formats:
+        """The section of an answer that takes this."""
+        return Formats({self.codec: self.payload_type}, (self.events,) if self.events else (), self.comfort_noise)
 
 
 class _Usable(NamedTuple):
@@ -112,7 +114,7 @@ def answer(offer: bytes, local: LocalMedia, previous: bytes | None = None) -> Ne
     sections = [_refused(section) for section in theirs.media]
     keys = None if crypto is None else SrtpKeys(crypto.suite, our_key(local.master, crypto.suite), crypto.key)
     lines = [] if crypto is None or keys is None else [Crypto(crypto.tag, crypto.suite, keys.ours)]
-    formats = _formats([choice], direction, lines, mux=mux)
+    formats = _formats(choice.formats, ptime_of(media), direction, lines, mux=mux)
     sections[place] = Media(media.kind, local.port, media.protocol, *formats)
     sdp = versioned(_describe(local, sections), previous)
     return _negotiated(sdp, theirs, media, choice, direction, keys, mux=mux, held=held)
@@ -120,11 +122,10 @@ def answer(offer: bytes, local: LocalMedia, previous: bytes | None = None) -> Ne
 
 def offer(local: LocalMedia, previous: bytes | None = None) -> bytes:
     """Our own offer: every codec of ours in our order."""
-    dtmf = OUR_DTMF_PAYLOAD_TYPE if local.dtmf else None
-    choices = [_Choice(name, CODECS[name].payload_type, dtmf) for name in local.codecs]
+    formats = our_formats(local.codecs, dtmf=local.dtmf, comfort_noise=local.comfort_noise)
     lines = [] if local.srtp == "off" else our_lines(local.master)
     protocol = "RTP/SAVP" if local.srtp == "required" else "RTP/AVP"
-    section = Media("audio", local.port, protocol, *_formats(choices, local.direction, lines))
+    section = Media("audio", local.port, protocol, *_formats(formats, local.ptime_ms, local.direction, lines))
     return versioned(_describe(local, [section]), previous)
 
 
@@ -140,6 +141,8 @@ def accept(local: LocalMedia, answer: bytes, sent: bytes | None = None) -> Negot
     choice = _choose(media, msgspec.structs.replace(local, prefer="theirs"))
     if choice is None:
         raise PeerError("the answer has no codec of our offer", status_hint=488)
+    offered = our_formats(local.codecs, dtmf=local.dtmf, comfort_noise=local.comfort_noise)
+    choice = choice._replace(receives={number: name for name, number in offered.codecs.items()} | choice.receives)
     their_direction, held = _their_direction(theirs, media)
     direction = _meet(local.direction, _mirror(their_direction))
     return _negotiated(sent or offer(local), theirs, media, choice, direction, keys, mux=False, held=held)
@@ -164,20 +167,15 @@ def _describe(local: LocalMedia, sections: list[Media]) -> Description:
 
 
 def _formats(
-    choices: list[_Choice], direction: Direction, crypto: list[Crypto], *, mux: bool = False
+    formats: Formats, ptime_ms: int, direction: Direction, crypto: list[Crypto], *, mux: bool = False
 ) -> tuple[list[str], None, Attributes]:
     """The last three fields of a `Media`: formats, no address of its own, attributes."""
-    attributes: Attributes = [("rtpmap", f"{c.payload_type} {c.codec}/{CODECS[c.codec].clock_hz}") for c in choices]
-    formats = [str(c.payload_type) for c in choices]
-    dtmf = choices[0].dtmf_payload_type
-    if dtmf is not None:
-        formats.append(str(dtmf))
-        attributes += [("rtpmap", f"{dtmf} {DTMF}/8000"), ("fmtp", f"{dtmf} 0-15")]
-    attributes += [("ptime", str(OUR_PTIME_MS)), (direction, None)]
+    numbers, attributes = describe(formats, ptime_ms)
+    attributes.append((direction, None))
     attributes += [("crypto", line.render()) for line in crypto]
     if mux:
         attributes.append(("rtcp-mux", None))
-    return formats, None, attributes
+    return numbers, None, attributes
 
 
 def _refused(section: Media) -> Media:
@@ -209,38 +207,20 @@ def _may_be_plain(media: Media, local: LocalMedia) -> bool:
 
 def _choose(media: Media, local: LocalMedia) -> _Choice | None:
     """The codec to use, under the payload number the peer gave it."""
-    named, dtmf = _named_formats(media)
-    common = [name for name in named if name in local.codecs]
+    formats = read_formats(media)
+    common = [name for name in formats.codecs if name in local.codecs]
     if not common:
         return None
     if local.prefer == "ours":
         common.sort(key=local.codecs.index)
-    return _Choice(common[0], named[common[0]], dtmf if local.dtmf else None)
-
-
-def _named_formats(media: Media) -> tuple[dict[str, int], int | None]:
-    """Codec names to payload numbers in the order of the m= line, and the number of telephone-event."""
-    maps = media.rtpmaps()
-    named: dict[str, int] = {}
-    dtmf = None
-    for text in media.formats:
-        if not (text.isascii() and text.isdigit()) or int(text) > 127:
-            continue
-        number = int(text)
-        mapped = maps.get(number)
-        if mapped is None:
-            name = _STATIC.get(number, "")
-        elif mapped.encoding == DTMF:
-            if mapped.clock_hz == 8000 and dtmf is None:
-                dtmf = number
-            continue
-        else:
-            name = mapped.encoding.upper()
-            if name not in CODECS or mapped.clock_hz != CODECS[name].clock_hz or mapped.channels != 1:
-                continue
-        if name:
-            named.setdefault(name, number)
-    return named, dtmf
+    codec = common[0]
+    return _Choice(
+        codec,
+        formats.codecs[codec],
+        formats.events_of(codec) if local.dtmf else None,
+        formats.comfort_noise and local.comfort_noise and CODECS[codec].clock_hz == 8000,
+        {formats.codecs[name]: name for name in common},
+    )
 
 
 def _their_direction(theirs: Description, media: Media) -> tuple[Direction, bool]:
@@ -292,12 +272,15 @@ def _negotiated(
         port=media.port,
         codec=choice.codec,
         payload_type=choice.payload_type,
-        dtmf_payload_type=choice.dtmf_payload_type,
-        ptime_ms=_ptime_ms(media),
+        dtmf_payload_type=choice.events.payload_type if choice.events else None,
+        ptime_ms=ptime_of(media),
         direction=direction,
         rtcp_mux=mux,
         held=held,
         srtp=keys,
+        receives=choice.receives,
+        dtmf_clock_hz=choice.events.clock_hz if choice.events else 8000,
+        comfort_noise=choice.comfort_noise,
     )
 
 
@@ -311,10 +294,3 @@ def _literal_host(theirs: Description, media: Media) -> str:
         # A name would have to be looked up on the media path, where nothing may block.
         raise PeerError("the media address is a name, not an address", status_hint=488) from None
     return host
-
-
-def _ptime_ms(media: Media) -> int:
-    """The packet length the peer asks for, as whole 20 ms ticks of ours, 60 at most."""
-    text = find_attribute(media.attributes, "ptime") or ""
-    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else OUR_PTIME_MS
-    return min(60, max(20, wanted // 20 * 20))

@@ -38,6 +38,7 @@ def test_the_plain_case() -> None:
         direction="sendrecv",
         rtcp_mux=False,
         held=False,
+        receives={0: "PCMU", 8: "PCMA"},
     )
     assert "o=- 77 3 IN IP4 192.0.2.1" in lines(agreed.sdp)
     assert "c=IN IP4 192.0.2.1" in lines(agreed.sdp)
@@ -137,10 +138,77 @@ def test_an_audio_stream_we_cannot_take_is_passed_over() -> None:
     assert (agreed.port, agreed.codec) == (4006, "PCMA")
 
 
-@pytest.mark.parametrize(("wanted", "given"), [("20", 20), ("40", 40), ("30", 20), ("10", 20), ("200", 60), ("x", 20)])
-def test_the_packet_length_is_whole_ticks(wanted: str, given: int) -> None:
-    """The media plane works in 20 ms."""
-    assert answer(offered(AUDIO, f"a=ptime:{wanted}\r\n"), US).ptime_ms == given
+@pytest.mark.parametrize(("wanted", "given"), [("20", 20), ("40", 40), ("30", 30), ("10", 10), ("200", 60), ("x", 20)])
+def test_the_packet_length_is_what_the_peer_asks_for(wanted: str, given: int) -> None:
+    """10 to 60 ms, and ours is named as long: some gear takes no other length than its own."""
+    agreed = answer(offered(AUDIO, f"a=ptime:{wanted}\r\n"), US)
+    assert agreed.ptime_ms == given
+    assert f"a=ptime:{given}" in lines(agreed.sdp)
+
+
+@pytest.mark.parametrize(("ptime", "longest", "given"), [(40, 30, 30), (20, 10, 10), (20, 200, 20), (60, 5, 10)])
+def test_no_packet_is_longer_than_the_peer_can_take(ptime: int, longest: int, given: int) -> None:
+    """RFC 8866 6.4: maxptime bounds ptime."""
+    assert answer(offered(AUDIO, f"a=ptime:{ptime}\r\na=maxptime:{longest}\r\n"), US).ptime_ms == given
+
+
+WIDE = LocalMedia("192.0.2.1", 6000, codecs=("opus", "G722", "PCMA"), comfort_noise=True)
+
+
+def test_wideband_codecs_are_named_by_their_rtp_clocks() -> None:
+    """RFC 3551 4.5.2: G.722 says 8000 though it is 16 kHz; RFC 7587 7: Opus says 48000/2 whatever is in it. Telephone
+    events come once for each clock (RFC 4733 2.1)."""
+    ours = lines(offer(WIDE))
+    assert "m=audio 6000 RTP/AVP 107 9 8 13 102 101" in ours
+    for line in ("107 opus/48000/2", "9 G722/8000", "102 telephone-event/48000", "101 telephone-event/8000"):
+        assert f"a=rtpmap:{line}" in ours
+
+
+@pytest.mark.parametrize(
+    ("codecs", "codec", "number", "events", "clock"),
+    [
+        (("opus", "PCMA"), "opus", 96, 98, 48000),
+        (("G722", "PCMA"), "G722", 9, 97, 8000),
+        (("PCMA",), "PCMA", 8, 97, 8000),
+    ],
+)
+def test_events_go_by_the_clock_of_the_codec(
+    codecs: tuple[str, ...], codec: str, number: int, events: int, clock: int
+) -> None:
+    """A peer that offers events at both clocks gets those of the codec taken, and no others. Comfort noise under its
+    static number counts 8000 a second, and has no place beside Opus (which does its own)."""
+    theirs = offered(
+        "m=audio 4000 RTP/AVP 96 9 8 97 98 13\r\na=rtpmap:96 OPUS/48000/2\r\n",
+        "a=rtpmap:97 telephone-event/8000\r\na=rtpmap:98 telephone-event/48000\r\n",
+    )
+    agreed = answer(theirs, msgspec.structs.replace(WIDE, codecs=codecs))
+    assert (agreed.codec, agreed.payload_type) == (codec, number)
+    assert (agreed.dtmf_payload_type, agreed.dtmf_clock_hz) == (events, clock)
+    assert agreed.comfort_noise == (clock == 8000)
+    assert f"m=audio 6000 RTP/AVP {number}{' 13' if clock == 8000 else ''} {events}" in lines(agreed.sdp)
+
+
+def test_opus_with_events_of_another_clock_still_has_keys() -> None:
+    """Not by the book, but common: telephone-event/8000 beside Opus alone."""
+    theirs = offered("m=audio 4000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\n")
+    agreed = answer(theirs, WIDE)
+    assert (agreed.codec, agreed.dtmf_payload_type, agreed.dtmf_clock_hz) == ("opus", 97, 8000)
+
+
+@pytest.mark.parametrize("wrong", ["opus/48000", "opus/16000/2", "G722/16000", "L16/8000"])
+def test_a_codec_with_other_clocks_or_channels_is_another_codec(wrong: str) -> None:
+    """Guessing would be noise in the caller's ear."""
+    with pytest.raises(PeerError):
+        answer(offered(f"m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 {wrong}\r\n"), WIDE)
+
+
+def test_every_number_that_may_come_is_known() -> None:
+    """A peer may send any codec that both named, not only the one we send (RFC 3264 6.1)."""
+    theirs = offered("m=audio 4000 RTP/AVP 8 96 9 18\r\na=rtpmap:96 opus/48000/2\r\n")
+    assert answer(theirs, WIDE).receives == {8: "PCMA", 96: "opus", 9: "G722"}
+    agreed = accept(WIDE, offered("m=audio 4000 RTP/AVP 120 8\r\na=rtpmap:120 opus/48000/2\r\n"))
+    assert (agreed.codec, agreed.payload_type) == ("opus", 120)
+    assert agreed.receives == {107: "opus", 9: "G722", 8: "PCMA", 120: "opus"}
 
 
 def test_rtcp_on_the_same_port_is_agreed_when_offered() -> None:

@@ -1,0 +1,298 @@
+"""Codecs with a memory (G.722, Opus): what a phone codes is what the bot hears, at 16 kHz where it listens so."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from media_world import FRAME, Phone, World, frames, sine, speech
+
+from gateway.core.errors import PeerError
+from gateway.core.events import DigitPressed
+from gateway.media import codecs
+from gateway.media.commands import CloseLeg, HeardAudio, LegClosed, Listen, QueueAudio, SendDigits, SetLoopback
+from gateway.media.decimate import Decimator
+from gateway.media.files import NoFiles
+from gateway.media.ports import Float32s, Int64s
+
+NUMBER = {"G722": 9, "opus": 107}
+CLOCK = {"G722": 1, "opus": 6}
+WIDE_FRAME = 2 * FRAME
+
+
+class Ffmpeg:
+    """An independent coder and decoder of the same codecs: FFmpeg's own G.722, and libopus."""
+
+    def __init__(self, codec: str, ptime_ms: int = 20) -> None:
+        name = "g722" if codec == "G722" else "libopus"
+        self._coder, self._decoder = av.CodecContext.create(name, "w"), av.CodecContext.create(name, "r")
+        for context in (self._coder, self._decoder):
+            context.format, context.layout = "s16", "mono"
+            context.sample_rate = codecs.RATE
+        if codec == "opus":
+            self._decoder.sample_rate = 48000
+            self._coder.bit_rate = 32000
+            self._coder.options = {"frame_duration": str(ptime_ms)}
+
+    def code(self, pcm: np.ndarray) -> bytes:
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm))
+        frame.planes[0].update(pcm.astype("<i2").tobytes())
+        frame.sample_rate = codecs.RATE
+        return b"".join(bytes(packet) for packet in self._coder.encode(frame))
+
+    def decode(self, payload: bytes) -> np.ndarray:
+        return np.concatenate([f.to_ndarray().reshape(-1) for f in self._decoder.decode(av.Packet(payload))])
+
+
+class WidePhone(Phone):
+    """Codes 16 kHz audio; its packets are as long as the pieces it is given."""
+
+    def __init__(self, codec: str, ptime_ms: int = 20, **options: int) -> None:
+        super().__init__(**options)
+        self.codec, self.coder = codec, Ffmpeg(codec, ptime_ms)
+
+    def packet(self, pcm: np.ndarray, *, payload_type: int | None = None, marker: bool = False) -> bytes:
+        made = self.build(NUMBER[self.codec] if payload_type is None else payload_type, self.coder.code(pcm), marker)
+        self.timestamp += len(pcm) // 2 * CLOCK[self.codec]
+        return made
+
+
+def wide_speech() -> np.ndarray:
+    """Speech with a tone at 5 kHz above it, which no narrowband path could carry; 16 kHz."""
+    low = np.repeat(speech(), 2).astype(float)
+    tone = 2000 * np.sin(2 * np.pi * 5000 * np.arange(len(low)) / 16000)
+    smooth = np.convolve(low, np.hanning(5) / np.hanning(5).sum(), "same")
+    return np.clip(np.rint(0.7 * smooth + tone), -32768, 32767).astype(np.int16)
+
+
+class Talkative:
+    """A detector that takes everything for speech, so that everything is sent to who listens."""
+
+    window = 256
+
+    def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
+        return np.ones(len(rows), np.float32)
+
+    def reset(self, rows: Int64s) -> None:
+        pass
+
+
+class MemoryFiles(NoFiles):
+    """Recordings as octets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[int, bytearray] = {}
+
+    def write(self, file: int, data: bytes) -> None:
+        self.written.setdefault(file, bytearray()).extend(data)
+
+
+class WideWorld(World):
+    def __init__(self) -> None:
+        self.files = MemoryFiles()
+        super().__init__(vad=Talkative(), files=self.files)
+
+    def heard(self, leg: str = "call") -> np.ndarray:
+        """What the house heard of a leg, 8 kHz; ends it."""
+        self.do(CloseLeg(leg)).ticks(2)
+        return np.frombuffer(bytes(self.files.written[max(self.files.written)][44:]), "<i2")[::2]
+
+
+def world(codec: str, *, clock_hz: int | None = None, **options: object) -> WideWorld:
+    made, clock = WideWorld(), clock_hz or 8000 * CLOCK[codec]
+    made.open(record="call.wav")
+    made.connect(codec=codec, payload_type=NUMBER[codec], dtmf_clock_hz=clock, **options)
+    return made
+
+
+def level_at(pcm: np.ndarray, hz: float, rate: int) -> float:
+    """Amplitude of one frequency."""
+    turns = np.exp(-2j * np.pi * hz * np.arange(len(pcm)) / rate)
+    return float(2 * abs(np.mean(pcm * turns)))
+
+
+# The codecs alone
+
+
+def test_g722_decodes_as_another_implementation_does() -> None:
+    """FFmpeg's decoder is written apart from the one we use; both follow G.722 to the bit, on speech and on noise."""
+    ours, theirs = codecs.decoder("G722"), Ffmpeg("G722")
+    noise = np.random.default_rng(1).integers(0, 256, 160 * 40, dtype=np.uint8)
+    coded = Ffmpeg("G722").code(wide_speech()) + noise.tobytes()
+    for k in range(0, len(coded) - 159, 160):
+        payload = coded[k : k + 160]
+        assert np.array_equal(ours.decode(payload), theirs.decode(payload)), k
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_what_we_code_another_implementation_decodes(codec: str) -> None:
+    """An octave of tones comes back at its level, within 1 dB, whatever the packet's length."""
+    for ptime_ms in (10, 20, 30, 40, 60):
+        coder, decoder = codecs.encoder(codec, ptime_ms), Ffmpeg(codec)
+        length = 16 * codecs.packet_ms(codec, ptime_ms)
+        tone = np.rint(8000 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)).astype(np.int16)
+        payloads = [coder.encode(piece) for piece in frames(tone, length)]
+        assert {codecs.duration_ms(codec, p) for p in payloads} == {length // 16}
+        heard = np.concatenate([decoder.decode(p) for p in payloads])
+        rate = 48000 if codec == "opus" else 16000
+        assert level_at(heard[rate // 4 : rate // 4 * 3], 1000, rate) == pytest.approx(8000, rel=0.12)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["G722", "opus"]))
+def test_no_payload_does_harm(payload: bytes, codec: str) -> None:
+    """Anything decodes to the length it claims, or is refused."""
+    decoder = codecs.decoder(codec)
+    try:
+        length = codecs.duration_ms(codec, payload)
+        pcm = decoder.decode(payload)
+    except PeerError:
+        return
+    assert len(pcm) == 16 * length
+
+
+@pytest.mark.parametrize(("factor", "rate", "flat", "stops"), [(2, 16000, 3400, 4400), (3, 48000, 6800, 8400)])
+def test_the_lower_band_is_flat_and_the_rest_does_not_fold_into_it(
+    factor: int, rate: int, flat: int, stops: int
+) -> None:
+    """0.05 dB to the band's edge, 60 dB of what would fold."""
+    t = np.arange(rate) / rate
+    for hz in (300, 1000, flat):
+        low, _ = Decimator(factor, rate).feed(np.rint(10000 * np.sin(2 * np.pi * hz * t)).astype(np.int16))
+        assert 20 * np.log10(level_at(low[1000:5000], hz, rate // factor) / 10000) == pytest.approx(0, abs=0.05)
+    low, _ = Decimator(factor, rate).feed(np.rint(10000 * np.sin(2 * np.pi * stops * t)).astype(np.int16))
+    assert np.sqrt(np.mean(low[1000:].astype(float) ** 2)) < 10000 / np.sqrt(2) / 1000
+
+
+# A leg
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 40, 60])
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_a_recogniser_gets_what_the_phone_picked_up(codec: str, ptime_ms: int) -> None:
+    """What lies above 4 kHz reaches who listens at 16 kHz, packets of any length; who does not gets none of it."""
+    w, phone, spoken = world(codec), WidePhone(codec, ptime_ms), wide_speech()
+    w.do(Listen("call", "pcm_16k"))
+    packets = [phone.packet(piece) for piece in frames(spoken, 16 * ptime_ms)]
+    for tick in range(len(spoken) // WIDE_FRAME):
+        due = slice(-(-20 * tick // ptime_ms), -(-20 * (tick + 1) // ptime_ms))
+        w.tick(*packets[due])
+    heard = np.frombuffer(b"".join(p.audio for p in w.all(HeardAudio)), "<i2")
+    assert len(heard) > 3 * 16000
+    assert level_at(heard[8000:24000], 5000, 16000) == pytest.approx(2000, rel=0.25)
+    assert level_at(w.heard(), 3000, 8000) < 60  # 5 kHz folded into 8 kHz audio would stand at 3
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_the_echo_is_what_was_said(codec: str) -> None:
+    """Both directions of a wideband leg: a tone through phone, gateway and phone keeps its level within 1 dB."""
+    w, phone, decoder = world(codec), WidePhone(codec), Ffmpeg(codec)
+    w.do(SetLoopback("call", True))
+    tone = np.rint(6000 * np.sin(2 * np.pi * 800 * np.arange(32000) / 16000)).astype(np.int16)
+    for piece in frames(tone, WIDE_FRAME):
+        w.tick(phone.packet(piece))
+    sent = [p for p in w.packets() if p.payload_type == NUMBER[codec]]
+    heard = np.concatenate([decoder.decode(p.payload) for p in sent])
+    rate = 48000 if codec == "opus" else 16000
+    assert level_at(heard[rate : rate * 3 // 2], 800, rate) == pytest.approx(6000, rel=0.12)
+    steps = np.diff([p.timestamp for p in sent]) % 0x100000000
+    assert set(steps.tolist()) == {FRAME * CLOCK[codec]}
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_packets_are_as_long_as_the_peer_asked(codec: str, ptime_ms: int) -> None:
+    """Timestamps advance by the audio in each packet, at the codec's clock; Opus has no frames of 30 ms."""
+    w = world(codec, ptime_ms=ptime_ms)
+    w.do(QueueAudio("call", 1, sine(440, 2.0).tobytes(), last=True)).ticks(100)
+    packets = [p for p in w.packets() if p.payload_type == NUMBER[codec]]
+    length = 20 if (codec, ptime_ms) == ("opus", 30) else ptime_ms
+    assert {codecs.duration_ms(codec, p.payload) for p in packets} == {length}
+    assert set((np.diff([p.timestamp for p in packets]) % 0x100000000).tolist()) == {8 * length * CLOCK[codec]}
+    assert len(packets) == 2000 // length
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_a_packet_that_overtook_another_harms_neither(codec: str) -> None:
+    """Decoding follows the order of playing: swapped on the way, packets sound as if they never had been."""
+
+    def heard(swap: bool) -> np.ndarray:
+        w, phone = world(codec), WidePhone(codec)
+        packets = [phone.packet(piece) for piece in frames(wide_speech()[16000:48000], WIDE_FRAME)]
+        for k in range(0, len(packets) - 1, 2):
+            one, other = packets[k : k + 2]
+            w.tick()
+            w.tick(*((other, one) if swap and k >= 10 else (one, other)))
+        w.ticks(10)
+        return w.heard()
+
+    assert np.array_equal(heard(swap=False), heard(swap=True))
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_a_lost_packet_is_concealed_and_what_follows_is_whole(codec: str) -> None:
+    """No hole, no crack: the level of a tone never falls below half, nor does its slope exceed the tone's own."""
+    w, phone = world(codec), WidePhone(codec)
+    tone = np.rint(6000 * np.sin(2 * np.pi * 200 * np.arange(32000) / 16000)).astype(np.int16)
+    for k, piece in enumerate(frames(tone, WIDE_FRAME)):
+        packet = phone.packet(piece)
+        w.tick(*([] if k in (40, 60) else [packet]))
+    heard = w.heard()[4000:-800].astype(float)
+    levels = [np.abs(f).max() for f in frames(heard, 40 * 2)]
+    assert min(levels) > 3000
+    assert np.abs(np.diff(heard)).max() < 2.5 * 6000 * 2 * np.pi * 200 / 8000
+
+
+def test_a_broken_packet_is_a_lost_one() -> None:
+    """An Opus packet that cannot be decoded is concealed and ends nothing."""
+    w, phone = world("opus"), WidePhone("opus")
+    for k, piece in enumerate(frames(wide_speech()[:48000], WIDE_FRAME)):
+        packet = phone.packet(piece)
+        w.tick(packet[:13] + b"\xff\xff\xff" if k % 10 == 9 else packet)
+    assert w.heard().any()
+
+
+def test_a_peer_may_send_another_codec_than_it_gets() -> None:
+    """We send G.722, it sends A-law, then Opus, then G.722: all are heard, since all were agreed on."""
+    w = world("G722", receives={107: "opus", 9: "G722", 8: "PCMA"})
+    tone16 = np.rint(6000 * np.sin(2 * np.pi * 500 * np.arange(16000) / 16000)).astype(np.int16)
+    narrow, opus, g722 = Phone(law=1), WidePhone("opus", sequence=200), WidePhone("G722", sequence=400)
+    w.talk(narrow, sine(500, 1.0, 6000))
+    for piece in frames(tone16, WIDE_FRAME):
+        w.tick(opus.packet(piece))
+    for piece in frames(tone16, WIDE_FRAME):
+        w.tick(g722.packet(piece))
+    assert {p.payload_type for p in w.packets()} == {9}
+    heard = w.heard()
+    for second in (0, 1, 2):
+        middle = heard[8000 * second + 3000 : 8000 * second + 7000]
+        assert level_at(middle, 500, 8000) == pytest.approx(6000, rel=0.15)
+
+
+@pytest.mark.parametrize("clock_hz", [8000, 48000])
+def test_keys_count_time_by_the_clock_of_their_codec(clock_hz: int) -> None:
+    """RFC 4733 2.1: both ways, 100 ms beside Opus are 4800, not 800."""
+    sender = world("opus", clock_hz=clock_hz)
+    sender.do(SendDigits("call", "5", 100)).ticks(20)
+    events = [p for p in sender.packets() if p.payload_type == 101]
+    assert int.from_bytes(events[-1].payload[2:4], "big") == clock_hz // 10
+    assert len({p.timestamp for p in events}) == 1
+    w, phone = world("opus", clock_hz=clock_hz), Phone()
+    for packet in events:
+        w.tick(phone.build(101, packet.payload, timestamp=packet.timestamp))
+    assert [(d.digit, d.duration_ms) for d in w.all(DigitPressed)] == [("5", 100)]
+
+
+def test_a_leg_that_changes_hands_keeps_no_sound() -> None:
+    """The next call in the same slot hears nothing of the last one's."""
+    w, phone = world("G722"), WidePhone("G722")
+    for piece in frames(wide_speech(), WIDE_FRAME):
+        w.tick(phone.packet(piece))
+    w.do(CloseLeg("call")).ticks(2)
+    assert w.all(LegClosed)[0].stats.codec == "G722"
+    w.open("next", port=20002, record="next.wav").connect("next").do(Listen("next", "pcm_16k")).ticks(50)
+    assert w.packets("next")[-1].payload_type == 0
+    assert not any(any(p.audio) for p in w.all(HeardAudio) if p.leg == "next")
+    assert not w.heard("next").any()
