@@ -235,7 +235,7 @@ class LiveCall:
             case c.Tone(hz=hz, dbm0=dbm0):
                 send(media.SetTone(leg, hz, dbm0))
             case c.Press(digits=digits):
-                send(media.SendDigits(leg, digits))
+                self._line.press(digits)
             case c.Release(reason=reason, by=by):
                 self._desk.spawn(self._close(reason, by))
             case c.Say() | c.Ask() | c.Converse():

@@ -101,6 +101,9 @@ class OutboundLine:
     def reject(self, status: int, reason: str | None) -> None:
         self.hang_up()
 
+    def press(self, digits: str) -> None:
+        self._stream.press(digits)
+
     def hang_up(self) -> None:
         if self._stream.dialog and self.phase != "over":
             self._wires.send(sip.HangUp(self._stream.dialog))

@@ -66,6 +66,9 @@ class PcmLine:
     def reject(self, status: int, reason: str | None) -> None:
         self._peer.hang_up()
 
+    def press(self, digits: str) -> None:
+        self._leg.send(media.SendDigits(self._id, digits))
+
     def hang_up(self) -> None:
         self._peer.hang_up()
 

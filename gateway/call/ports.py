@@ -45,6 +45,10 @@ class Line(Protocol):
 
     def hang_up(self) -> None: ...
 
+    def press(self, digits: str) -> None:
+        """Send keys to the far side, in whichever way it takes them."""
+        ...
+
     def media_said(self, report: AnyReport) -> None:
         """A report of the line's leg; the call passes all of them on."""
         ...

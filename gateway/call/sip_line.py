@@ -46,6 +46,9 @@ class SipLine:
     def reject(self, status: int, reason: str | None) -> None:
         self._send(sip.Reject(self._dialog, status, reason))
 
+    def press(self, digits: str) -> None:
+        self._stream.press(digits)
+
     def hang_up(self) -> None:
         self._send(sip.HangUp(self._dialog))
 

@@ -27,6 +27,7 @@ from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
 
 _DTMF_INFO = re.compile(rb"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
+INFO_KEY_MS = 160
 _DTMF_DURATION = re.compile(rb"^\s*Duration\s*=\s*(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -123,6 +124,15 @@ class SipStream:
         """Where the leg turned out to be; `host` unless another is advertised."""
         host = self._options.advertise or host
         self._local = self._options.local_media(host, port, int(self._wires.clock.wall()))
+
+    def press(self, digits: str) -> None:
+        """Keys of ours: as INFO where that is agreed; else the leg sends events, or tones to who takes none."""
+        if self._options.dtmf != "info":
+            self._wires.leg.send(media.SendDigits(self._id, digits))
+            return
+        for digit in digits:
+            body = f"Signal={digit}\r\nDuration={INFO_KEY_MS}\r\n"
+            self._wires.send(sip.SendInfo(self.dialog, "application/dtmf-relay", body.encode()))
 
     # Offers and answers; each raises `PeerError` for a description that cannot be used
 

@@ -54,6 +54,9 @@ class ReplayLine:
     def hang_up(self) -> None:
         self._stop()
 
+    def press(self, digits: str) -> None:
+        self._leg.send(media.SendDigits(self._id, digits))
+
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened():

@@ -30,6 +30,7 @@ class ConfirmedCall:
     __slots__ = (
         "_farewell",
         "_first_ack",
+        "_infos",
         "contact_user",
         "core",
         "dialog",
@@ -59,6 +60,7 @@ class ConfirmedCall:
         self.offers = Renegotiation(self)
         self._first_ack = False
         self._farewell: Headers = ()
+        self._infos: tuple[SendInfo, ...] = ()
         core.dialogs[dialog.id] = self
 
     @property
@@ -142,8 +144,10 @@ class ConfirmedCall:
                 self.offers.refuse(status, reason)
             case Offer(sdp=sdp):
                 self.offers.offer(sdp)
-            case SendInfo(content_type=content_type, body=body):
-                self._send_info(content_type, body)
+            case SendInfo():
+                self._infos += (command,)
+                if len(self._infos) == 1:
+                    self._send_info()
             case _ if not self.core.extensions.command_given(self, command):
                 self.core.counters["commands_late"] += 1
 
@@ -168,9 +172,11 @@ class ConfirmedCall:
         request.headers.extend(self._farewell)
         self._sign_and_send(request)
 
-    def _send_info(self, content_type: str, body: bytes) -> None:
+    def _send_info(self) -> None:
+        """One at a time: over UDP a key could overtake the one before it."""
+        info = self._infos[0]
         request = self.request("INFO")
-        request.set_body(content_type, body)
+        request.set_body(info.content_type, info.body)
         self._sign_and_send(request)
 
     def _sign_and_send(self, request: Request) -> None:
@@ -186,8 +192,10 @@ class ConfirmedCall:
         elif self.phase == "leaving":
             if transaction.request.method == "BYE":
                 self._over()
-        else:
-            self.gone(response)
+        elif not self.gone(response) and transaction.request.method == "INFO":
+            self._infos = self._infos[1:]
+            if self._infos and self.up:
+                self._send_info()
 
     def _again(self, request: Request) -> None:
         again = self.request(request.method)

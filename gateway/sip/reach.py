@@ -99,6 +99,11 @@ def transport_of(hop: Uri) -> Transport:
             return "udp"
 
 
+def over_tcp(flow: Flow, port: int) -> Flow:
+    """The same way on a connection; `port` is where we listen for TCP."""
+    return Flow("tcp", (flow.local[0], port), flow.remote)
+
+
 @lru_cache(maxsize=4096)
 def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:

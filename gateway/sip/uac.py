@@ -11,13 +11,16 @@ from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.dialog import FIRST_CSEQ, Dialog, as_caller
 from gateway.sip.events import CallAccepted, CallFailed, CallProgressed, Send
-from gateway.sip.flow import Flow
 from gateway.sip.headers import parse_name_addr, quote_string
 from gateway.sip.message import Lines, Request, Response
+from gateway.sip.reach import over_tcp
 from gateway.sip.status import phrase
 from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, cancel
 from gateway.sip.uri import parse_uri
 
+LARGEST_DATAGRAM = 1300
+"""In octets: larger requests go over TCP, as fragments get lost and congestion goes unnoticed (RFC 3261 18.1.1)."""
+LONGEST_VIA = 120
 MOST_FORKS = 64
 """Beyond so many, 2xx or early dialogs of one INVITE are no forking but an attack."""
 
@@ -26,8 +29,8 @@ class OutgoingCall:
     """One INVITE and all its branches. It outlives its end as long as its transaction does, to answer late 2xx."""
 
     __slots__ = (
-        "_acks", "_cancel_sent", "_cancelled", "_confirmed", "_cseq", "_digest", "_from_tag", "_place", "_transaction",
-        "call_id", "contact_user", "core", "early", "handle", "notes",
+        "_acks", "_cancel_sent", "_cancelled", "_confirmed", "_cseq", "_described", "_digest", "_from_tag", "_heard_of",
+        "_place", "_small_only", "_transaction", "call_id", "contact_user", "core", "early", "flow", "handle", "notes",
     )  # fmt: skip
 
     def __init__(self, core: Core, place: Place) -> None:
@@ -54,22 +57,39 @@ class OutgoingCall:
         # By To tag: early dialogs, and the ACKs of the 2xx that each fork gave.
         self.early: dict[str, Dialog] = {}
         self._acks: dict[str, Send] = {}
+        # What provisional answers held: a 2xx need not repeat what PRACK has settled (RFC 3262 5).
+        self._described: dict[str, bytes] = {}
+        self.flow = place.flow
+        self._small_only = "tcp" not in core.ports
         core.calls[self.handle] = self
-        if place.silent_for_s is not None:
-            core.timers.start(core.now + place.silent_for_s, self, "silence")
+        self._heard_of = False
         self.invite()
+        self._watch_for_silence()
+
+    def _watch_for_silence(self) -> None:
+        if self._place.silent_for_s is not None:
+            self.core.timers.start(self.core.now + self._place.silent_for_s, self, "silence")
 
     @property
     def dialog(self) -> Dialog | None:
         """The early dialog heard of last, while there is one."""
         return next(reversed(self.early.values()), None)
 
-    @property
-    def flow(self) -> Flow:
-        return self._place.flow
-
     def invite(self) -> None:
         """Send the INVITE, or send it again with what a refusal taught (credentials, a longer session interval)."""
+        request = self._invitation()
+        if self.flow.transport == "udp" and not self._small_only and _too_large(request):
+            self.flow = over_tcp(self.flow, self.core.ports["tcp"])
+            request.set("Contact", self._contact)
+        self.sign(request)
+        self._forget_early()
+        self._transaction = self.core.send(request, self.flow, self)
+
+    @property
+    def _contact(self) -> str:
+        return self.core.contact(self.flow, self.contact_user, secure=self._place.uri.startswith("sips:"))
+
+    def _invitation(self) -> Request:
         place = self._place
         self._cseq += 1
         display = quote_string(place.from_display) + " " if place.from_display else ""
@@ -80,15 +100,23 @@ class OutgoingCall:
             ("To", f"<{place.uri}>"),
             ("Call-ID", self.call_id),
             ("CSeq", f"{self._cseq} INVITE"),
-            ("Contact", self.core.contact(place.flow, self.contact_user, secure=place.uri.startswith("sips:"))),
+            ("Contact", self._contact),
             *self.core.capabilities(),
         ]
         request = Request("INVITE", place.uri, headers)
         self.core.finish(request, place.headers, place.sdp)
         self.core.extensions.request_leaves(self, request)
-        self.sign(request)
-        self._forget_early()
-        self._transaction = self.core.send(request, place.flow, self)
+        return request
+
+    def _back_to_datagrams(self) -> bool:
+        """RFC 3261 18.1.1: a large request that got no connection goes by UDP after all."""
+        if self.flow == self._place.flow:
+            return False
+        if self._transaction is not None:
+            self.core.transactions.abandon(self._transaction)
+        self.flow, self._small_only = self._place.flow, True
+        self.invite()
+        return True
 
     def sign(self, request: Request) -> None:
         """Add credentials for whoever asked for them before."""
@@ -125,7 +153,10 @@ class OutgoingCall:
         """Nobody seems to be there. Whoever answers after all is told that it is too late."""
         transaction = self._transaction
         if self._cancelled is None and self.core.calls.get(self.handle) is self:
-            if transaction is None or transaction.provisional or self._cseq > FIRST_CSEQ:
+            if transaction is None or transaction.provisional or self._heard_of:
+                return
+            if self._back_to_datagrams():
+                self._watch_for_silence()
                 return
             self._cancel(())
             self.core.emit(CallFailed(now, self.handle, 408, phrase(408)))
@@ -135,6 +166,7 @@ class OutgoingCall:
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         if transaction is not self._transaction:
             return
+        self._heard_of = self._heard_of or not response.local
         if response.status < 200:
             self._progressed(transaction, response)
         elif response.status < 300:
@@ -156,11 +188,13 @@ class OutgoingCall:
                 self.early[tag].refresh_target(response)
         if self.core.extensions.response_arrived(self, transaction, response) or response.status == 100:
             return
-        event = CallProgressed(self.core.now, self.handle, response.status, response.reason, response.sdp())
-        self.core.emit(event)
+        sdp = response.sdp()
+        if sdp is not None and tag:
+            self._described[tag] = sdp
+        self.core.emit(CallProgressed(self.core.now, self.handle, response.status, response.reason, sdp))
 
     def _early_dialog(self, transaction: ClientTransaction, response: Response) -> Dialog:
-        dialog = as_caller(transaction.request, response, self._place.flow)
+        dialog = as_caller(transaction.request, response, self.flow)
         self.core.dialogs[dialog.id] = self
         return dialog
 
@@ -171,7 +205,7 @@ class OutgoingCall:
             return
         if len(self._acks) >= MOST_FORKS:
             return
-        dialog = as_caller(transaction.request, response, self._place.flow)
+        dialog = as_caller(transaction.request, response, self.flow)
         early = self.early.get(tag)
         if early is not None:
             dialog.local_cseq = max(dialog.local_cseq, early.local_cseq)
@@ -188,13 +222,14 @@ class OutgoingCall:
         self._confirmed = True
         self._close()
         call.take_over()
-        call.offers.local, call.offers.remote = self._place.sdp, response.sdp() or b""
+        sdp = response.sdp() or self._described.get(tag)
+        call.offers.local, call.offers.remote = self._place.sdp, sdp or b""
         self.core.extensions.call_confirmed(call)
         self.core.extensions.response_arrived(call, transaction, response)
-        self.core.emit(CallAccepted(self.core.now, self.handle, response.sdp()))
+        self.core.emit(CallAccepted(self.core.now, self.handle, sdp))
 
     def _refused(self, transaction: ClientTransaction, response: Response) -> None:
-        if self._cancelled is not None:
+        if self._cancelled is not None or (response.local and response.status == 503 and self._back_to_datagrams()):
             return
         again = self._digest is not None and self._digest.challenged(transaction.request, response)
         if again or self.core.extensions.response_arrived(self, transaction, response):
@@ -220,6 +255,7 @@ class OutgoingCall:
         for dialog in self.early.values():
             self.core.dialogs.pop(dialog.id, None)
         self.early.clear()
+        self._described.clear()
 
     # What the other side sends before its final answer
 
@@ -254,6 +290,10 @@ class _Indifferent:
 
     def answered(self, transaction: ClientTransaction, response: Response) -> None:
         pass
+
+
+def _too_large(request: Request) -> bool:
+    return len(request.to_bytes()) + LONGEST_VIA > LARGEST_DATAGRAM
 
 
 def _targets(response: Response) -> tuple[str, ...]:

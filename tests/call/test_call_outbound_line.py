@@ -24,6 +24,8 @@ US = ("192.0.2.1", 5060)
 FIRST, SECOND, THIRD = (Flow("udp", US, (f"192.0.2.{n}", 5060)) for n in (11, 12, 13))
 CREDENTIALS = sip.Credentials("4711", "secret")
 
+PLAIN = SipLineOptions()
+
 
 class Clock:
     def __init__(self) -> None:
@@ -54,14 +56,14 @@ class NotingLeg:
 class Caller:
     """A placed call with everything around it taking notes, and a clock in our hands."""
 
-    def __init__(self, *flows: Flow, ring_s: float = 60.0) -> None:
+    def __init__(self, *flows: Flow, ring_s: float = 60.0, options: SipLineOptions = PLAIN) -> None:
         self.clock, self.leg = Clock(), NotingLeg()
         self.sip: list[sip.AnyCommand] = []
         self.told: list[c.AnyInput | e.DigitPressed] = []
         self.gone = 0
         self.due: float | None = None
         self.ways: dict[str, Attempt] = {}
-        self.dialler = Dialler(Wires(self.sip.append, self.leg, self.clock), SipLineOptions(), self._alarm)
+        self.dialler = Dialler(Wires(self.sip.append, self.leg, self.clock), options, self._alarm)
         attempts = tuple(Attempt("sip:100@provider.example", flow, CREDENTIALS) for flow in flows or (FIRST, SECOND))
         self.line: OutboundLine = self.dialler.line(
             "c-1",
@@ -267,6 +269,35 @@ def test_without_a_leg_nobody_is_called() -> None:
     caller.line.media_said(media.MediaDied(1.0, "c-1"))
     assert isinstance(caller.sip[-1], sip.HangUp)
     assert caller.told == [c.LineEnded("error", "gateway")]
+
+
+@pytest.mark.parametrize(("dtmf", "events"), [("rfc4733", True), ("inband", False)])
+def test_keys_are_the_legs_business(dtmf: str, events: bool) -> None:
+    """As events where they are negotiated, else as tones: the leg knows."""
+    caller = Caller(options=SipLineOptions(dtmf=dtmf))  # type: ignore[arg-type]
+    assert (b"telephone-event" in caller.placed[0].sdp) == events
+    caller.accepts()
+    caller.line.press("1#")
+    assert caller.leg.sent[-1] == media.SendDigits("c-1", "1#")
+
+
+def test_keys_go_by_info_where_that_is_agreed() -> None:
+    """One request a key, in order; no telephone-event is offered then."""
+    caller = Caller(options=SipLineOptions(dtmf="info"))
+    assert b"telephone-event" not in caller.placed[0].sdp
+    caller.accepts()
+    caller.line.press("1#")
+    bodies = [command.body for command in caller.sip if isinstance(command, sip.SendInfo)]
+    assert bodies == [b"Signal=1\r\nDuration=160\r\n", b"Signal=#\r\nDuration=160\r\n"]
+    assert not any(isinstance(command, media.SendDigits) for command in caller.leg.sent)
+
+
+def test_a_call_goes_by_its_trunks_route_and_timer() -> None:
+    """Service-Route of the registrar; the session timer's policy of the operator."""
+    options = SipLineOptions(session=sip.SessionPolicy("accept", 600))
+    caller = Caller(options=options)
+    assert caller.placed[0].session == sip.SessionPolicy("accept", 600)
+    assert caller.placed[0].route == ()
 
 
 REPORTS = st.sampled_from(

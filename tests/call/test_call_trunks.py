@@ -202,3 +202,11 @@ def test_a_trunk_may_want_another_protection_than_the_gateway() -> None:
     assert options.for_trunk(TrunkRules("a", srtp="required")).srtp == "required"
     assert options.for_trunk(TrunkRules("a")).srtp == "optional"
     assert options.for_trunk(None) is options
+
+
+def test_a_trunk_says_how_keys_and_session_timers_go() -> None:
+    """Both ways the same options are taken."""
+    options = SipLineOptions().for_trunk(TrunkRules("a", dtmf="info", session=sip.SessionPolicy("off")))
+    assert (options.dtmf, options.session.mode) == ("info", "off")
+    assert not options.local_media("192.0.2.1", 4000).dtmf
+    assert SipLineOptions().local_media("192.0.2.1", 4000).dtmf
