@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -16,9 +16,10 @@ from gateway.call.ports import Incoming, Tell
 from gateway.call.sip_stream import SipLineOptions, Wires
 from gateway.core.errors import CapacityError, GatewayError, MisuseError, PeerError
 from gateway.core.loops import Alarm
+from gateway.sip.commands import Credentials
 from gateway.sip.events import AnySipEvent
-from gateway.sip.flow import Transport
-from gateway.sip.reach import DEFAULT_PORTS, literal
+from gateway.sip.flow import Flow
+from gateway.sip.reach import DEFAULT_PORTS, literal, transport_of
 from gateway.sip.uri import bare, bracketed, escape_user, parse_uri
 
 NUMBER = re.compile(r"[^\s@<>\":;,\x00-\x1f\x7f]{1,64}")
@@ -43,9 +44,7 @@ class Outbound:
 
         Raises `PeerError` for a number or a trunk that is none, `CapacityError` when there is no room or no way.
         """
-        for number in (to, *([caller] if caller else [])):
-            if not NUMBER.fullmatch(number):
-                raise PeerError(f"not a number or name to call: {number[:80]!r}")
+        check_numbers(to, caller)
         state = self._trunks.state(trunk_name)
         order = self._order(state, to, caller)
         trunk = state.trunk
@@ -60,7 +59,7 @@ class Outbound:
                 tell=tell,
                 record=record,
                 trace=trace,
-                redirect=lambda uri, by: self._redirected(trunk, uri, by),
+                redirect=lambda uri, by: redirected(self._sip, trunk.realm, uri, by),
                 options=options,
                 gone=release,
             )
@@ -76,51 +75,62 @@ class Outbound:
 
     def _order(self, state: TrunkState, to: str, caller: str) -> Order:
         trunk = state.trunk
-        uri = f"sip:{escape_user(to)}@{trunk.realm}"
-        credentials = self._trunks.credentials[trunk.name]
-        attempts = tuple(Attempt(uri, flow, credentials, state.route) for flow in self._trunks.flows(state))
-        if not attempts:
+        flows = self._trunks.flows(state)
+        if not flows:
             raise CapacityError(f"trunk {trunk.name} has no address to call yet", retry_after_s=NO_TARGET_RETRY_S)
-        return Order(
-            attempts,
-            from_uri=f"sip:{escape_user(caller or _own_number(trunk))}@{trunk.realm}",
-            ring_s=trunk.ring_s,
-            failover_after_s=trunk.failover_after_s,
+        return order_through(
+            trunk, flows, to, caller, credentials=self._trunks.credentials[trunk.name], route=state.route
         )
-
-    def _redirected(self, trunk: Trunk, uri: str, by: Attempt) -> Attempt | None:
-        """A literal address is called straight, and never told our password; any other by way of who named it."""
-        try:
-            target = parse_uri(uri)
-        except PeerError:
-            return None
-        if target.scheme == "tel":
-            return msgspec.structs.replace(by, uri=f"sip:{escape_user(target.user)}@{trunk.realm}")
-        if not target.is_sip:
-            return None
-        if literal(target.host) is None or bracketed(target.host) == trunk.realm:
-            return msgspec.structs.replace(by, uri=uri)
-        transport = _transport(target.scheme, target.param("transport"))
-        try:
-            return Attempt(
-                uri, self._sip.flow_to(bare(target.host), target.port or DEFAULT_PORTS[transport], transport)
-            )
-        except MisuseError:
-            return None
 
     def _alarm(self, ring: Callable[[], None]) -> Callable[[float | None], None]:
         return Alarm(self._clock, ring).set
 
 
+def check_numbers(to: str, caller: str) -> None:
+    """`caller` may be empty. Raises `PeerError` for what could become something else on the wire."""
+    for number in (to, *([caller] if caller else [])):
+        if not NUMBER.fullmatch(number):
+            raise PeerError(f"not a number or name to call: {number[:80]!r}")
+
+
+def order_through(
+    trunk: Trunk,
+    flows: Iterable[Flow],
+    to: str,
+    caller: str,
+    *,
+    credentials: Credentials | None,
+    route: tuple[str, ...] = (),
+) -> Order:
+    """A call to the number `to` by these ways, in this order; `caller` "" shows the trunk's own number."""
+    uri = f"sip:{escape_user(to)}@{trunk.realm}"
+    return Order(
+        tuple(Attempt(uri, flow, credentials, route) for flow in flows),
+        from_uri=f"sip:{escape_user(caller or _own_number(trunk))}@{trunk.realm}",
+        ring_s=trunk.ring_s,
+        failover_after_s=trunk.failover_after_s,
+    )
+
+
+def redirected(signalling: Signalling, realm: str, uri: str, by: Attempt) -> Attempt | None:
+    """A literal address is called straight, and never told our password; any other by way of who named it."""
+    try:
+        target = parse_uri(uri)
+    except PeerError:
+        return None
+    if target.scheme == "tel":
+        return msgspec.structs.replace(by, uri=f"sip:{escape_user(target.user)}@{realm}")
+    if not target.is_sip:
+        return None
+    if literal(target.host) is None or bracketed(target.host) == realm:
+        return msgspec.structs.replace(by, uri=uri)
+    transport = transport_of(target)
+    try:
+        flow = signalling.flow_to(bare(target.host), target.port or DEFAULT_PORTS[transport], transport)
+    except MisuseError:
+        return None
+    return Attempt(uri, flow)
+
+
 def _own_number(trunk: Trunk) -> str:
     return trunk.caller or trunk.username or "anonymous"
-
-
-def _transport(scheme: str, named: str | None) -> Transport:
-    match (named or "").lower():
-        case "tls":
-            return "tls"
-        case "tcp":
-            return "tls" if scheme == "sips" else "tcp"
-        case _:
-            return "tls" if scheme == "sips" else "udp"

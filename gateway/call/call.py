@@ -87,9 +87,10 @@ class Call:
                 self._record(e.CallHeld(now, self.id) if on else e.CallRetrieved(now, self.id))
             case c.LineSilent(on=on):
                 self.line_is_silent = on
-                self._lost_at = now + self._options.line_lost_after_s if on else None
+                self._watch_for_media()
             case c.LineAnswered(codec=codec):
                 self.line = "up"
+                self._watch_for_media()
                 self._record(e.CallAnswered(now, self.id, codec))
                 self._answer_request(received)
             case _:
@@ -112,6 +113,11 @@ class Call:
         elif self._wakes_at is not None and now >= self._wakes_at:
             self._resume_after_wait()
         return self._take()
+
+    def _watch_for_media(self) -> None:
+        """A dead line is given up; but one that still rings need carry nothing."""
+        lost = self.line_is_silent and self.line == "up"
+        self._lost_at = self._now + self._options.line_lost_after_s if lost else None
 
     def _answer_request(self, received: c.AnyInput) -> None:
         if self._waiting is not None and self._waiting.until is type(received):

@@ -84,6 +84,7 @@ class OutboundLine:
         self._ends_at = 0.0
         self.phase: Phase = "opening"
         self.status = 0
+        self.refusal = ""
         """The last refusal, as the far side put it."""
         stream.open()
 
@@ -134,8 +135,11 @@ class OutboundLine:
         if event.dialog != self._stream.dialog or self.phase == "over":
             return
         match event:
-            case heard.CallProgressed() if self._unanswered:
+            case heard.CallProgressed(sdp=sdp) if self._unanswered:
                 self.phase = "ringing"
+                if sdp is not None:
+                    # Ringing and announcements of the network: for the recording, and for whoever is joined to us.
+                    self._stream.take_early(sdp)
             case heard.CallAccepted(sdp=sdp) if self._unanswered:
                 self._accepted(sdp)
             case heard.CallFailed() if self._unanswered:
@@ -173,7 +177,7 @@ class OutboundLine:
         self._tried.add((attempt.uri, attempt.flow))
         self._attempts += 1
         self.phase = "dialling"
-        self._stream.dialog = f"{self._id}-{self._attempts}"
+        self._stream.begin(f"{self._id}-{self._attempts}")
         self._dialled(self._stream.dialog, self)
         self._wake(self._ends_at)
         self._wires.send(
@@ -193,7 +197,7 @@ class OutboundLine:
         )
 
     def _failed(self, event: heard.CallFailed) -> None:
-        self.status = event.status
+        self.status, self.refusal = event.status, event.reason
         if 300 <= event.status < 400:
             self._follow(event.targets)
         elif event.status in TRY_NEXT and not (event.status == 408 and self.phase == "ringing"):

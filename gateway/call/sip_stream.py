@@ -100,6 +100,8 @@ class SipStream:
         self._id, self._wires, self._options, self._tell = call_id, wires, options, tell
         self._record, self._trace = record, trace
         self._local: LocalMedia | None = None
+        self._first: LocalMedia | None = None
+        self._joined: media.ConnectLeg | None = None
         self._opened = self._held = False
         self.dialog = ""
         self.codec = ""
@@ -123,7 +125,11 @@ class SipStream:
     def listens_on(self, host: str, port: int) -> None:
         """Where the leg turned out to be; `host` unless another is advertised."""
         host = self._options.advertise or host
-        self._local = self._options.local_media(host, port, int(self._wires.clock.wall()))
+        self._local = self._first = self._options.local_media(host, port, int(self._wires.clock.wall()))
+
+    def begin(self, dialog: str) -> None:
+        """Another dialog: what was agreed with the one before it counts no more."""
+        self.dialog, self._local = dialog, self._first
 
     def press(self, digits: str) -> None:
         """Keys of ours: as INFO where that is agreed; else the leg sends events, or tones to who takes none."""
@@ -151,12 +157,30 @@ class SipStream:
         if self._local is not None:
             self._connect(accept(self._local, their_answer))
 
+    def take_early(self, their_answer: bytes) -> str:
+        """Hear what comes before the call is answered; the codec, or "" when that cannot be heard."""
+        if self._local is None:
+            return ""
+        try:
+            agreed = accept(self._local, their_answer)
+        except PeerError:
+            return ""
+        self._join(agreed)
+        return agreed.codec
+
+    def _join(self, agreed: Negotiated) -> None:
+        """Not anew to where it is: an answer that early media brought already must not be heard to click."""
+        joined = connect_leg(self._id, agreed)
+        if joined != self._joined:
+            self._joined = joined
+            self._wires.leg.send(joined)
+
     def _connect(self, agreed: Negotiated) -> None:
         self.codec = agreed.codec
         if agreed.srtp is not None and self._local is not None:
             # What is protected stays so: a re-offer without keys is refused, not followed into the open.
             self._local = msgspec.structs.replace(self._local, srtp="required")
-        self._wires.leg.send(connect_leg(self._id, agreed))
+        self._join(agreed)
         if agreed.held != self._held:
             self._held = agreed.held
             self._tell(c.LineHeld(agreed.held))

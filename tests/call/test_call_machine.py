@@ -138,6 +138,19 @@ def test_a_line_that_stays_silent_is_lost_and_one_that_recovers_is_not() -> None
     assert call.on_deadline(60.0)[-1] == c.Release("line_lost", "caller")
 
 
+def test_a_line_that_rings_need_carry_nothing() -> None:
+    """Early media may be silent; once answered, the silence counts."""
+    call = a_call(ring_then_answer, line_lost_after_s=20.0)
+    call.start(0.0)
+    call.handle(c.LineSilent(True), 1.0)
+    assert call.next_deadline() == 0.0
+    call.on_deadline(0.0)
+    call.on_deadline(3.0)
+    assert call.next_deadline() == 3600.0
+    call.handle(c.LineAnswered("PCMU"), 30.0)
+    assert call.next_deadline() == 50.0
+
+
 def test_no_dialplan_outlives_the_longest_call() -> None:
     """A loop in a dialplan cannot hold a line for ever."""
     call = a_call(ring_then_answer, max_s=5.0)

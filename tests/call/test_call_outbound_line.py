@@ -17,6 +17,7 @@ from gateway.media import commands as media
 from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
+from gateway.sip.crypto import MASTER_OCTETS
 from gateway.sip.flow import Flow
 from gateway.sip.offer_answer import LocalMedia, answer
 
@@ -136,11 +137,40 @@ def test_a_called_party_who_is_quicker_than_the_route_waits_for_it() -> None:
     assert len(caller.told) == 1
 
 
-def test_early_media_is_left_alone() -> None:
-    """Its announcements are not the called party, and nobody is to talk to them."""
+EARLY = b"v=0\r\no=- 1 1 IN IP4 192.0.2.50\r\ns=-\r\nc=IN IP4 192.0.2.50\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def test_early_media_is_heard_and_is_no_answer() -> None:
+    """Ringing and announcements of the network reach the leg; the route still waits for the called party."""
+    caller = Caller()
+    caller.line.answer()
+    caller.hears(heard.CallProgressed, 183, "Progress", EARLY + b"a=sendonly\r\n")
+    connected = caller.leg.sent[-1]
+    assert isinstance(connected, media.ConnectLeg)
+    assert (connected.host, connected.port) == ("192.0.2.50", 4000)
+    assert caller.told == []
+    caller.accepts()
+    assert caller.told == [c.LineAnswered("PCMU")]
+
+
+def test_early_media_that_cannot_be_heard_harms_nothing() -> None:
+    """The call goes on without."""
     caller = Caller()
     caller.hears(heard.CallProgressed, 183, "Progress", b"v=0")
     assert not any(isinstance(command, media.ConnectLeg) for command in caller.leg.sent)
+    caller.line.answer()
+    caller.accepts()
+    assert caller.told == [c.LineAnswered("PCMU")]
+
+
+def test_what_one_target_agreed_to_early_does_not_bind_the_next() -> None:
+    """The next is offered what the first was: protection that is optional stays optional."""
+    caller = Caller(FIRST, SECOND, options=SipLineOptions(srtp="optional", srtp_master=lambda: bytes(MASTER_OCTETS)))
+    theirs = LocalMedia("192.0.2.50", 4000, srtp="required", master=bytes(MASTER_OCTETS))
+    caller.hears(heard.CallProgressed, 183, "Progress", answer(caller.placed[0].sdp, theirs).sdp)
+    assert isinstance(caller.leg.sent[-1], media.ConnectLeg)
+    caller.hears(heard.CallFailed, 503, "No")
+    assert caller.placed[1].sdp == caller.placed[0].sdp
 
 
 @pytest.mark.parametrize("status", [408, 502, 503, 504])
