@@ -11,7 +11,7 @@ from math import gcd
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import firwin
+from scipy.signal import firwin, upfirdn
 
 LINE_RATE = 8000
 HALF_WIDTH = 24
@@ -27,8 +27,8 @@ class Resampler:
     def __init__(self, rate: int, to: int = LINE_RATE) -> None:
         common = gcd(rate, to)
         self._up, self._down = to // common, rate // common
-        self._phases = _phases(self._up, self._down)
-        self._reach = self._phases.shape[1]
+        self._taps = _taps(self._up, self._down)
+        self._reach = -(-len(self._taps) // self._up)  # input samples that one output sample is made of
         self._delay = HALF_WIDTH * max(self._up, self._down)
         self._taken = 0
         self._given = 0
@@ -56,15 +56,19 @@ class Resampler:
     def _convert(self, samples: Floats, until: int) -> bytes:
         """Output samples `_given` up to `until`, as far as the input that is there determines them."""
         self._window = np.concatenate((self._window, samples))
-        wanted = np.arange(self._given, max(self._given, until), dtype=np.int64)
-        if not len(wanted):
+        wanted = until - self._given
+        if wanted <= 0:
             return b""
-        self._given = int(wanted[-1]) + 1
-        places = wanted * self._down + self._delay
-        newest = places // self._up - self._first
-        windows = np.lib.stride_tricks.sliding_window_view(self._window, self._reach)[newest - self._reach + 1]
-        out = np.einsum("ij,ij->i", windows, self._phases[places % self._up])
-        self._forget(int(newest[-1]) - self._reach + 1)
+        # Sample n of the output is the filter at n * down + delay on the grid of up * the input rate; the library's
+        # grid begins at our window, and the filter is moved until one of its samples falls on our first.
+        place = self._given * self._down + self._delay - self._first * self._up
+        shift = -place % self._down
+        taps = np.concatenate((np.zeros(shift), self._taps))
+        skipped = (place + shift) // self._down
+        out = upfirdn(taps, self._window, self._up, self._down)[skipped : skipped + wanted]
+        self._given = until
+        newest = ((until - 1) * self._down + self._delay) // self._up - self._first
+        self._forget(newest - self._reach + 1)
         return bytes(np.clip(np.rint(out), -32768, 32767).astype("<i2").data)
 
     def _forget(self, count: int) -> None:
@@ -73,14 +77,12 @@ class Resampler:
 
 
 @lru_cache(maxsize=16)
-def _phases(up: int, down: int) -> Floats:
-    """The filter's taps by output phase, newest sample last: (up, taps per phase)."""
+def _taps(up: int, down: int) -> Floats:
     wider = max(up, down)
+    if wider == 1:
+        return np.ones(1)
     length = 2 * HALF_WIDTH * wider + 1
-    cutoff = 1.0 if wider == 1 else 0.95 / wider
-    taps = firwin(length, cutoff, window=("kaiser", KAISER_BETA)) * up if wider > 1 else np.ones(1)
-    padded = np.concatenate((taps, np.zeros(-len(taps) % up)))
-    return np.ascontiguousarray(padded.reshape(-1, up).T[:, ::-1])
+    return np.asarray(firwin(length, 0.95 / wider, window=("kaiser", KAISER_BETA)) * up)
 
 
 def to_8k(pcm: bytes, rate: int) -> bytes:
