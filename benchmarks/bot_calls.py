@@ -98,8 +98,9 @@ class GatewayUnderLoad:
         return sum(_resident_kb(pid) for pid in _family(self.process.pid)) / 1024
 
     async def stop(self) -> None:
-        for _ in range(2):
-            self.process.send_signal(signal.SIGTERM)
+        for _ in range(2):  # to drain, and not to wait for what the load left behind
+            if self.process.returncode is None:
+                self.process.send_signal(signal.SIGTERM)
             await asyncio.sleep(0.2)
         self.closing = await self._reader
         await self.process.wait()
