@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+from virtual_time import elapse
 
 from gateway.core.clock import LoopClock
 from gateway.core.errors import ProviderError
@@ -68,7 +69,7 @@ class SlowEar:
 
     async def finish(self) -> Transcript:
         self.pieces.put_nowait(None)
-        await asyncio.sleep(0.3)
+        await elapse(0.3)
         if self.error is not None:
             raise self.error
         return Transcript("yes please", True, 0.75)
@@ -81,7 +82,7 @@ class SlowEar:
         while await self.pieces.get() is not None:
             heard += 1
             if heard == 2:
-                await asyncio.sleep(0.05)
+                await elapse(0.05)
                 yield Transcript("yes", False, 0.5)
 
     async def close(self) -> None:
@@ -99,7 +100,7 @@ class SlowVoice:
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
         try:
             for number, _ in enumerate(text.split()):
-                await asyncio.sleep(0.1)
+                await elapse(0.1)
                 yield SpeechChunk(bytes([number, 0]) * 80)
         finally:
             self.closed += 1
@@ -115,11 +116,11 @@ class Thinker:
         self.error = error
 
     async def respond(self, prompted: Prompted, context: Context) -> AsyncIterator[AgentAct]:
-        await asyncio.sleep(0.2)
+        await elapse(0.2)
         if self.error is not None:
             raise self.error
         yield Say(prompted.text if isinstance(prompted, CallerSaid) else "hello")
-        await asyncio.sleep(0.5)
+        await elapse(0.5)
         yield Finish("done")
 
     async def close(self) -> None:
@@ -146,7 +147,7 @@ async def a_turn(stt: Any) -> list[tuple[float, str]]:
     listening = asyncio.create_task(listen())
     for _ in range(4):
         await stream.feed(bytes(1600))
-        await asyncio.sleep(0.1)
+        await elapse(0.1)
     final = await stream.finish()
     finished = (round(loop.time() - begun, 6), final.text)
     return [*await listening, finished]

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from virtual_time import elapse
+
 from gateway.core import events as e
 from gateway.core.clock import LoopClock
 from gateway.core.errors import ProviderError
@@ -59,7 +61,7 @@ class EarStream:
         self._pieces.set()
 
     async def finish(self) -> Transcript:
-        await asyncio.sleep(self._ear.takes_s)
+        await elapse(self._ear.takes_s)
         text = self._ear.texts.pop(0) if self._ear.texts else ""
         await suffer(text)
         return Transcript(text, True)
@@ -88,7 +90,7 @@ class Voice:
         trouble = self.troubles.pop(0) if self.troubles else None
         try:
             for number, word in enumerate(text.split()):
-                await asyncio.sleep(WORD_S / 10)
+                await elapse(WORD_S / 10)
                 if number >= self.after_words:
                     await suffer(trouble)
                 begins = number * WORD_S
@@ -115,7 +117,7 @@ class Mind:
         try:
             for act in self.answer(prompted):
                 if isinstance(act, float):
-                    await asyncio.sleep(act)
+                    await elapse(act)
                 else:
                     await suffer(act)
                     yield act
@@ -169,7 +171,7 @@ class Line:
             if clip[2] == 0 and clip[1]:
                 self._room.runner.handle(c.PlayoutStarted(clip[0]))
             clip[2] = min(clip[1], clip[2] + 160)
-            await asyncio.sleep(0.02)
+            await elapse(0.02)
             if self.clips and self.clips[0] is clip and clip[3] and clip[2] >= clip[1]:
                 self.clips.pop(0)
                 self._finished(clip[0], clip[2], True)
@@ -213,11 +215,11 @@ class Room:
     async def speaks(self, for_s: float) -> None:
         """The caller, as the plane would tell of it: pieces of 100 ms, preroll and trailing silence included."""
         began = self.clock.now()
-        await asyncio.sleep(0.064)
+        await elapse(0.064)
         self.runner.handle(e.SpeechBegan(self.clock.now(), "call", began))
         self.runner.hear(b"\x01\x00" * 2400, True, False, began - 0.3)
         while self.clock.now() < began + for_s + 0.2:
-            await asyncio.sleep(0.1)
+            await elapse(0.1)
             self.runner.hear(b"\x02\x00" * 800, self.clock.now() < began + for_s, False, self.clock.now() - 0.1)
         self.runner.hear(b"\x00\x00" * 80, False, True, self.clock.now())
         self.runner.handle(e.SpeechEnded(self.clock.now(), "call", began + for_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fakes import AWAY, BREAK, HANG, Ear, Mind, Room, Voice, virtually
+from virtual_time import elapse
 
 from gateway.core import events as e
 from gateway.core.errors import ProviderError
@@ -34,9 +35,9 @@ async def test_a_dialogue_with_real_tasks() -> None:
     """Audio reaches the ear, words the mind, its reply the voice and the line, and the outcome who asked."""
     room = Room(ear=Ear("thursday"), mind=Mind(answers))
     room.runner.converse("mind", {"shop": "x"}, Opened(), "on")
-    await asyncio.sleep(3.5)
+    await elapse(3.5)
     await room.speaks(0.6)
-    await asyncio.sleep(3)
+    await elapse(3)
     assert room.outcomes == [c.Completed("booked", {"day": "thursday"})]
     assert room.history == [
         ("agent", "Hello. Which day would you like?"),
@@ -57,9 +58,9 @@ async def test_an_interruption_stops_tasks_and_cuts_history() -> None:
     mind = Mind(lambda prompted: [Say(words), HANG] if prompted == Opened() else [Say("Sorry.")])
     room = Room(ear=Ear("please be quiet"), mind=mind, options=ConversationOptions(reply_within_s=30))
     room.runner.converse("", {}, Opened(), "on")
-    await asyncio.sleep(1.6)
+    await elapse(1.6)
     await room.speaks(1.5)
-    await asyncio.sleep(3)
+    await elapse(3)
     assert room.mind.asked[-1] == CallerSaid("please be quiet", interrupted=True)
     assert room.mind.closed == 2
     played = room.logged(e.UtterancePlayed)[0]
@@ -80,9 +81,9 @@ async def test_an_outcome_may_lead_straight_to_the_next_step() -> None:
 
     room.on_outcome = next_step
     room.runner.say("Welcome.", None, "on")
-    await asyncio.sleep(1.5)
+    await elapse(1.5)
     await room.speaks(0.5)
-    await asyncio.sleep(2)
+    await elapse(2)
     assert room.outcomes == [c.SaidAll(True), c.Answered("thursday", "", 1.0, False)]
     await room.leave()
 
@@ -92,9 +93,9 @@ async def test_interim_transcripts_interrupt() -> None:
     """What an engine tells while the caller speaks is used at once."""
     room = Room(ear=Ear("no not that one", interim=("no", "no not", "no not that")))
     room.runner.ask("This is a very long question that takes some time to ask, is it not?", None, Expectation(), "on")
-    await asyncio.sleep(1.5)
+    await elapse(1.5)
     await room.speaks(2.0)
-    await asyncio.sleep(2)
+    await elapse(2)
     assert [barged.by for barged in room.logged(e.BargedIn)] == ["words"]
     assert [heard.text for heard in room.logged(e.TranscriptHeard)][:3] == ["no", "no not", "no not that"]
     await room.leave()
@@ -112,7 +113,7 @@ async def test_stored_prompts_are_played_and_missing_ones_spoken() -> None:
     room = Room(prompts=prompts, voice=Voice())
     for name in ("there", "missing", "broken"):
         room.runner.say("Some words.", name, "on")
-        await asyncio.sleep(2)
+        await elapse(2)
     assert room.outcomes == [c.SaidAll(True)] * 3
     assert [made.duration_s for made in room.logged(e.UtteranceSynthesised)] == [0.5, 0.6, 0.6]
     await room.leave()
@@ -124,7 +125,7 @@ async def test_exceptions_of_providers_become_events() -> None:
     mind = Mind(lambda prompted: [ProviderError("no key", category="auth", retryable=False)])
     room = Room(mind=mind)
     room.runner.converse("", {}, Opened(), "on")
-    await asyncio.sleep(8)
+    await elapse(8)
     assert [(f.what, f.category) for f in room.logged(e.ProviderFailed)] == [("agent.mind", "auth")]
     assert room.history == [("agent", APOLOGY)]
     await room.leave()
@@ -135,7 +136,7 @@ async def test_an_agent_that_yields_something_else_has_failed() -> None:
     """Whoever writes an agent reads what was wrong; the caller hears more than silence."""
     room = Room(mind=Mind(lambda prompted: ["Hello."]))
     room.runner.converse("", {}, Opened(), "on")
-    await asyncio.sleep(8)
+    await elapse(8)
     (failed, *_) = room.logged(e.ProviderFailed)
     assert (failed.what, failed.category) == ("agent.mind", "internal")
     assert "an agent yields Say, Expect, Remember and Finish, not 'Hello.'" in failed.message
@@ -148,9 +149,9 @@ async def test_a_recogniser_that_breaks_is_given_the_same_audio_again() -> None:
     """The second stream hears from the first sample what the first one heard."""
     room = Room(ear=Ear(BREAK, "thursday"))
     room.runner.ask("When?", None, Expectation(), "on")
-    await asyncio.sleep(1)
+    await elapse(1)
     await room.speaks(0.6)
-    await asyncio.sleep(2)
+    await elapse(2)
     assert room.outcomes == [c.Answered("thursday", "", 1.0, False)]
     first, second = room.ear.streams
     assert first.audio == second.audio
@@ -165,15 +166,15 @@ async def test_hanging_providers_are_given_up_in_time() -> None:
         room = Room(options=options, mind=trouble.get("mind") or Mind(answers), voice=trouble.get("voice"))
         began = room.clock.now()
         room.runner.converse("", {}, Opened(), "on")
-        await asyncio.sleep(6)
+        await elapse(6)
         assert room.logged(e.UtteranceStarted)[0].at - began <= 2.2
         assert room.history == [("agent", APOLOGY)]
         await room.leave()
     room = Room(options=options, ear=Ear(HANG, takes_s=0.0))
     room.runner.ask("When?", None, Expectation(), "on")
-    await asyncio.sleep(1)
+    await elapse(1)
     await room.speaks(0.6)
-    await asyncio.sleep(9)
+    await elapse(9)
     assert room.history[-1] == ("agent", f"When? {APOLOGY}")
     await room.leave()
 
@@ -183,7 +184,7 @@ async def test_a_voice_that_breaks_mid_sentence_says_it_again() -> None:
     """The half sentence that was queued is heard, then the whole one."""
     room = Room(voice=Voice(AWAY, after_words=2))
     room.runner.say("one two three four.", None, "on")
-    await asyncio.sleep(5)
+    await elapse(5)
     assert room.history == [("agent", "one two one two three four.")]
     await room.leave()
 
@@ -198,7 +199,7 @@ async def test_an_agent_nobody_knows_is_a_failure_like_any_other() -> None:
     room = Room()
     room.runner._agents = agents
     room.runner.converse("nobody", {}, Opened(), "on")
-    await asyncio.sleep(8)
+    await elapse(8)
     assert [f.what for f in room.logged(e.ProviderFailed)] == ["agent.nobody"]
     assert room.history == [("agent", APOLOGY)]
     await room.leave()
@@ -209,9 +210,9 @@ async def test_an_utterance_longer_than_a_recogniser_takes_is_cut_and_joined() -
     """Several streams, one turn, one transcript."""
     room = Room(ear=Ear("one two three", "three four five", "five six"), options=ConversationOptions(chunk_max_s=4))
     room.runner.ask("Tell me everything.", None, Expectation(), "on")
-    await asyncio.sleep(2)
+    await elapse(2)
     await room.speaks(7.0)
-    await asyncio.sleep(3)
+    await elapse(3)
     assert len(room.ear.streams) == 3
     assert room.outcomes == [c.Answered("one two three four five six", "", 1.0, False)]
     await room.leave()
@@ -222,10 +223,10 @@ async def test_speech_that_began_before_the_question_is_heard_from_its_start() -
     """A turn that opens late is given the stretch of speech from its preroll on."""
     room = Room(ear=Ear("I want to book"))
     speaking = asyncio.create_task(room.speaks(2.0))
-    await asyncio.sleep(1.0)
+    await elapse(1.0)
     room.runner.ask("", None, Expectation(), "on")
     await speaking
-    await asyncio.sleep(2)
+    await elapse(2)
     assert room.outcomes == [c.Answered("I want to book", "", 1.0, False)]
     assert room.ear.streams[-1].audio.startswith(b"\x01\x00" * 2400)
     await room.leave()
@@ -237,9 +238,9 @@ async def test_closing_ends_everything_and_keeps_what_was_heard() -> None:
     words = "one two three four five six seven eight nine ten!"
     room = Room(mind=Mind(lambda prompted: [Say(words), Remember({"n": 1}), HANG]), ear=Ear("hm"))
     room.runner.converse("", {}, Opened(), "on")
-    await asyncio.sleep(2.0)
+    await elapse(2.0)
     speaking = asyncio.create_task(room.speaks(5.0))
-    await asyncio.sleep(0.2)
+    await elapse(0.2)
     await room.runner.close()
     await room.runner.close()
     speaking.cancel()
@@ -261,11 +262,11 @@ def test_two_runs_are_the_same_to_the_byte() -> None:
     async def run() -> bytes:
         room = Room(ear=Ear("no", BREAK, "thursday", interim=("n", "no")), mind=Mind(answers), voice=Voice(None, AWAY))
         room.runner.converse("", {}, Opened(), "on")
-        await asyncio.sleep(2)
+        await elapse(2)
         for _ in range(3):
             await room.speaks(0.7)
-            await asyncio.sleep(1.1)
-        await asyncio.sleep(5)
+            await elapse(1.1)
+        await elapse(5)
         await room.leave()
         return b"\n".join(encode(event) for event in room.events)
 

@@ -9,6 +9,7 @@ from fakes import AWAY, BREAK, HANG, Ear, Mind, Room, Voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from virtual_time import elapse
 
 from gateway.core import events as e
 from gateway.core.errors import ProviderError
@@ -73,8 +74,8 @@ def test_a_call_survives_its_providers(
             elif deed == "presses":
                 room.runner.handle(e.DigitPressed(room.clock.now(), "call", "1", 100))
             else:
-                await asyncio.sleep(seconds)
-        await asyncio.sleep(150)
+                await elapse(seconds)
+        await elapse(150)
         assert len(room.outcomes) == 1, "three silences, a farewell or an answer end every exchange by now"
         await room.leave()
         await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from virtual_time import elapse
 
 from gateway.core.errors import SessionError, StoreError
 from gateway.core.loops import run_virtual
@@ -22,7 +23,7 @@ class Ferry:
 
     async def cross(self, items: Sequence[str]) -> Sequence[Outcome]:
         self.crossings.append(tuple(items))
-        await asyncio.sleep(1.0)
+        await elapse(1.0)
         if self.sinks:
             raise StoreError("sunk")
         return [SessionError(item, code="session_not_found") if item == "stowaway" else None for item in items]
@@ -34,7 +35,7 @@ def test_what_comes_while_one_is_written_goes_together_next() -> None:
     async def main() -> list[tuple[str, ...]]:
         ferry = Ferry()
         first = asyncio.create_task(ferry.together.add("anna"))
-        await asyncio.sleep(0.5)
+        await elapse(0.5)
         await asyncio.gather(first, *(ferry.together.add(name) for name in ("bert", "carl", "dora")))
         assert asyncio.get_running_loop().time() == 2.0
         return ferry.crossings
@@ -75,7 +76,7 @@ def test_a_cancelled_caller_changes_nothing() -> None:
         ferry = Ferry()
         anna = asyncio.create_task(ferry.together.add("anna"))
         bert = asyncio.create_task(ferry.together.add("bert"))
-        await asyncio.sleep(0.5)
+        await elapse(0.5)
         anna.cancel()
         await bert
         with pytest.raises(asyncio.CancelledError):
