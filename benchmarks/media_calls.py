@@ -1,42 +1,93 @@
-"""How many calls the media plane carries, and how well: `python -m benchmarks.media_calls --calls 200 --seconds 20`.
+"""How many calls the media plane carries, and how well: `python -m benchmarks.media_calls --calls 100 1000 2000`.
 
-Every call is full duplex over real UDP on loopback: the caller talks part of the time (speech, detected and cut for a
-recogniser), the bot the rest. Reported are packets lost both ways, how late ticks began and packets left, and the
-processor time and memory of the media processes a call.
+Every call is full duplex over real UDP on loopback: the caller talks (speech, detected and cut for a recogniser) and
+so does the bot. One line for each number of calls:
+
+lost      packets the workers did not get, and packets the callers did not get
+cpu       of the media workers, in us for a call and a second; of a core, what each worker used
+pacing    how late packets reached the callers against a steady 20 ms, by the kernel's time stamps: p50, p99, p99.9, ms
+tick      how late the workers' steps began: p99, p99.9, ms
+memory    of the workers (PSS), kB a call, by how much it grew from no calls to all
+silent    from the order to be silent (a barge-in) to the caller's last packet with sound: median and worst, ms
+load      CPU of the telephones and of the gateway's end of the workers' sockets, us a call and second: not in `cpu`
+others    what everything else on this machine used, in cores: figures are worth what this is small
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import resource
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import structlog
 
-from benchmarks._media_load import SPEECH, Measured, Plan
+from benchmarks._media_load import SPEECH, TIMED, Measured, Plan
 from gateway.core.clock import SystemClock
-from gateway.media.commands import CloseLeg, ConnectLeg, HeardAudio, LegClosed, LegOpened, Listen, OpenLeg, QueueAudio
+from gateway.media.commands import (
+    CloseLeg,
+    ConnectLeg,
+    FlushPlayout,
+    HeardAudio,
+    LegClosed,
+    LegFailed,
+    LegOpened,
+    Listen,
+    MediaDied,
+    OpenLeg,
+    QueueAudio,
+)
 from gateway.media.io import MediaPool
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Said
 from gateway.media.wire import WorkerPulse
 
+_CLIP_S = 1.0
+_SILENT_S = 1.0
+"""Before the end the bot is told to be silent, so that the last sound of it can be timed."""
+
+_COLUMNS = {
+    "calls": 6,
+    "workers": 7,
+    "lost": 11,
+    "late": 6,
+    "cpu": 5,
+    "core": 5,
+    "pacing": 19,
+    "tick": 13,
+    "memory": 6,
+    "silent": 13,
+    "load": 9,
+    "others": 6,
+    "speech": 6,
+}
+
+
+@dataclass(frozen=True)
+class _Usage:
+    """Seconds of CPU: of the workers' steady time, of this process, of the whole machine; and of the wall."""
+
+    own_s: float
+    machine_s: float
+    wall_s: float
+
 
 class Bench:
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, calls: int, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        calls = arguments.calls
         self._names = [f"call{k}" for k in range(calls)]
-        slots = -(-calls // arguments.workers) + 8
-        ports = (20000, 20000 + 2 * (calls + 32 * arguments.workers) - 1)
         self._pool = MediaPool(
             workers=arguments.workers,
             bind="127.0.0.1",
-            rtp_ports=ports,
+            rtp_ports=(arguments.port, arguments.port + 2 * (calls + 64 * arguments.workers) - 1),
             clock=SystemClock(),
-            options=PlaneOptions(slots=slots),
+            options=PlaneOptions(slots=-(-calls // arguments.workers) + 8),
             vad=arguments.vad,
         )
         self._pool.on_pulse = lambda worker, pulse: self._pulses.setdefault(worker, []).append(pulse)
@@ -44,6 +95,7 @@ class Bench:
         self._opened: dict[str, LegOpened] = {}
         self._closed: dict[str, LegClosed] = {}
         self._heard_s = 0.0
+        self._failed = ""
         self._progress = asyncio.Event()
 
     def _hear(self, said: Said) -> None:
@@ -51,6 +103,9 @@ class Bench:
             self._heard_s += len(said.audio) / 8000
         elif isinstance(said, LegOpened):
             self._opened[said.leg] = said
+            self._progress.set()
+        elif isinstance(said, LegFailed | MediaDied):
+            self._failed = str(said)
             self._progress.set()
         elif isinstance(said, LegClosed):
             self._closed[said.leg] = said
@@ -60,10 +115,12 @@ class Bench:
         while len(done) < len(self._names):
             self._progress.clear()
             await asyncio.wait_for(self._progress.wait(), 30)
+            if self._failed:
+                raise SystemExit(f"{self._failed}; another --port may help")
 
-    async def run(self) -> dict[str, object]:
+    async def run(self) -> dict[str, str]:
         await self._pool.start()
-        before = [_resident_kb(pid) for pid in self._pids]
+        before_kb = self._memory_kb()
         for name in self._names:
             self._pool.subscribe(name, self._hear)
             self._pool.send(OpenLeg(name))
@@ -82,78 +139,115 @@ class Bench:
         for name, port in zip(self._names, msgspec.json.decode(await load.stdout.readline()), strict=True):
             self._pool.send(ConnectLeg(name, "127.0.0.1", port, "PCMU", 0, 101))
             self._pool.send(Listen(name, "ulaw_8k"))
+        began = _usage()
         load.stdin.write(b"go\n")
-        talking = asyncio.create_task(self._talk())
+        flushed_at = await self._talk(time.monotonic() + self._arguments.seconds - _SILENT_S)
+        memory_kb = self._memory_kb() - before_kb
         measured = msgspec.json.decode(await load.stdout.readline(), type=Measured)
-        talking.cancel()
-        memory = sum(_resident_kb(pid) for pid in self._pids) - sum(before)
+        ended = _usage()
+        await load.wait()
         for name in self._names:
             self._pool.send(CloseLeg(name))
         await self._until_all(self._closed)
         await self._pool.close()
-        return self._report(measured, memory)
+        used = _Usage(*(after - before for after, before in zip(ended, began, strict=True)))
+        return self._report(measured, memory_kb, flushed_at, used)
 
-    @property
-    def _pids(self) -> list[int]:
-        return [link.process.pid for link in self._pool._links if link.process is not None]
+    def _memory_kb(self) -> int:
+        return sum(_pss_kb(link.process.pid) for link in self._pool._links if link.process is not None)
 
-    async def _talk(self) -> None:
-        """The bot's turns: a few seconds of speech for each call, over and over."""
+    async def _talk(self, until: float) -> list[float]:
+        """The bot talks to every call, a second at a time, then falls silent. Gives when each was told to."""
         with np.load(SPEECH) as file:
-            pcm = file["pcm"][4000:-4000]
-        turn_s = len(pcm) / 8000 / max(1 - self._arguments.talk, 0.05)
-        clip = 0
-        while True:
-            clip += 1
+            speech = file["pcm"][4000:-4000]
+        length = int(8000 * _CLIP_S)
+        pieces = [speech[k : k + length].tobytes() for k in range(0, len(speech) - length, length)]
+        turn, start = 0, time.monotonic()
+        while time.monotonic() < until:
             for k, name in enumerate(self._names):
-                self._pool.send(QueueAudio(name, clip, pcm.tobytes(), last=True))
+                piece = pieces[(turn + k) % len(pieces)]
+                self._pool.send(QueueAudio(name, 1, piece, last=False))
+                if turn == 0:
+                    self._pool.send(QueueAudio(name, 1, pieces[k % len(pieces)], last=False))  # and one to spare
                 if k % 10 == 9:
-                    await asyncio.sleep(turn_s * 10 / len(self._names))
+                    due = start + _CLIP_S * (turn + k / len(self._names))
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
+            turn += 1
+            await asyncio.sleep(max(0.0, start + _CLIP_S * turn - time.monotonic()))
+        flushed_at = []
+        for name in self._names[::TIMED]:
+            flushed_at.append(time.time())
+            self._pool.send(FlushPlayout(name))
+            await asyncio.sleep(_SILENT_S / 2 / len(self._names[::TIMED]))
+        return flushed_at
 
-    def _report(self, measured: Measured, memory_kb: int) -> dict[str, object]:
-        calls = len(self._names)
+    def _report(self, measured: Measured, memory_kb: int, flushed_at: list[float], used: _Usage) -> dict[str, str]:
+        calls, workers, seconds = len(self._names), self._arguments.workers, self._arguments.seconds
         stats = [self._closed[name].stats for name in self._names]
         late_us = np.concatenate([p.late_us[:] for pulses in self._pulses.values() for p in pulses[2:]])
-        cpu_s, span_s = 0.0, 0.0
-        for pulses in self._pulses.values():
-            steady = [p for p in pulses if p.legs][2:-1]
-            cpu_s += steady[-1].cpu_s - steady[0].cpu_s
-            span_s = steady[-1].at - steady[0].at
-        p50, p99, p999 = np.percentile(late_us, [50, 99, 99.9]) / 1000
+        cpu_s, core = self._worker_cpu()
+        p50, p99, p999, _ = measured.late_ms
+        silent_ms = [1000 * (last - at) for last, at in zip(measured.last_audible, flushed_at, strict=True)]
+        others = used.machine_s - used.own_s - measured.cpu_s - cpu_s * used.wall_s
         return {
-            "calls": calls,
-            "workers": self._arguments.workers,
-            "lost to the gateway": sum(measured.sent) - sum(s.packets_received for s in stats),
-            "lost on the way back": measured.missing,
-            "late in the jitter buffer": sum(s.packets_late for s in stats),
-            "tick lateness ms p50/p99/p99.9": f"{p50:.2f} / {p99:.2f} / {p999:.2f}",
-            "wire pacing ms p50/p99/p99.9/max": " / ".join(f"{late:.2f}" for late in measured.late_ms),
-            "cpu us per call and second": round(1e6 * cpu_s / span_s / calls),
-            "cpu of each core used": f"{100 * cpu_s / span_s / self._arguments.workers:.0f} %",
-            "memory kB per call": round(memory_kb / calls),
-            "speech sent to recognition s": round(self._heard_s),
+            "calls": str(calls),
+            "workers": str(workers),
+            "lost": f"{measured.sent - sum(s.packets_received for s in stats)} / {measured.missing}",
+            "late": str(sum(s.packets_late for s in stats)),
+            "cpu": f"{1e6 * cpu_s / calls:.0f}",
+            "core": f"{100 * core:.0f} %",
+            "pacing": f"{p50:.2f} {p99:.2f} {p999:.2f}",
+            "tick": "{:.2f} {:.2f}".format(*np.percentile(late_us, [99, 99.9]) / 1000),
+            "memory": f"{memory_kb / calls:.0f}",
+            "silent": f"{np.median(silent_ms):.1f} {max(silent_ms):.1f}",
+            "load": f"{1e6 * measured.cpu_s / seconds / calls:.0f} {1e6 * used.own_s / used.wall_s / calls:.0f}",
+            "others": f"{others / used.wall_s:.2f}",
+            "speech": f"{100 * self._heard_s / calls / seconds:.0f} %",
         }
 
+    def _worker_cpu(self) -> tuple[float, float]:
+        """Seconds a second of all workers, from their pulses between the first and the last seconds; and the most
+        of one."""
+        each = []
+        for pulses in self._pulses.values():
+            steady = [p for p in pulses if p.legs][2:-2]
+            each.append((steady[-1].cpu_s - steady[0].cpu_s) / (steady[-1].at - steady[0].at))
+        return sum(each), max(each)
 
-def _resident_kb(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+def _usage() -> tuple[float, float, float]:
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = ticks
+    busy_s = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    return time.process_time(), busy_s, time.monotonic()
 
 
-async def _run(arguments: argparse.Namespace) -> dict[str, object]:
-    return await Bench(arguments).run()
+def _pss_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--talk", type=float, default=0.5, help="part of the time each caller speaks, 0 to 1")
-    parser.add_argument("--workers", type=int, default=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, nargs="+", default=[100, 500, 1000, 2000])
+    parser.add_argument("--seconds", type=float, default=20.0, help="at least 8")
+    parser.add_argument("--talk", type=float, default=1.0, help="part of the time each caller speaks, 0 to 1")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--vad", choices=["silero", "none"], default="silero")
-    report = asyncio.run(_run(parser.parse_args()))
-    for name, value in report.items():
-        print(f"{name:36} {value}")
+    parser.add_argument("--port", type=int, default=20000, help="first RTP port of the workers")
+    parser.add_argument("--explain", action="store_true", help="say what the columns are")
+    arguments = parser.parse_args()
+    if arguments.seconds < 8:
+        parser.error("the first and last seconds are not counted: 8 at least")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if arguments.explain:
+        print(__doc__)
+    print("  ".join(f"{name:>{width}}" for name, width in _COLUMNS.items()))
+    for calls in arguments.calls:
+        report = asyncio.run(Bench(calls, arguments).run())
+        print("  ".join(f"{report[name]:>{width}}" for name, width in _COLUMNS.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ import time
 
 import numpy as np
 
-from benchmarks._media_load import SPEECH, packets
-from benchmarks._media_load import Plan as LoadPlan
+from benchmarks._media_load import SIZE, SPEECH, Callers
 from gateway.core.ids import SeededIds
 from gateway.media.commands import ConnectLeg, Listen, OpenLeg, QueueAudio
 from gateway.media.datagrams import Received
@@ -48,15 +47,15 @@ class Bench:
             for clip in range(int(seconds / (len(speech) / 16000)) + 1):
                 self._plane.command(QueueAudio(name, clip, speech, last=True), self._now)
         self._sources = [("127.0.0.1", 10000 + k) for k in range(calls)]
-        self._audio = packets(LoadPlan([0] * calls, seconds, talk))
+        self._callers, self._frames = Callers(calls, talk), int(seconds / TICK_S)
 
     def run(self) -> list[float]:
         """CPU seconds of each tick after the warm-up."""
         spent = []
-        for frame in self._audio:
-            data = frame.tobytes()
+        for frame in range(self._frames):
+            data = self._callers.packets(frame).tobytes()
             received = [
-                Received(name, data[172 * k : 172 * k + 172], source, self._now - 0.01)
+                Received(name, data[SIZE * k : SIZE * k + SIZE], source, self._now - 0.01)
                 for k, (name, source) in enumerate(zip(self._names, self._sources, strict=True))
             ]
             before = time.process_time()
