@@ -10,6 +10,7 @@ tick      how late the workers' steps began: p99, p99.9, ms
 memory    of the workers (PSS), kB a call, by how much it grew from no calls to all
 silent    from the order to be silent (a barge-in) to the caller's last packet with sound: median and worst, ms
 load      CPU of the telephones and of the gateway's end of the workers' sockets, us a call and second: not in `cpu`
+behind    how late the telephones themselves were at their worst, ms: beyond 20 they are what is being measured
 others    what everything else on this machine used, in cores: figures are worth what this is small
 """
 
@@ -64,6 +65,7 @@ _COLUMNS = {
     "memory": 6,
     "silent": 13,
     "load": 9,
+    "behind": 6,
     "others": 6,
     "speech": 6,
 }
@@ -201,6 +203,7 @@ class Bench:
             "memory": f"{memory_kb / calls:.0f}",
             "silent": f"{np.median(silent_ms):.1f} {max(silent_ms):.1f}",
             "load": f"{1e6 * measured.cpu_s / seconds / calls:.0f} {1e6 * used.own_s / used.wall_s / calls:.0f}",
+            "behind": f"{measured.own_late_ms:.0f}",
             "others": f"{others / used.wall_s:.2f}",
             "speech": f"{100 * self._heard_s / calls / seconds:.0f} %",
         }

@@ -47,8 +47,7 @@ _HOPELESS_S = 0.2
 """Steps that are later than this are left out."""
 
 _READS = 4
-"""Datagrams taken from one RTP socket in a round of steps beyond one a step: seven times what a call sends altogether.
-A flood fills its own socket only."""
+"""Datagrams taken from one socket in its group's step, four times what a call sends. A flood fills its own only."""
 
 _PULSE_S = 1.0
 _ORPHANED_S = 2.0
@@ -124,6 +123,9 @@ class _Group:
         self.sendto: list[Callable[[bytes, Any], int] | None] = [None] * len(plane.table.names)
         """Each row's RTP port."""
 
+        # Asked afresh every time instead of an epoll: nearly every socket has something to read, and a socket that
+        # somebody waits for wakes him with every packet, sent ones too.
+        self.rtp = select.poll()
         self.usual = Usual()
         self.received: list[Received] = []
         self.parting: list[str] = []
@@ -148,10 +150,7 @@ class Worker:
         self._group_of: dict[str, _Group] = {}
         self._sockets: dict[str, LegSockets] = {}
         self._lines: dict[int, _Line] = {}
-        # Asked afresh every time instead of an epoll: nearly every socket has something to read, and sockets that
-        # somebody waits for wake him with every packet, sent ones too.
-        self._rtp, self._rtcp = select.poll(), select.poll()
-        self._round = 0
+        self._rtcp = select.epoll()
         self._commands = of_commands()
         self._untold = bytearray()
         self._late_us: list[int] = []
@@ -181,7 +180,7 @@ class Worker:
                 step += int(-delay / _STEP_S) // _GROUPS * _GROUPS
                 continue
             self._late_us.append(int(1e6 * (time.monotonic() - due)))
-            self._step(self._groups[step % _GROUPS], due)
+            self._step(step, due)
             step += 1
         self._finish()
 
@@ -202,13 +201,14 @@ class Worker:
         """A gateway that was killed may live on in children of its own that hold our socket's other end."""
         self._open &= os.getppid() == self._parent
 
-    def _step(self, group: _Group, due: float) -> None:
+    def _step(self, step: int, due: float) -> None:
+        group, opposite = self._groups[step % _GROUPS], self._groups[(step + _GROUPS // 2) % _GROUPS]
         self._read_control()
         try:
             if group.plane.busy:
                 self._send(group, due)
                 self._release(group)
-            self._read_sockets()
+            self._read_sockets(group, opposite)
             if group.plane.busy:
                 self._tell(group.plane.receive(due, *group.take_received()))
         except Exception:
@@ -247,20 +247,20 @@ class Worker:
             except OSError:
                 self._unsent += 1
 
-    def _read_sockets(self) -> None:
-        """One datagram of every RTP socket; in every round of steps all there are, and RTCP."""
-        now = time.monotonic()
-        self._round = (self._round + 1) % _GROUPS
-        self._read(self._rtp, now)
-        if self._round == 0:
-            self._read(self._rtcp, now)
-            for _ in range(_READS - 1):
-                if not self._read(self._rtp, now):
-                    break
+    def _read_sockets(self, group: _Group, opposite: _Group) -> None:
+        """What came for `group`, whose turn it is; and what came for the one whose turn is in half a tick.
 
-    def _read(self, sockets: select.poll, now: float) -> bool:
+        So arrivals are known to 10 ms, which is enough for RFC 3550's jitter: it is a mean.
+        """
+        now = time.monotonic()
+        self._read(opposite.rtp.poll(0), now)
+        for _ in range(_READS):
+            if not self._read(group.rtp.poll(0), now):
+                break
+        self._read(self._rtcp.poll(0), now)
+
+    def _read(self, ready: list[tuple[int, int]], now: float) -> bool:
         """One datagram of each that has any; False when none has."""
-        ready = sockets.poll(0)
         lines = self._lines
         for number, _event in ready:
             recvfrom, leg, row, group, usual_source = lines[number]
@@ -341,14 +341,16 @@ class Worker:
         table = group.plane.table
         row = table.legs[leg].row
         group.sendto[row] = pair.rtp.sendto
-        for sock, poll in ((pair.rtp, self._rtp), (pair.rtcp, self._rtcp)):
+        for sock in (pair.rtp, pair.rtcp):
             self._lines[sock.fileno()] = _Line(sock.recvfrom, leg, row, group, table.usual_source)
-            poll.register(sock, select.POLLIN)
+        group.rtp.register(pair.rtp, select.POLLIN)
+        self._rtcp.register(pair.rtcp, select.EPOLLIN)
 
-    def _ignore(self, pair: LegSockets) -> None:
+    def _ignore(self, group: _Group, pair: LegSockets) -> None:
         """Read the sockets no more; they may still send."""
-        for sock, poll in ((pair.rtp, self._rtp), (pair.rtcp, self._rtcp)):
-            poll.unregister(sock)
+        group.rtp.unregister(pair.rtp)
+        self._rtcp.unregister(pair.rtcp)
+        for sock in (pair.rtp, pair.rtcp):
             del self._lines[sock.fileno()]
 
     def _pass_on(self, group: _Group, command: AnyCommand, now: float) -> None:
@@ -360,7 +362,7 @@ class Worker:
         del self._group_of[leg]
         group.usual.drop(group.plane.table.legs[leg].row)
         if leg in self._sockets:
-            self._ignore(self._sockets[leg])
+            self._ignore(group, self._sockets[leg])
             group.parting.append(leg)
 
     def _roomiest(self) -> _Group | None:
