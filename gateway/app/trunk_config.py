@@ -80,7 +80,7 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     srtp: SrtpPolicy | None = None
     """`off`, `optional` or `required`, where it is not as for the gateway."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
-    """How keys go both ways; `info` and `inband` (tones; sent only) leave telephone-event out of the negotiation."""
+    """How keys go both ways; `info` and `inband` (tones) leave telephone-event out of the negotiation."""
     session_timer: SessionMode = "request"
     """Whether calls that vanish are found out (RFC 4028): we ask for it, take part when asked, or do neither."""
     session_expires_s: int = 1800

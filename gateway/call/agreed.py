@@ -8,7 +8,7 @@ from gateway.media.commands import Codec, ConnectLeg, Srtp
 from gateway.sip.offer_answer import Negotiated
 
 
-def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
+def connect_leg(leg: str, agreed: Negotiated, *, inband_digits: bool = False) -> ConnectLeg:
     """The codecs are of those we offered or took."""
     keys = agreed.srtp
     return ConnectLeg(
@@ -21,6 +21,7 @@ def connect_leg(leg: str, agreed: Negotiated) -> ConnectLeg:
         dtmf_clock_hz=agreed.dtmf_clock_hz,
         receives=cast(dict[int, Codec], agreed.receives),
         silence=agreed.comfort_noise,
+        inband_digits=inband_digits,
         ptime_ms=agreed.ptime_ms,
         direction=agreed.direction,
         rtcp_mux=agreed.rtcp_mux,

@@ -170,7 +170,7 @@ class SipStream:
 
     def _join(self, agreed: Negotiated) -> None:
         """Not anew to where it is: an answer that early media brought already must not be heard to click."""
-        joined = connect_leg(self._id, agreed)
+        joined = connect_leg(self._id, agreed, inband_digits=self._options.dtmf == "inband")
         if joined != self._joined:
             self._joined = joined
             self._wires.leg.send(joined)

@@ -69,6 +69,8 @@ class ConnectLeg(Command, frozen=True, tag=True):
     srtp: Srtp | None = None
     receives: dict[int, Codec] = {}
     silence: bool = False
+    inband_digits: bool = False
+    """Listen for keys as tones, too (see `inband`)."""
 
 
 class CloseLeg(Command, frozen=True, tag=True):

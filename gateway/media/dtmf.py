@@ -16,6 +16,8 @@ DIGITS = "0123456789*#ABCD"
 _LOST_AFTER_S = 0.2
 """An event is over when its packets cease for so long: its end packets were lost."""
 
+_ECHOES_S = 1.0
+
 _FULL = 0xFFFF
 _VOLUME = 10
 """-10 dBm0."""
@@ -47,6 +49,7 @@ class DigitReceiver:
         self.clock_hz = clock_hz
         self._running: _Running | None = None
         self._told: int | None = None  # timestamp of the newest press told
+        self.heard_at: float | None = None  # an event of that press, lastly
 
     @property
     def waiting(self) -> bool:
@@ -64,6 +67,10 @@ class DigitReceiver:
         assert running is not None
         running.duration, running.heard_at = max(running.duration, duration), now
         return pressed + self._finish() if flags & 0x80 else pressed
+
+    def is_recent(self, now: float) -> bool:
+        """Whether a press is going on, or was a moment ago: its sound may still be on the line."""
+        return self.waiting or (self.heard_at is not None and now - self.heard_at < _ECHOES_S)
 
     def expire(self, now: float) -> list[Press]:
         """A press whose end never came is over after a while."""
@@ -94,7 +101,7 @@ class DigitReceiver:
     def _finish(self) -> list[Press]:
         running, self._running = self._running, None
         assert running is not None
-        self._told = running.timestamp
+        self._told, self.heard_at = running.timestamp, running.heard_at
         return [Press(DIGITS[running.event], 1000 * (running.before + running.duration) // self.clock_hz)]
 
 

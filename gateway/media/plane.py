@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gateway.core.errors import GatewayError
-from gateway.core.events import LineFellSilent, LineRecovered, SpeechBegan, SpeechEnded
+from gateway.core.events import DigitPressed, LineFellSilent, LineRecovered, SpeechBegan, SpeechEnded
 from gateway.core.ids import Ids
 from gateway.media import commands as c
 from gateway.media.archive import Archive
@@ -23,6 +23,7 @@ from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Departures, Received, Tick, ToSend, Usual
 from gateway.media.files import DirectFiles, FileSink
 from gateway.media.history import FRAME, AudioHistory
+from gateway.media.inband import Int16s, ToneListener
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.listening import Piece, SpeechCutter
@@ -79,6 +80,7 @@ class MediaPlane:
         self._playouts = Playouts(slots)
         self._transmitter = Transmitter(slots, self.table, self._playouts, self._history)
         self._detector = SpeechDetector(slots, vad, self._history, options) if vad is not None else None
+        self._tones = ToneListener(slots)
         self._cutter = SpeechCutter(slots, self._history, options, self._wide)
         self._archive = Archive(slots, self.table, files or DirectFiles())
         self._began: dict[int, int] = {}  # rows in speech, and where it began
@@ -132,6 +134,10 @@ class MediaPlane:
         self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
         self.table.know_usual(leg)
+        if command.inband_digits:
+            self._tones.listen(leg.row)
+        else:
+            self._tones.ignore(leg.row)
         if first:
             self._begin_hearing(leg, now)
 
@@ -155,6 +161,7 @@ class MediaPlane:
         self._secure.forget(leg)
         self._wide.reset(leg.row)
         self._noise.reset(leg.row)
+        self._tones.ignore(leg.row)
         self.table.close(leg)
 
     def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
@@ -259,6 +266,8 @@ class MediaPlane:
         self._wide.play(rows, pcm, have)
         self._concealer.conceal(rows, self._position, pcm, have)
         self._noise.fill(rows, self._position, pcm, have)
+        if len(self._tones.rows):
+            self._said += self._hear_keys(pcm[np.searchsorted(rows, self._tones.rows)], now)
         self._archive.record(rows, self._position, pcm, self._transmitter.sent)
         samples = pcm.astype(np.float32)
         if self._suppressor is not None:
@@ -271,6 +280,15 @@ class MediaPlane:
             energies = np.einsum("rk,rk->r", samples, samples) / FRAME
             changes = self._detector.step(rows, self._position, energies)
         self._cut(rows, changes, now)
+
+    def _hear_keys(self, frames: Int16s, now: float) -> list[Said]:
+        """Keys by their tones, unless they came as events as well."""
+        said: list[Said] = []
+        for pressed in self._tones.hear(frames):
+            leg = self.table.at(pressed.row)
+            if not leg.digits.is_recent(now):
+                said.append(DigitPressed(now, leg.name, pressed.digit, pressed.duration_ms, "inband"))
+        return said
 
     def _cut(self, rows: Int64s, changes: list[SpeechChange], now: float) -> None:
         """Tell of speech, in the order a listener wants it: its beginning, its audio, its end."""
