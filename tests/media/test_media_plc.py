@@ -101,16 +101,3 @@ def test_rows_are_concealed_alike_alone_and_together(mine: set[int], others: set
         history.write(rows, k * FRAME, out)
         heard.append(out[0].copy())
     assert np.array_equal(np.concatenate(heard), concealed(pcm, mine, row=2))
-
-
-def test_pesq_is_better_than_silence() -> None:
-    """On speech with 6 % of packets lost, by the ear of ITU-T P.862 (where the pesq package is installed)."""
-    pesq = pytest.importorskip("pesq").pesq
-    pcm = through_code(np.tile(speech(), 3))
-    count = len(pcm) // FRAME
-    lost = set(np.flatnonzero(np.random.default_rng(4).random(count) < 0.059).tolist())
-    heard = concealed(pcm, lost)
-    silent = pcm[: len(heard)].reshape(-1, FRAME).copy()
-    silent[sorted(lost)] = 0
-    with_silence = pesq(8000, pcm[: len(heard)], silent.ravel(), "nb")
-    assert pesq(8000, pcm[: len(heard)], heard, "nb") > with_silence + 0.3
