@@ -116,14 +116,16 @@ def _route(chosen: argparse.Namespace) -> int:
 
 def _add_call(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("uri", metavar="SIP-URI", help="for example sip:desk@127.0.0.1")
+    add("uri", metavar="SIP-URI", help="for example sip:desk@127.0.0.1; with --trunk the number")
+    add("--trunk", metavar="NAME", help="call through this trunk of the configuration")
+    add("--config", metavar="FILE", type=Path, help="where the trunk is configured (GATEWAY_CONFIG)")
     add("--play", metavar="WAV", type=Path, help="speak this recording when the far side is first quiet")
     add("--say", metavar="TEXT", action="append", default=[], help="speak this, after the far side; may be repeated")
     add("--dtmf", metavar="DIGITS", help="press these keys, as in 12#")
     add("--record", metavar="WAV", help="record both sides: left what we hear, right what we say")
     add("--duration", metavar="S", type=float, default=30.0, help="hang up after S seconds (30)")
-    add("--from", dest="caller", default="1001", metavar="NUMBER", help="our number (1001)")
-    add("--bind", default="127.0.0.1", metavar="IP", help="our address (127.0.0.1)")
+    add("--from", dest="caller", metavar="NUMBER", help="our number (1001, or the trunk's)")
+    add("--bind", metavar="IP", help="our address (127.0.0.1 for callees on this machine, else all)")
     add("--voice", default="rms", metavar="NAME", help="flite voice for --say (rms)")
     parser.set_defaults(command=_call)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +16,7 @@ from gateway.app.certificate import listening_context
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
-from gateway.app.outbound import Outbound
+from gateway.app.outbound import Outbound, line_options
 from gateway.app.prompts import PromptShelf
 from gateway.app.resolver import Resolver
 from gateway.app.ticks import TickWatch
@@ -29,7 +27,7 @@ from gateway.app.warmup import speak_ahead, start_engines
 from gateway.call.io import Desk
 from gateway.call.live import DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
-from gateway.call.sip_line import SipDoor, SipLineOptions
+from gateway.call.sip_line import SipDoor
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import ConfigError, StoreError
 from gateway.core.ids import RandomIds
@@ -43,7 +41,6 @@ from gateway.ops.http import HttpOffice, HttpOptions
 from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_turn_detector, build_vad
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.session.ports import Agent
-from gateway.sip.crypto import MASTER_OCTETS
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Transport
@@ -109,13 +106,13 @@ class Gateway:
             tls_server=listening_context(config, datetime.now(UTC)),
             tls_client=client_context() if any(trunk.may_use_tls for trunk in config.trunk) else None,
         )
-        line_options = _line_options(config)
-        self._outbound = Outbound(self.desk, self.trunks, self.sip, line_options)
+        options = line_options(config)
+        self._outbound = Outbound(self.desk, self.trunks, self.sip, options)
         self._sip_door = SipDoor(
             send=self.sip.send,
             leg=self._media,
             clock=self._clock,
-            options=line_options,
+            options=options,
             incoming=self.desk.incoming,
             screen=self.trunks.book.screen,
         )
@@ -237,17 +234,6 @@ def _desk_options(config: GatewayConfig) -> DeskOptions:
         call=config.call,
         session=config.session,
         conversation=config.conversation,
-    )
-
-
-def _line_options(config: GatewayConfig) -> SipLineOptions:
-    master = partial(secrets.token_bytes, MASTER_OCTETS)
-    return SipLineOptions(
-        codecs=config.codecs,
-        comfort_noise=config.comfort_noise,
-        advertise=config.advertise,
-        srtp=config.srtp,
-        srtp_master=master,
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
+from gateway.app.config import GatewayConfig
 from gateway.app.trunk_config import Trunk
 from gateway.app.trunk_state import TrunkState
 from gateway.app.trunks import Signalling, Trunks
@@ -17,6 +20,7 @@ from gateway.call.sip_stream import SipLineOptions, Wires
 from gateway.core.errors import CapacityError, GatewayError, MisuseError, PeerError
 from gateway.core.loops import Alarm
 from gateway.sip.commands import Credentials
+from gateway.sip.crypto import MASTER_OCTETS
 from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Flow
 from gateway.sip.reach import DEFAULT_PORTS, literal, transport_of
@@ -84,6 +88,18 @@ class Outbound:
 
     def _alarm(self, ring: Callable[[], None]) -> Callable[[float | None], None]:
         return Alarm(self._clock, ring).set
+
+
+def line_options(config: GatewayConfig) -> SipLineOptions:
+    """What calls over SIP offer and take, where their trunk does not say otherwise."""
+    master = partial(secrets.token_bytes, MASTER_OCTETS)
+    return SipLineOptions(
+        codecs=config.codecs,
+        comfort_noise=config.comfort_noise,
+        advertise=config.advertise,
+        srtp=config.srtp,
+        srtp_master=master,
+    )
 
 
 def check_numbers(to: str, caller: str) -> None:

@@ -5,80 +5,68 @@ line, the demo and tests. It is our own client side; what proves the gateway are
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from gateway.call.agreed import connect_leg
+from gateway.app.callees import Callee, Target, Ways
+from gateway.app.outbound import redirected
+from gateway.app.resolver import Resolver
+from gateway.call.commands import AnyInput, LineAnswered, LineEnded, LineHeld
+from gateway.call.outbound_line import Dialler, Order, OutboundLine
+from gateway.call.ports import Tell
+from gateway.call.sip_stream import SipLineOptions, Wires
 from gateway.core import events as e
-from gateway.core.clock import Clock, SystemClock
-from gateway.core.errors import ConfigError, GatewayError, PeerError
-from gateway.core.ids import Ids, RandomIds
+from gateway.core.clock import SystemClock
+from gateway.core.errors import GatewayError
+from gateway.core.ids import RandomIds
+from gateway.core.loops import Alarm
 from gateway.media import commands as media
 from gateway.media.io import MediaPool
 from gateway.media.plane import PlaneOptions
 from gateway.media.ports import Said
-from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.endpoint import EndpointOptions
-from gateway.sip.flow import Transport
 from gateway.sip.io import SipServer
-from gateway.sip.offer_answer import LocalMedia, accept, offer
+from gateway.sip.tls import client_context
 
-URI = re.compile(
-    r"^sips?:(?:(?P<user>[^@]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^:;\[\]]+)(?::(?P<port>\d+))?(?P<rest>;.*)?$"
-)
-LEG = "phone"
+__all__ = ["CallRefused", "Phone", "PhoneLine", "Target"]
+
 Note = Callable[[float, str], None]
 """Called with seconds since dialling and what happened, for a timeline."""
 
 
 class CallRefused(GatewayError):
-    """The called side gave a final refusal; `status` is its SIP status."""
+    """The call did not come about; `status` is the far side's last SIP status, `why` what that means."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, why: e.EndReason) -> None:
         super().__init__(f"{status} {reason}")
-        self.status = status
+        self.status, self.why = status, why
 
 
-class Target:
-    """Where to call: a SIP URI whose host is a literal address or `localhost`. Raises `ConfigError`."""
-
-    def __init__(self, uri: str) -> None:
-        parts = URI.match(uri if uri.startswith("sip") else f"sip:{uri}")
-        if parts is None:
-            raise ConfigError(f"not a SIP URI: {uri!r}; it looks like sip:desk@127.0.0.1:5060")
-        self.uri = parts[0]
-        self.host = "127.0.0.1" if parts["host"] == "localhost" else parts["host"].strip("[]")
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            raise ConfigError(f"the host of {uri!r} must be an IP address, as in sip:desk@127.0.0.1:5060") from None
-        self.port = int(parts["port"] or 5060)
-        transport = re.search(r";transport=(\w+)", parts["rest"] or "", re.IGNORECASE)
-        self.transport: Transport = "tcp" if transport and transport[1].lower() == "tcp" else "udp"
+NO_STATUS: dict[e.EndReason, tuple[int, str]] = {
+    "no_answer": (408, "nobody answers"),
+    "unreachable": (503, "nobody can be reached"),
+    "error": (488, "no audio in common"),
+}
+"""What to say of a call that ended without a word from the far side."""
 
 
 class Phone:
     """One call at a time. Everything waits on events, never on guesses of how long something takes."""
 
-    def __init__(
-        self, server: SipServer, leg: MediaPool, clock: Clock, ids: Ids, *, host: str, number: str, note: Note
-    ) -> None:
-        self._server, self._leg, self._clock, self._ids = server, leg, clock, ids
-        self._host, self._number, self._note = host, number, note
-        self.dialog = ids.token()
-        self._dialled_at = clock.now()
+    def __init__(self, line: PhoneLine, number: str, note: Note) -> None:
+        self._house, self._number, self._note = line, number, note
+        self._clock, self._leg = line.clock, line.leg
+        self.id = line.ids.token()
+        self._dialled_at = self._clock.now()
         self._changed = asyncio.Event()
-        self._local: LocalMedia | None = None
         self._clip = 0
         self._finished_clips: set[int] = set()
-        self._opened_port: int | None = None
+        self._line: OutboundLine | None = None
         self._refused: CallRefused | None = None
-        self._accepted: bytes | None = None
+        self.answered = False
         self.ended = False
         self.stats: media.LegStats | None = None
         self.far_side_talks = False
@@ -88,26 +76,18 @@ class Phone:
         """How many stretches of speech the far side has begun."""
         self.digits_heard = ""
 
-    async def dial(self, target: Target, *, record: str | None = None, headers: sip.Headers = ()) -> None:
-        """Call and return when answered. Raises `CallRefused`, or `ConfigError` when nobody is there."""
+    async def dial(self, callee: Callee, *, record: str | None = None) -> None:
+        """Call and return when answered. Raises `CallRefused`, or `ConfigError` for who leads nowhere."""
         self._dialled_at = self._clock.now()
-        self._leg.subscribe(LEG, self._media_said)
-        self._leg.send(media.OpenLeg(LEG, record=record))
-        await self._until(lambda: self._opened_port is not None)
-        assert self._opened_port is not None
-        self._local = LocalMedia(host=self._host, port=self._opened_port, session_id=1, version=1)
-        self._server.send(
-            sip.Place(
-                self.dialog,
-                uri=target.uri,
-                flow=self._server.flow_to(target.host, target.port, target.transport),
-                sdp=offer(self._local),
-                from_uri=f"sip:{self._number}@{self._host}",
-                headers=headers,
-            )
-        )
-        self._say_note(f"dialling {target.uri}")
-        await self._until(lambda: self._accepted is not None or self._refused is not None)
+        order = await callee.order(self._house.ways, self._number)
+        self._leg.subscribe(self.id, self._media_said)
+        self._say_note(f"dialling {callee.uri}")
+        self._line = self._house.call(self.id, callee, order, self._line_told, record)
+        self._line.answer()
+        patience_s = order.ring_s + len(order.attempts) * order.failover_after_s
+        if not await self._until(lambda: self.answered or self._refused is not None, within_s=patience_s):
+            await self.hang_up()
+            raise CallRefused(*NO_STATUS["no_answer"], "no_answer")
         if self._refused is not None:
             raise self._refused
 
@@ -115,12 +95,12 @@ class Phone:
         """Speak; returns when the last sample has left, or the call is over."""
         self._clip += 1
         clip = self._clip
-        self._leg.send(media.QueueAudio(LEG, clip, pcm_8k, last=True))
+        self._leg.send(media.QueueAudio(self.id, clip, pcm_8k, last=True))
         await self._until(lambda: clip in self._finished_clips or self.ended)
 
     async def press(self, digits: str) -> None:
         self._say_note(f"pressing {digits}")
-        self._leg.send(media.SendDigits(LEG, digits))
+        self._leg.send(media.SendDigits(self.id, digits))
 
     async def far_side_begins(self, *, within_s: float) -> bool:
         """Wait for the next beginning of the far side's speech; false when none came in time."""
@@ -154,55 +134,64 @@ class Phone:
 
     async def hang_up(self) -> None:
         if not self.ended:
-            self._server.send(sip.HangUp(self.dialog))
+            if self._line is not None:
+                self._line.hang_up()
             self._end("hung up")
         await self._close_leg()
 
     async def vanish(self) -> None:
         """The line dies: no BYE, no more media."""
-        self._note_end("line dropped")
+        self._end("line dropped")
         await self._close_leg()
 
     async def _close_leg(self) -> None:
-        self._leg.send(media.CloseLeg(LEG))
-        await self._until(lambda: self.stats is not None, within_s=2.0)
+        line, self._line = self._line, None
+        if line is not None:
+            line.release()
+            await self._until(lambda: self.stats is not None, within_s=2.0)
 
     def on_sip(self, event: heard.AnySipEvent) -> None:
+        """For the timeline; what the line makes of it comes by `_line_told`."""
         match event:
-            case heard.CallProgressed(status=status, reason=reason):
-                self._say_note(f"{status} {reason}")
-            case heard.CallAccepted(sdp=sdp):
-                self._take_answer(sdp)
+            case heard.CallProgressed(status=status, reason=reason, sdp=sdp):
+                self._say_note(f"{status} {reason}{', with early media' if sdp else ''}")
             case heard.CallFailed(status=status, reason=reason):
-                self._refused = CallRefused(status, reason)
-                self._end(f"refused: {status} {reason}")
+                self._say_note(f"refused: {status} {reason}")
             case heard.CallEnded(by=by, reason=reason):
                 self._end(f"far side ended the call ({by}{': ' + reason if reason else ''})")
-            case heard.OfferReceived():
-                self._server.send(sip.RefuseOffer(self.dialog, 488))
+            case _:
+                pass
+
+    def _line_told(self, told: AnyInput | e.DigitPressed) -> None:
+        match told:
+            case LineAnswered(codec=codec):
+                self.answered = True
+                self._say_note(f"answered, {codec}")
+            case LineEnded(reason=reason):
+                if not self.answered:
+                    self._refused = self._refusal(reason)
+                self._end(f"ended: {reason}")
+            case LineHeld(on=on):
+                self._say_note("held" if on else "retrieved")
+            case e.DigitPressed(digit=digit):
+                self._hear_digit(digit)
             case _:
                 pass
         self._wake()
 
-    def _take_answer(self, sdp: bytes | None) -> None:
-        assert self._local is not None
-        try:
-            agreed = accept(self._local, sdp or b"")
-        except PeerError as error:
-            self._server.send(sip.HangUp(self.dialog))
-            self._refused = CallRefused(error.status_hint, str(error))
-            return
-        self._leg.send(connect_leg(LEG, agreed))
-        self._accepted = sdp or b""
-        self._say_note(f"answered, {agreed.codec} to {agreed.host}:{agreed.port}")
+    def _refusal(self, reason: e.EndReason) -> CallRefused:
+        status, said = NO_STATUS.get(reason, (603, reason))
+        line = self._line
+        if line is not None and line.status and reason != "error":
+            status, said = line.status, line.refusal
+        return CallRefused(status, said, reason)
+
+    def _hear_digit(self, digit: str) -> None:
+        self.digits_heard += digit
+        self._say_note(f"far side pressed {digit}")
 
     def _media_said(self, said: Said) -> None:
         match said:
-            case media.LegOpened(port=port):
-                self._opened_port = port
-            case media.LegFailed(reason=reason):
-                self._refused = CallRefused(503, reason)
-                self._opened_port = 0
             case media.ClipFinished(clip=clip):
                 self._finished_clips.add(clip)
             case media.LegClosed(stats=stats):
@@ -215,19 +204,18 @@ class Phone:
                 self.far_side_talks, self.far_spoke_last = False, ended_at
                 self._say_note("far side is quiet", at=ended_at)
             case e.DigitPressed(digit=digit):
-                self.digits_heard += digit
-                self._say_note(f"far side pressed {digit}")
+                self._hear_digit(digit)
+            case media.Report() if self._line is not None:
+                self._line.media_said(said)
             case _:
                 return
         self._wake()
 
     def _end(self, what: str) -> None:
         if not self.ended:
-            self._note_end(what)
-
-    def _note_end(self, what: str) -> None:
-        self.ended = True
-        self._say_note(what)
+            self.ended = True
+            self._say_note(what)
+        self._wake()
 
     def note(self, what: str) -> None:
         """Put a line of the user's own into the timeline."""
@@ -252,31 +240,58 @@ class Phone:
 
 
 class PhoneLine:
-    """The sockets and the media process that phones share; a context manager."""
+    """The sockets and the media process that phones share; a context manager. Each phone has a leg of its own."""
 
-    def __init__(self, host: str = "127.0.0.1", rtp_ports: tuple[int, int] = (40000, 40199)) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        rtp_ports: tuple[int, int] = (40000, 40199),
+        *,
+        options: SipLineOptions | None = None,
+        dns_servers: Sequence[str] = (),
+    ) -> None:
         self._host = host
-        self._clock, self._ids = SystemClock(), RandomIds()
+        self.clock, self.ids = SystemClock(), RandomIds()
         self._phones: list[Phone] = []
-        self._server = SipServer(EndpointOptions(), clock=self._clock, ids=self._ids, on_event=self._on_event)
-        self._leg = MediaPool(
-            workers=1, bind=host, rtp_ports=rtp_ports, clock=self._clock, options=PlaneOptions(), vad="silero"
+        self._server = SipServer(
+            EndpointOptions(), clock=self.clock, ids=self.ids, on_event=self._on_event, tls_client=client_context()
         )
+        self.leg = MediaPool(
+            workers=1, bind=host, rtp_ports=rtp_ports, clock=self.clock, options=PlaneOptions(), vad="silero"
+        )
+        self.ways = Ways(self._server, Resolver(dns_servers, ipv6=":" in host), self.ids)
+        self._options = options or SipLineOptions()
+        self._dialler = Dialler(Wires(self._server.send, self.leg, self.clock), self._options, self._alarm)
 
     def phone(self, number: str, note: Note) -> Phone:
-        """A fresh phone for one call. One call at a time on a line: each takes the same leg."""
-        phone = Phone(self._server, self._leg, self._clock, self._ids, host=self._host, number=number, note=note)
+        """A fresh phone for one call."""
+        phone = Phone(self, number, note)
         self._phones.append(phone)
         return phone
 
+    def call(self, call_id: str, callee: Callee, order: Order, tell: Tell, record: str | None) -> OutboundLine:
+        return self._dialler.line(
+            call_id,
+            order,
+            tell=tell,
+            record=record,
+            trace=None,
+            redirect=lambda uri, by: redirected(self._server, callee.domain, uri, by),
+            options=callee.options(self._options),
+        )
+
+    def _alarm(self, ring: Callable[[], None]) -> Callable[[float | None], None]:
+        return Alarm(self.clock, ring).set
+
     def _on_event(self, event: heard.AnySipEvent) -> None:
         for phone in self._phones:
-            if phone.dialog == event.dialog:
+            if event.dialog.startswith(f"{phone.id}-"):
                 phone.on_sip(event)
+        self._dialler.on_event(event)
 
     async def __aenter__(self) -> Self:
         await self._server.start(self._host, 0)
-        await self._leg.start()
+        await self.leg.start()
         return self
 
     async def __aexit__(
@@ -286,4 +301,4 @@ class PhoneLine:
             with suppress(GatewayError):
                 await phone.hang_up()
         await self._server.close()
-        await self._leg.close()
+        await self.leg.close()

@@ -68,7 +68,7 @@ class Trunks:
         """`locator` None asks the system's name servers."""
         self.credentials = {trunk.name: credentials(trunk, environment) for trunk in trunks}
         self.states = {trunk.name: TrunkState(trunk) for trunk in trunks}
-        self.book = TrunkBook(_rules(trunk) for trunk in trunks)
+        self.book = TrunkBook(rules_of(trunk) for trunk in trunks)
         self._clock, self._ids = clock, ids or RandomIds()
         self._locator: Locator = locator or Resolver()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -245,7 +245,8 @@ class Trunks:
             log.error("trunk.task_failed", exc_info=error)
 
 
-def _rules(trunk: Trunk) -> TrunkRules:
+def rules_of(trunk: Trunk) -> TrunkRules:
+    """What the hallway holds calls of this trunk to."""
     return TrunkRules(
         name=trunk.name,
         networks=trunk.known_networks,

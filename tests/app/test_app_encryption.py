@@ -10,7 +10,8 @@ import pytest
 
 from gateway.app.certificate import listening_context
 from gateway.app.config import GatewayConfig, load
-from gateway.app.gateway import _advertised, _line_options
+from gateway.app.gateway import _advertised
+from gateway.app.outbound import line_options
 from gateway.core.errors import ConfigError
 from gateway.sip.crypto import MASTER_OCTETS
 
@@ -40,8 +41,8 @@ def test_nothing_is_encrypted_unless_asked_for() -> None:
     default = GatewayConfig(advertise="203.0.113.7")
     assert listening_context(default, NOW) is None
     assert set(_advertised(default)) == {"udp", "tcp"}
-    assert _line_options(default).srtp == "off"
-    assert b"crypto" not in repr(_line_options(default).local_media("192.0.2.1", 4000)).encode()
+    assert line_options(default).srtp == "off"
+    assert b"crypto" not in repr(line_options(default).local_media("192.0.2.1", 4000)).encode()
 
 
 @pytest.mark.parametrize(("certificate", "key"), [("server.pem", "server.key"), ("both.pem", None)])
@@ -85,7 +86,7 @@ def test_settings_that_cannot_be_meant(tmp_path: Path, text: str, words: str) ->
 
 def test_srtp_has_fresh_keys_for_each_call() -> None:
     """As long as needed, and never the same."""
-    options = _line_options(GatewayConfig(srtp="required"))
+    options = line_options(GatewayConfig(srtp="required"))
     one, two = (options.local_media("192.0.2.1", 4000).master for _ in range(2))
     assert len(one) == len(two) == MASTER_OCTETS
     assert one != two
