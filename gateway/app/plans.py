@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,9 @@ from gateway.core.errors import ConfigError
 from gateway.dialplan.check import check as faults_of
 from gateway.dialplan.plan import Offer
 from gateway.dialplan.schema import json_schema
+from gateway.providers.stt.pronunciation import guess, vocabulary_gaps
+
+_WORD = re.compile(r"[a-z']+")
 
 
 def check(path: Path) -> int:
@@ -25,7 +29,17 @@ def check(path: Path) -> int:
         return 1
     plan = dialplan.load(path)
     print(f"{path}: no faults; routes: {', '.join(plan.routes)}")
+    _tell_guesses(plan)
     return 0
+
+
+def _tell_guesses(plan: dialplan.Dialplan) -> None:
+    """No faults: names and brands are in no dictionary. But a guess that sounds wrong is a caller not understood."""
+    words = _WORD.findall(" ".join(dialplan.heard(plan)).lower())
+    guesses = [f'    {word} = "{guess(word)}"' for word in vocabulary_gaps(words)]
+    if guesses:
+        print("pocketsphinx knows no pronunciation of these words and will guess; correct them under [stt]:")
+        print("    [stt.pronunciations]", *guesses, sep="\n")
 
 
 def print_schema() -> int:

@@ -27,6 +27,18 @@ def test_check_of_the_shipped_dialplan_finds_no_fault(capsys: pytest.CaptureFixt
     assert "no faults" in capsys.readouterr().out
 
 
+def test_check_says_which_words_the_recogniser_will_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word in no dictionary is no fault, but heard badly: its guess is shown in the form that corrects it."""
+    plan = tmp_path / "plan.yaml"
+    menu = "      - menu: {say: Hello or quazbrix, choices: [{phrases: [hello, quazbrix], then: [hangup]}]}\n"
+    plan.write_text(f"routes:\n  a:\n    match: {{}}\n    steps:\n      - answer\n{menu}")
+    assert main(["check", str(plan)]) == 0
+    out = capsys.readouterr().out
+    assert "[stt.pronunciations]" in out
+    assert 'quazbrix = "K W AE Z B R IH K S"' in out
+    assert "hello" not in out.partition("[stt")[2]
+
+
 def test_check_prints_a_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON Schema, as editors take it."""
     assert main(["check", "--schema"]) == 0
