@@ -1,4 +1,4 @@
-"""A media process: RTP sockets, and planes that tick in turn every 5 ms. `MediaPool` runs this module.
+"""A media process at work: RTP sockets, and planes that tick in turn every 5 ms.
 
 A step of 5 ms belongs to one of four planes (phase groups), so that the work of many calls spreads over the 20 ms of
 a tick: its packets go out first, to be on time; then all sockets are read, then the plane takes what came for it.
@@ -7,34 +7,28 @@ The process lives as long as its socket to the gateway is open; signals meant fo
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
-import resource
-import select
-import signal
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import msgspec
 import structlog
 
 from gateway.core.errors import ConfigError
 from gateway.core.ids import RandomIds
-from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, OpenLeg
-from gateway.media.datagrams import USUAL_SIZE, Address, Received, ToSend, Usual
+from gateway.media.commands import AnyCommand, CloseLeg, ConnectLeg, LegFailed, OpenLeg
 from gateway.media.files import QueuedFiles
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane
 from gateway.media.portrange import PortRange
-from gateway.media.ports import BatchVad, NoiseSuppressor
+from gateway.media.ports import BatchVad, NoiseSuppressor, Said
 from gateway.media.vad import SileroVad
 from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_commands, pack
+from gateway.media.worker.network import LegSockets, Network
 
 log = structlog.get_logger()
 
@@ -53,44 +47,8 @@ _PULSE_S = 1.0
 _ORPHANED_S = 2.0
 """How often an idle worker looks whether the gateway still lives."""
 
-_NICE = -10
-"""Priority of the process, where we are allowed to set it."""
-
-_LARGEST = 2048
 _MOST_UNTOLD = 256 << 20
 """Octets of reports waiting for the gateway: it hangs, and this process would grow without end."""
-
-
-class LegSockets:
-    """An RTP port and the RTCP port above it."""
-
-    def __init__(self, bind: str, port: int) -> None:
-        """Raises OSError when somebody else holds either of them."""
-        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-        self.port = port
-        self.rtp, self.rtcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            for sock, number in ((self.rtp, port), (self.rtcp, port + 1)):
-                sock.setblocking(False)
-                sock.bind((bind, number))
-        except OSError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        self.rtp.close()
-        self.rtcp.close()
-
-
-class _Line(NamedTuple):
-    """A socket to be read: whose it is, and where that leg's row is."""
-
-    recvfrom: Callable[[int], tuple[bytes, tuple[Any, ...]]]
-    leg: str
-    row: int
-    group: _Group
-    usual_source: list[Address | None]
-    """By row, `LegTable.usual_source`."""
 
 
 def build_vad(setup: WorkerSetup, slots: int) -> BatchVad | None:
@@ -116,25 +74,21 @@ def build_suppressor(setup: WorkerSetup, slots: int) -> NoiseSuppressor | None:
 
 
 class _Group:
-    """A plane and what came for it since its last tick."""
+    """A plane and the sockets of its legs."""
 
     def __init__(self, plane: MediaPlane) -> None:
         self.plane = plane
-        self.sendto: list[Callable[[bytes, Any], int] | None] = [None] * len(plane.table.names)
-        """Each row's RTP port."""
-
-        # Asked afresh every time instead of an epoll: nearly every socket has something to read, and a socket that
-        # somebody waits for wakes him with every packet, sent ones too.
-        self.rtp = select.poll()
-        self.usual = Usual()
-        self.received: list[Received] = []
+        self.network = Network(plane.table)
         self.parting: list[str] = []
         """Legs whose sockets close when their last packets are out."""
 
-    def take_received(self) -> tuple[list[Received], Usual]:
-        taken = self.received, self.usual
-        self.received, self.usual = [], Usual()
-        return taken
+    def send(self, due: float) -> None:
+        self.network.send(self.plane.depart(due))
+
+    def receive(self, due: float) -> list[Said]:
+        said = self.plane.receive(due, *self.network.take())
+        self.network.follow_latched(said, due)
+        return said
 
 
 class Worker:
@@ -148,13 +102,9 @@ class Worker:
         options = msgspec.structs.replace(setup.options, slots=slots)
         self._groups = [_Group(self._plane(options, files)) for _ in range(_GROUPS)]
         self._group_of: dict[str, _Group] = {}
-        self._sockets: dict[str, LegSockets] = {}
-        self._lines: dict[int, _Line] = {}
-        self._rtcp = select.epoll()
         self._commands = of_commands()
         self._untold = bytearray()
         self._late_us: list[int] = []
-        self._unsent = 0
         self._pulse_at = 0.0
         self._parent = os.getppid()
         self._open = True
@@ -206,11 +156,11 @@ class Worker:
         self._read_control()
         try:
             if group.plane.busy:
-                self._send(group, due)
+                group.send(due)
                 self._release(group)
-            self._read_sockets(group, opposite)
+            _read(group, opposite)
             if group.plane.busy:
-                self._tell(group.plane.receive(due, *group.take_received()))
+                self._tell(group.receive(due))
         except Exception:
             # A fault of ours in one call must not take the other calls of this process along.
             log.exception("media.tick_failed")
@@ -221,71 +171,9 @@ class Worker:
     def _pulse(self, now: float) -> None:
         self._pulse_at = now + _PULSE_S
         self._look_for_parent()
-        self._tell([WorkerPulse(now, len(self._group_of), time.process_time(), self._late_us, self._unsent)])
+        unsent = sum(group.network.unsent for group in self._groups)
+        self._tell([WorkerPulse(now, len(self._group_of), time.process_time(), self._late_us, unsent)])
         self._late_us = []
-
-    # The network
-
-    def _send(self, group: _Group, due: float) -> None:
-        rows, packets, others = group.plane.depart(due)
-        sendto, remote = group.sendto, group.plane.table.remote
-        for row, start in zip(rows, range(0, len(packets), USUAL_SIZE), strict=True):
-            try:
-                sendto[row](packets[start : start + USUAL_SIZE], remote[row])  # type: ignore[misc]
-            except OSError:
-                self._unsent += 1
-        self._send_others(others)
-
-    def _send_others(self, datagrams: list[ToSend]) -> None:
-        sockets = self._sockets
-        for datagram in datagrams:
-            pair = sockets.get(datagram.leg)
-            if pair is None:
-                continue
-            try:
-                (pair.rtcp if datagram.control else pair.rtp).sendto(datagram.data, datagram.destination)
-            except OSError:
-                self._unsent += 1
-
-    def _read_sockets(self, group: _Group, opposite: _Group) -> None:
-        """What came for `group`, whose turn it is; and what came for the one whose turn is in half a tick.
-
-        So arrivals are known to 10 ms, which is enough for RFC 3550's jitter: it is a mean.
-        """
-        now = time.monotonic()
-        self._read(opposite.rtp.poll(0), now)
-        for _ in range(_READS):
-            if not self._read(group.rtp.poll(0), now):
-                break
-        self._read(self._rtcp.poll(0), now)
-
-    def _read(self, ready: list[tuple[int, int]], now: float) -> bool:
-        """One datagram of each that has any; False when none has."""
-        lines = self._lines
-        for number, _event in ready:
-            recvfrom, leg, row, group, usual_source = lines[number]
-            try:
-                data, source = recvfrom(_LARGEST)
-            except OSError:
-                continue
-            if len(source) > 2:  # IPv6: flow and scope are no part of our addresses
-                source = source[:2]
-            if len(data) == USUAL_SIZE and source == usual_source[row]:
-                usual = group.usual
-                usual.rows.append(row)
-                usual.data.append(data)
-                usual.sources.append(source)
-                usual.at.append(now)
-            else:
-                group.received.append(Received(leg, data, source, now))
-        return bool(ready)
-
-    def _release(self, group: _Group) -> None:
-        for leg in group.parting:
-            pair = self._sockets.pop(leg)
-            pair.close()
-            self._ports.give_back(pair.port, time.monotonic())
-        group.parting.clear()
 
     # The gateway
 
@@ -323,47 +211,31 @@ class Worker:
         if group is None:
             self._tell([LegFailed(now, command.leg, "all media slots are in use")])
             return
-        port, pair = 0, None
+        port, sockets = 0, None
         if command.kind == "rtp":
-            pair = self._bind(now)
-            if pair is None:
+            sockets = self._bind(now)
+            if sockets is None:
                 self._tell([LegFailed(now, command.leg, "no free RTP port")])
                 return
-            port = pair.port
+            port = sockets.port
         self._group_of[command.leg] = group
         group.plane.command(command, now, port=port)
-        if pair is not None:
-            self._attend(group, command.leg, pair)
-
-    def _attend(self, group: _Group, leg: str, pair: LegSockets) -> None:
-        """Read the leg's sockets from now on, and send from them."""
-        self._sockets[leg] = pair
-        table = group.plane.table
-        row = table.legs[leg].row
-        group.sendto[row] = pair.rtp.sendto
-        for sock in (pair.rtp, pair.rtcp):
-            self._lines[sock.fileno()] = _Line(sock.recvfrom, leg, row, group, table.usual_source)
-        group.rtp.register(pair.rtp, select.POLLIN)
-        self._rtcp.register(pair.rtcp, select.EPOLLIN)
-
-    def _ignore(self, group: _Group, pair: LegSockets) -> None:
-        """Read the sockets no more; they may still send."""
-        group.rtp.unregister(pair.rtp)
-        self._rtcp.unregister(pair.rtcp)
-        for sock in (pair.rtp, pair.rtcp):
-            del self._lines[sock.fileno()]
+        if sockets is not None:
+            group.network.attend(command.leg, sockets)
 
     def _pass_on(self, group: _Group, command: AnyCommand, now: float) -> None:
         if isinstance(command, CloseLeg):
-            self._forget(group, command.leg)
+            del self._group_of[command.leg]
+            if group.network.ignore(command.leg):
+                group.parting.append(command.leg)
         group.plane.command(command, now)
+        if isinstance(command, ConnectLeg):
+            group.network.follow(command.leg, now)
 
-    def _forget(self, group: _Group, leg: str) -> None:
-        del self._group_of[leg]
-        group.usual.drop(group.plane.table.legs[leg].row)
-        if leg in self._sockets:
-            self._ignore(group, self._sockets[leg])
-            group.parting.append(leg)
+    def _release(self, group: _Group) -> None:
+        for leg in group.parting:
+            self._ports.give_back(group.network.close(leg), time.monotonic())
+        group.parting.clear()
 
     def _roomiest(self) -> _Group | None:
         if len(self._group_of) >= self._setup.options.slots:
@@ -409,43 +281,18 @@ class Worker:
             self._pass_on(group, CloseLeg(leg), now)
         while any(group.plane.busy for group in self._groups) and time.monotonic() < now + 3.0:
             for group in self._groups:
-                self._send(group, time.monotonic())
+                group.send(time.monotonic())
                 group.plane.receive(time.monotonic(), [])
             time.sleep(0.01)
 
 
-def main(number: int) -> None:
-    """Serve the gateway at the other end of socket `number`."""
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    # Two sockets a leg; the usual limit of 1024 would end at 500.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Speech engines on the same machine may take all the time they get; a packet that is late is lost.
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
-    control = socket.socket(fileno=number)
-    setup = _receive_setup(control)
-    if setup is None:
-        return
-    control.setblocking(False)
-    worker = Worker(control, setup)
-    # Ticks make no cycles; what is here now stays. Collections would be the latest packets of all.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
-    worker.run()
+def _read(group: _Group, opposite: _Group) -> None:
+    """What came for `group`, whose turn it is; and what came for the one whose turn is in half a tick.
 
-
-def _receive_setup(control: socket.socket) -> WorkerSetup | None:
-    unpacker = of_commands()
-    while data := control.recv(1 << 16):
-        for message in unpacker.feed(data):
-            if isinstance(message, WorkerSetup):
-                return message
-    return None
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    So arrivals are known to 10 ms, which is enough for RFC 3550's jitter: it is a mean.
+    """
+    now = time.monotonic()
+    opposite.network.read(now)
+    for _ in range(_READS):
+        if not group.network.read(now):
+            break

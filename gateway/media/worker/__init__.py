@@ -1,0 +1,1 @@
+"""A media worker: the process, its loop, its sockets."""
