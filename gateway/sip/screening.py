@@ -17,6 +17,12 @@ KNOWN_METHODS = frozenset(
     )
 )
 SCHEMES = ("sip", "sips", "tel")
+SDP = ("application/sdp",)
+BODIES = {
+    **{"INVITE": SDP, "UPDATE": SDP, "PRACK": SDP},
+    "INFO": ("application/dtmf-relay", "application/dtmf"),
+}
+"""What each method's body may be; of the others nobody reads it."""
 
 
 def check_syntax(request: Request) -> None:
@@ -53,7 +59,7 @@ def screen(core: Core, request: Request) -> Refusal | None:
         return Refusal(483)
     if outside and core.transactions.merged(request):
         return Refusal(482)
-    return _required_extensions(core, request) or _content(request) or _acceptable(request)
+    return _required_extensions(core, request) or _package(request) or _content(request) or _acceptable(request)
 
 
 def _required_extensions(core: Core, request: Request) -> Refusal | None:
@@ -61,17 +67,24 @@ def _required_extensions(core: Core, request: Request) -> Refusal | None:
     return Refusal(420, headers=(("Unsupported", ", ".join(unknown)),)) if unknown else None
 
 
+def _package(request: Request) -> Refusal | None:
+    """We take INFO for keys, as it was before packages; those we know none of (RFC 6086 4.2.2)."""
+    if request.method != "INFO" or not request.first("Info-Package"):
+        return None
+    return Refusal(469, headers=(("Recv-Info", ""),))
+
+
 def _content(request: Request) -> Refusal | None:
-    """Only session descriptions start and change calls; a body marked optional may be anything (RFC 3261 20.11)."""
+    """A body that the method could not do without must be one we read; an optional one may be anything (20.11)."""
     if not request.body or "handling=optional" in (request.first("Content-Disposition") or "").lower():
         return None
     encodings = request.tokens("Content-Encoding") - {"identity"}
     if encodings:
         return Refusal(415, headers=(("Accept-Encoding", "identity"),))
-    kind = request.content_type
-    if request.method in ("INVITE", "UPDATE") and kind != "application/sdp" and not kind.startswith("multipart/"):
-        return Refusal(415, headers=(("Accept", "application/sdp"),))
-    return None
+    kind, taken = request.content_type, BODIES.get(request.method)
+    if taken is None or kind in taken or (taken is SDP and kind.startswith("multipart/")):
+        return None
+    return Refusal(415, headers=(("Accept", ", ".join(taken)),))
 
 
 def _acceptable(request: Request) -> Refusal | None:

@@ -104,6 +104,68 @@ def test_a_session_inside_a_multipart_body_is_found() -> None:
     assert line.event(CallOffered).sdp == SDP
 
 
+HOPS = b"Max-Forwards: 70"
+REFUSALS = {
+    "400 without what a request needs": (invite().replace(b"CSeq: 1 INVITE\r\n", b""), {}, 400, {}),
+    "401 for strangers": (invite(), {"unknown_sources": "challenge"}, 401, {"WWW-Authenticate": "Digest realm="}),
+    "403 for strangers": (invite(), {"unknown_sources": "reject"}, 403, {}),
+    "403 for a transfer of nothing": (request("REFER"), {}, 403, {}),
+    "405 for registrations": (request("REGISTER"), {}, 405, {"Allow": "INVITE"}),
+    "405 for subscriptions": (request("SUBSCRIBE", headers=("Event: presence",)), {}, 405, {"Allow": "INVITE"}),
+    "405 for publications": (request("PUBLISH", headers=("Event: presence",)), {}, 405, {"Allow": "INVITE"}),
+    "405 for texts": (request("MESSAGE", body=b"hi", content_type="text/plain"), {}, 405, {"Allow": "INVITE"}),
+    "406 for who takes no SDP": (invite(headers=("Accept: text/plain",)), {}, 406, {}),
+    "415 for another body": (invite(content_type="text/plain"), {}, 415, {"Accept": "application/sdp"}),
+    "415 for a packed body": (invite(headers=("Content-Encoding: gzip",)), {}, 415, {"Accept-Encoding": "identity"}),
+    "416 for another scheme": (invite(uri="http://example.org"), {}, 416, {}),
+    "420 for an extension": (invite(headers=("Require: teleport",)), {}, 420, {"Unsupported": "teleport"}),
+    "422 for a short session": (
+        invite(headers=("Supported: timer", "Session-Expires: 60")),
+        {"min_session_expires_s": 100},
+        422,
+        {"Min-SE": "100"},
+    ),
+    "481 for a dialog that is not": (request("BYE", to_tag="none"), {}, 481, {}),
+    "483 when no hop is left": (invite().replace(HOPS, b"Max-Forwards: 0"), {}, 483, {}),
+    "501 for what nobody knows": (request("BREW"), {}, 501, {"Allow": "INVITE"}),
+    "503 when full": (invite(), {"max_calls": 0, "retry_after_s": 7}, 503, {"Retry-After": "7"}),
+    "505 for another version": (invite().replace(b"SIP/2.0\r\n", b"SIP/3.0\r\n", 1), {}, 505, {}),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_every_refusal_has_its_status_and_says_what_would_help(name: str) -> None:
+    """RFC 3261 8.2 and 21.4: in one place, with the header each must carry."""
+    message, options, status, said = REFUSALS[name]
+    got, headers = refused(message, **options)
+    assert got == status == int(name[:3])
+    for header, start in said.items():
+        assert headers[header].startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("headers", "content_type", "status", "said"),
+    [
+        ((), "application/dtmf-relay", 200, ()),
+        ((), "application/dtmf", 200, ()),
+        ((), "application/media_control+xml", 415, ("Accept", "application/dtmf-relay, application/dtmf")),
+        (("Content-Disposition: render;handling=optional",), "text/plain", 200, ()),
+        (("Info-Package: conference",), "application/dtmf", 469, ("Recv-Info", "")),
+    ],
+)
+def test_info_is_for_keys(headers: tuple[str, ...], content_type: str, status: int, said: tuple[str, ...]) -> None:
+    """RFC 6086 4.2.2: a package we do not know is 469 with those we do, none; another body is 415."""
+    line = Line()
+    line.receive(invite())
+    (ok,) = line.do(Accept(line.offered, OUR_SDP))
+    line.receive(ack_of(ok))
+    fields = {"branch": "z9hG4bK-2", "cseq": 2, "to_tag": ok.to.tag, "body": b"5", "content_type": content_type}
+    (answer,) = line.receive(request("INFO", headers=headers, **fields))
+    assert statuses([answer]) == [status]
+    assert not said or said in answer.headers
+    assert line.endpoint.calls == 1
+
+
 @pytest.mark.parametrize("method", ["BYE", "INFO", "UPDATE"])
 def test_what_belongs_into_a_dialog_gets_481_without_one(method: str) -> None:
     """RFC 3261 12.2.2."""
