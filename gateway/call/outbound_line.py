@@ -218,7 +218,9 @@ class OutboundLine:
 
     def _accepted(self, sdp: bytes | None) -> None:
         try:
-            self._stream.take_answer(sdp or b"")
+            # None: what was agreed on while it rang holds (RFC 3311).
+            if sdp is not None or not self._stream.codec:
+                self._stream.take_answer(sdp or b"")
         except PeerError:
             self._wires.send(sip.HangUp(self._stream.dialog, "unusable answer"))
             self._end("error")

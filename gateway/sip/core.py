@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from gateway.core.ids import Ids
-from gateway.sip.commands import AnyCommand
+from gateway.sip.commands import AnyCommand, Headers
 from gateway.sip.dialog import Dialog, DialogId
 from gateway.sip.events import Action, AnySipEvent, Send
 from gateway.sip.extension import Extensions
@@ -176,6 +176,10 @@ class Core:
 
     def flow_for(self, dialog: Dialog) -> Flow:
         return request_flow(dialog, self.live_connections)
+
+    def soon(self) -> Headers:
+        """For a 500: come back within 10 s, not all at once (RFC 3261 14.2, RFC 3311 5.2)."""
+        return (("Retry-After", str(self.ids.uint32() % 11)),)
 
     def forget(self, participant: Participant, dialog: DialogId | None = None) -> None:
         """Take the call off the books; harmless when another phase has taken its place."""

@@ -60,7 +60,7 @@ class CallProgressed(SipEvent, frozen=True, tag=True):
 
 
 class CallAccepted(SipEvent, frozen=True, tag=True):
-    """A 2xx to a call we placed; the ACK has been sent."""
+    """A 2xx to a call we placed; the ACK has been sent. `sdp` None: what was agreed on while it rang holds."""
 
     sdp: bytes | None
 
@@ -77,7 +77,10 @@ class CallFailed(SipEvent, frozen=True, tag=True):
 
 
 class OfferReceived(SipEvent, frozen=True, tag=True):
-    """A re-INVITE or UPDATE; answer with `AnswerOffer` or `RefuseOffer`. `sdp` None asks us to make the offer."""
+    """A re-INVITE, an UPDATE, or while it rings a PRACK; answer with `AnswerOffer` or `RefuseOffer`.
+
+    `sdp` None asks us to make the offer.
+    """
 
     sdp: bytes | None
 

@@ -88,7 +88,7 @@ class Renegotiation:
             self._call.send_2xx(transaction, None)
         elif self._theirs is not None:
             # RFC 3261 14.2, RFC 3311 5.2: ours is still to be answered, come back in a while.
-            core.respond(transaction, 500, headers=(("Retry-After", str(core.ids.uint32() % 11)),))
+            core.respond(transaction, 500, headers=core.soon())
         elif self._ours is not None or (self.awaited is not None and self.awaited.offered):
             core.respond(transaction, 491)
         else:

@@ -6,10 +6,11 @@ from typing import Any
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.sip.auth import DigestClient
-from gateway.sip.commands import SESSION_POLICY, AnyCommand, HangUp, Headers, Place
+from gateway.sip.commands import SESSION_POLICY, AnswerOffer, AnyCommand, HangUp, Headers, Place, RefuseOffer
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.dialog import FIRST_CSEQ, Dialog, as_caller
+from gateway.sip.early import EarlyOffers
 from gateway.sip.events import CallAccepted, CallFailed, CallProgressed, Send
 from gateway.sip.headers import parse_name_addr, quote_string
 from gateway.sip.message import Lines, Request, Response
@@ -30,7 +31,8 @@ class OutgoingCall:
 
     __slots__ = (
         "_acks", "_cancel_sent", "_cancelled", "_confirmed", "_cseq", "_described", "_digest", "_from_tag", "_heard_of",
-        "_place", "_small_only", "_transaction", "call_id", "contact_user", "core", "early", "flow", "handle", "notes",
+        "_offers", "_place", "_settled", "_small_only", "_transaction", "call_id", "contact_user", "core", "early",
+        "flow", "handle", "notes",
     )  # fmt: skip
 
     def __init__(self, core: Core, place: Place) -> None:
@@ -57,6 +59,9 @@ class OutgoingCall:
         # By To tag: early dialogs, and the ACKs of the 2xx that each fork gave.
         self.early: dict[str, Dialog] = {}
         self._acks: dict[str, Send] = {}
+        self._offers = EarlyOffers(core, self.handle, self.contact_user)
+        # By To tag too: who sent our answer reliably, so that another offer may follow.
+        self._settled: set[str] = set()
         # What provisional answers held: a 2xx need not repeat what PRACK has settled (RFC 3262 5).
         self._described: dict[str, bytes] = {}
         self.flow = place.flow
@@ -126,10 +131,15 @@ class OutgoingCall:
     # Commands
 
     def on_command(self, command: AnyCommand) -> None:
-        if isinstance(command, HangUp) and self._cancelled is None:
-            self._cancel(command.headers)
-        else:
-            self.core.counters["commands_late"] += 1
+        match command:
+            case HangUp(headers=headers) if self._cancelled is None:
+                self._cancel(headers)
+            case AnswerOffer(sdp=sdp):
+                self._offers.answer(sdp)
+            case RefuseOffer(status=status, reason=reason):
+                self._offers.refuse(status, reason)
+            case _:
+                self.core.counters["commands_late"] += 1
 
     def _cancel(self, headers: Headers) -> None:
         """RFC 3261 9.1: only what has been answered provisionally can be cancelled; else wait for that."""
@@ -191,6 +201,8 @@ class OutgoingCall:
         sdp = response.sdp()
         if sdp is not None and tag:
             self._described[tag] = sdp
+            if "100rel" in response.tokens("Require"):
+                self._settled.add(tag)
         self.core.emit(CallProgressed(self.core.now, self.handle, response.status, response.reason, sdp))
 
     def _early_dialog(self, transaction: ClientTransaction, response: Response) -> Dialog:
@@ -224,6 +236,10 @@ class OutgoingCall:
         call.take_over()
         sdp = response.sdp() or self._described.get(tag)
         call.offers.local, call.offers.remote = self._place.sdp, sdp or b""
+        agreed = self._offers.agreed
+        if agreed is not None and agreed.tag == tag:
+            # What the 2xx repeats was superseded before it came.
+            sdp, call.offers.local, call.offers.remote = None, agreed.local, agreed.remote
         self.core.extensions.call_confirmed(call)
         self.core.extensions.response_arrived(call, transaction, response)
         self.core.emit(CallAccepted(self.core.now, self.handle, sdp))
@@ -246,6 +262,7 @@ class OutgoingCall:
         self._close()
 
     def _close(self) -> None:
+        self._offers.refuse(487)
         self.core.forget(self)
         for dialog in self.early.values():
             self.core.forget(self, dialog.id)
@@ -256,6 +273,7 @@ class OutgoingCall:
             self.core.dialogs.pop(dialog.id, None)
         self.early.clear()
         self._described.clear()
+        self._settled.clear()
 
     # What the other side sends before its final answer
 
@@ -266,8 +284,11 @@ class OutgoingCall:
         match request.method:
             case "OPTIONS":
                 core.respond(transaction, 200, headers=core.description())
-            case "INVITE" | "UPDATE":
-                # Our own offer is unanswered still (RFC 3261 14.2, RFC 3311 5.2).
+            case "UPDATE" if (dialog := self.dialog_of(request)) is not None:
+                # RFC 3311 5.2: our own offer is unanswered until a reliable answer came.
+                self._offers.arrived(transaction, request, dialog, 0 if dialog.remote_tag in self._settled else 491)
+            case "INVITE":
+                # RFC 3261 14.2.
                 core.respond(transaction, 491)
             case "BYE":
                 # A callee may not say BYE to an early dialog (RFC 3261 15).

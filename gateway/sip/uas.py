@@ -6,10 +6,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.core.errors import MisuseError
-from gateway.sip.commands import SESSION_POLICY, Accept, AnyCommand, HangUp, Headers, Reject, Ring
+from gateway.sip.commands import (
+    SESSION_POLICY,
+    Accept,
+    AnswerOffer,
+    AnyCommand,
+    HangUp,
+    Headers,
+    RefuseOffer,
+    Reject,
+    Ring,
+)
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
 from gateway.sip.dialog import Dialog, as_callee
+from gateway.sip.early import EarlyOffers
 from gateway.sip.events import CallCancelled, CallOffered, InfoReceived
 from gateway.sip.flow import Flow
 from gateway.sip.headers import NameAddr
@@ -25,6 +36,7 @@ class IncomingCall:
     __slots__ = (
         "_accepting",
         "_last_ring",
+        "_offers",
         "_repeat",
         "contact_user",
         "core",
@@ -33,6 +45,7 @@ class IncomingCall:
         "handle",
         "invite",
         "notes",
+        "settled",
     )
 
     def __init__(self, core: Core, transaction: ServerTransaction, flow: Flow, username: str = "") -> None:
@@ -53,6 +66,9 @@ class IncomingCall:
         self._last_ring: Ring | None = None
         self._repeat: Timer[TimerOwner] | None = None
         self._accepting: Accept | None = None
+        self._offers = EarlyOffers(core, self.handle, self.contact_user)
+        # Whether offer and answer have both arrived for certain, which before the 2xx only PRACK can tell.
+        self.settled = False
         core.extensions.call_arrived(self, request)
         offered = self._offered(request)
         # Nothing is kept until all of it has been read.
@@ -82,10 +98,17 @@ class IncomingCall:
     # Commands
 
     def on_command(self, command: AnyCommand) -> None:
-        if self.invite.answered or (self._accepting and not isinstance(command, HangUp)):
+        allowed = AnswerOffer | RefuseOffer | HangUp if self._accepting else AnyCommand
+        if self.invite.answered or not isinstance(command, allowed):
             self.core.counters["commands_late"] += 1
             return
         match command:
+            case AnswerOffer(sdp=sdp):
+                self._offers.answer(sdp)
+                self._try_to_go_on()
+            case RefuseOffer(status=status, reason=reason):
+                self._offers.refuse(status, reason)
+                self._try_to_go_on()
             case Ring():
                 self._ring(command)
             case Accept():
@@ -122,18 +145,36 @@ class IncomingCall:
     def _accept(self, command: Accept) -> None:
         self._accepting = command
         self.notes[SESSION_POLICY] = command.session
+        self._try_to_go_on()
+
+    def _try_to_go_on(self) -> None:
         if not self.core.extensions.holds_final(self):
             self.go_on()
+
+    @property
+    def negotiating(self) -> bool:
+        """An offer of the peer's waits for our answer."""
+        return self._offers.open
+
+    def early_offer(self, transaction: ServerTransaction, request: Request) -> None:
+        """An UPDATE, or a PRACK with an offer."""
+        unsettled = 0 if self.settled else 491 if self.invite.request.sdp() is None else 500
+        self._offers.arrived(transaction, request, self.dialog, unsettled)
 
     def go_on(self) -> None:
         """Send the 2xx that was held back, if one was."""
         command = self._accepting
-        if command is None or self.invite.answered:
+        if command is None or self.invite.answered or self._offers.open:
             return
         self.core.timers.stop(self._repeat)
         call = ConfirmedCall(self.core, self.handle, self.dialog, self.contact_user, self.notes)
         call.take_over()
-        call.send_2xx(self.invite, command.sdp, command.headers)
+        agreed = self._offers.agreed
+        # RFC 6337 3.1.1: a 2xx has no description when what it would answer is settled, and superseded.
+        call.send_2xx(self.invite, command.sdp if agreed is None else None, command.headers)
+        if agreed is not None:
+            call.offers.local, call.offers.remote = agreed.local, agreed.remote
+            call.notes.pop("early-answer", None)
         self.core.extensions.call_confirmed(call)
 
     def _refuse(self, status: int, reason: str | None, headers: Headers = ()) -> None:
@@ -141,6 +182,7 @@ class IncomingCall:
         self._end()
 
     def _end(self) -> None:
+        self._offers.refuse(487)
         self.core.timers.stop(self._repeat)
         self.core.extensions.call_ended(self)
         self.core.forget(self, self.dialog.id)
@@ -167,9 +209,9 @@ class IncomingCall:
                 self.on_cancel(self.invite, request.first("Reason") or "")
             case "INVITE":
                 # RFC 3261 14.2: the first one has no final answer yet.
-                core.respond(transaction, 500, headers=(("Retry-After", str(core.ids.uint32() % 11)),))
+                core.respond(transaction, 500, headers=core.soon())
             case "UPDATE":
-                self._update(transaction, request)
+                self.early_offer(transaction, request)
             case "INFO":
                 core.respond(transaction, 200)
                 core.emit(InfoReceived(core.now, self.handle, request.content_type, request.body))
@@ -177,15 +219,6 @@ class IncomingCall:
                 core.respond(transaction, 200, headers=core.description())
             case _:
                 core.respond(transaction, 405, headers=(("Allow", core.allow),))
-
-    def _update(self, transaction: ServerTransaction, request: Request) -> None:
-        """RFC 3311 5.2: no new offer while the INVITE's own is unanswered; a mere refresh of the target is taken."""
-        if request.sdp() is not None:
-            self.core.respond(transaction, 500, headers=(("Retry-After", str(self.core.ids.uint32() % 11)),))
-            return
-        self.dialog.refresh_target(request)
-        contact = self.core.contact(self.flow, self.contact_user)
-        self.core.respond(transaction, 200, headers=(("Contact", contact), *self.core.capabilities()))
 
     def on_ack(self, request: Request) -> None:
         """There is no 2xx to acknowledge yet."""

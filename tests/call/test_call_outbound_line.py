@@ -153,6 +153,21 @@ def test_early_media_is_heard_and_is_no_answer() -> None:
     assert caller.told == [c.LineAnswered("PCMU")]
 
 
+def test_a_session_that_changes_while_it_rings_is_followed() -> None:
+    """RFC 3311: the callee's UPDATE is answered at once; a 2xx that brings nothing new leaves that as it is."""
+    caller = Caller()
+    caller.line.answer()
+    caller.hears(heard.CallProgressed, 183, "Progress", EARLY)
+    caller.hears(heard.OfferReceived, EARLY.replace(b"4000", b"4002"))
+    assert isinstance(caller.sip[-1], sip.AnswerOffer)
+    connected = caller.leg.sent[-1]
+    assert isinstance(connected, media.ConnectLeg)
+    assert connected.port == 4002
+    caller.hears(heard.CallAccepted, None)
+    assert caller.leg.sent[-1] is connected
+    assert caller.told == [c.LineAnswered("PCMU")]
+
+
 def test_early_media_that_cannot_be_heard_harms_nothing() -> None:
     """The call goes on without."""
     caller = Caller()

@@ -39,7 +39,8 @@ class Side:
 
     def __init__(self, name: Literal["a", "b"]) -> None:
         self.name = name
-        self.endpoint = Endpoint(EndpointOptions(user_agent=name), SeededIds(name))
+        # The shortest session interval there is, so that its refreshing meets everything else.
+        self.endpoint = Endpoint(EndpointOptions(user_agent=name, session_expires_s=90), SeededIds(name))
         self.handle = "call"
         self.state: Literal["idle", "offered", "calling", "up", "over"] = "idle"
         self.session: Session | None = None
@@ -144,6 +145,30 @@ class LossyWire(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.05, 0.2, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
         self.run(seconds)
+
+    @precondition(lambda self: self.sides["a"].state == "up")
+    @rule(seconds=st.sampled_from([44.0, 46.0, 91.0, 200.0]))
+    def talk_on(self, seconds: float) -> None:
+        """The session is refreshed by UPDATE at half its interval, by the side that agreed to; nobody is lost."""
+        self.run(seconds)
+
+    @precondition(lambda self: self.sides["a"].state == "calling")
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3]))
+    def give_up(self, seconds: float) -> None:
+        """CANCEL, which may cross the 200, overtake the INVITE, or be lost."""
+        if self.chance.random() < 0.3:
+            self.do("a", HangUp("call"))
+            self.sides["a"].state = "over"
+            self.run(seconds)
+
+    @rule(agree=st.booleans())
+    def both_offer(self, agree: bool) -> None:
+        """Glare: re-INVITEs that cross. Each is refused with 491, and tried again at different times."""
+        for name in ("a", "b"):
+            self.make_offer(name)
+        self.run(0.5)
+        for name in ("a", "b"):
+            self.answer(name, agree)
 
     @precondition(lambda self: self.sides["b"].state == "offered")
     @rule()

@@ -46,11 +46,13 @@ class Rel100(Extension):
     def request_arrived(self, call: AnyCall, transaction: ServerTransaction, request: Request) -> bool:
         if request.method != "PRACK":
             return False
-        queue: ReliableQueue | None = call.notes.get(NAME)
-        status = queue.acknowledge(request) if isinstance(queue, ReliableQueue) else 481
-        call.core.respond(transaction, status)
-        if status == 200 and queue is not None:
-            queue.go_on()
+        queue = call.notes.get(NAME)
+        refused = queue.acknowledge(request) if isinstance(queue, ReliableQueue) else 481
+        if refused:
+            call.core.respond(transaction, refused)
+            return True
+        assert isinstance(queue, ReliableQueue)
+        queue.took_note(transaction, request)
         return True
 
     def response_leaves(self, call: AnyCall, request: Request, response: Response) -> None:
@@ -132,7 +134,7 @@ class ReliableQueue:
         self._give_up = core.timers.start(core.now + timing.patience, self, "give up")
 
     def acknowledge(self, prack: Request) -> int:
-        """The status the PRACK deserves."""
+        """Let the PRACK end the repetition; the status that refuses it, or 0."""
         found = _RACK.match(prack.first("RAck") or "")
         if found is None:
             return 400
@@ -140,13 +142,23 @@ class ReliableQueue:
         expected = (self._number, cseq.number, cseq.method)
         if self._sent is None or (int(found.group(1)), int(found.group(2)), found.group(3)) != expected:
             return 481
-        sdp = prack.sdp()
-        if sdp is not None and not (self.offered and self.answer is None):
-            # An offer of theirs in a PRACK: nothing we support yet may change before the call is up.
-            return 488
-        self.answer = sdp or self.answer
+        if self._sent.body and not self.offered:
+            self._call.settled = True
         self.stop()
-        return 200
+        return 0
+
+    def took_note(self, transaction: ServerTransaction, prack: Request) -> None:
+        """Read what the PRACK describes: the answer to our offer, or an offer (RFC 3262 5)."""
+        sdp = prack.sdp()
+        if sdp is not None and self.offered and self.answer is None:
+            self.answer = sdp
+            self._call.settled = True
+        elif sdp is not None:
+            # It has acknowledged whatever becomes of what it offers.
+            self._call.early_offer(transaction, prack)
+        if not transaction.answered and not self._call.negotiating:
+            self._call.core.respond(transaction, 200)
+        self.go_on()
 
     def go_on(self) -> None:
         if self._waiting:
