@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 from gateway.app.browser import BrowserDoor
 from gateway.app.trunk_office import TrunkOffice
@@ -62,6 +63,10 @@ class Office:
 
     def live_calls(self) -> list[CallSummary]:
         return [self._summary(call) for call in self._desk.board]
+
+    async def stats(self, call_id: str) -> dict[str, Any]:
+        call = self._desk.board.find(call_id)
+        return await call.stats() if call is not None else {}
 
     def events(self, call_id: str) -> list[e.AnyEvent]:
         try:

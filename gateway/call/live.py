@@ -36,6 +36,9 @@ log = structlog.get_logger()
 STATS_WITHIN_S = 6.0
 """How long the closing line waits for the leg's statistics; the leg itself waits for its recording to be on disk."""
 
+DOING_WITHIN_S = 1.0
+"""How long somebody who asks after a live call's audio waits for the media process."""
+
 
 class Services(msgspec.Struct, frozen=True):
     """What every call is given: handed in by `app`, the same for all calls."""
@@ -114,6 +117,7 @@ class LiveCall:
         self._gone: Latch[bool] = Latch()
         self._alarm = Alarm(services.clock, self._deadline)
         self._stats: Latch[media.LegStats] = Latch()
+        self._asked: list[Latch[media.LegStats]] = []
         services.media.subscribe(call_id, self._media_said)
         self._line: Line = line(call_id, self._line_told, self.bundle.recording, self.bundle.trace)
 
@@ -294,6 +298,13 @@ class LiveCall:
                 self._converse(s.PlayoutFinished(clip, played_s, complete))
             case media.LegClosed(stats=stats):
                 self._stats.set(stats)
+            case media.LegDoing(stats=stats):
+                waiting, self._asked = self._asked, []
+                for latch in waiting:
+                    latch.set(stats)
+            case e.RecordingFailed(what=what, message=message):
+                log.warning("call.recording_failed", call=self.id, what=what, message=message)
+                self.record(said)
             case media.Report():
                 self._line.media_said(said)
             case _:
@@ -326,6 +337,16 @@ class LiveCall:
     @property
     def answered(self) -> bool:
         return any(isinstance(event, e.CallAnswered) for event in self.journal.events)
+
+    async def stats(self) -> dict[str, Any]:
+        """How its audio is doing now; empty before there is any, and when the media process does not answer."""
+        if not self.answered or self.over:
+            return {}
+        asked: Latch[media.LegStats] = Latch()
+        self._asked.append(asked)
+        self._services.media.send(media.TellStats(self.id))
+        stats = await asked.get(within_s=DOING_WITHIN_S)
+        return msgspec.structs.asdict(stats) if stats is not None else {}
 
     async def _leg_stats(self) -> dict[str, Any]:
         stats = await self._stats.get(within_s=STATS_WITHIN_S)

@@ -257,9 +257,10 @@ class RecordingStarted(Event, frozen=True, tag=True):
 
 
 class RecordingFailed(Event, frozen=True, tag=True):
-    """The recording stopped (disk full, slow disk); the call goes on."""
+    """The recording, or the packet trace for replay, stopped (disk full, slow disk); the call goes on."""
 
     message: str
+    what: Literal["recording", "trace"] = "recording"
 
 
 AnyEvent: TypeAlias = (

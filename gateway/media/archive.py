@@ -40,6 +40,7 @@ class Archive:
         self._recorder = Recorder(slots, files)
         self._next_file = 0
         self._recorded: dict[int, Leg] = {}  # by file
+        self._ended_traces: dict[int, Leg] = {}  # by file, whose last octets are on their way
         self._traced: dict[str, tuple[Leg, TraceWriter, int, bytearray]] = {}
         self._endings: list[_Ending] = []
 
@@ -95,6 +96,7 @@ class Archive:
             self._files.write(file, bytes(unwritten))
             self._files.close(file, writer.begin())
             ending.open_files.add(file)
+            self._ended_traces[file] = leg
         self._endings.append(ending)
 
     def news(self, now: float) -> list[Said]:
@@ -103,6 +105,7 @@ class Archive:
             if error is not None:
                 said += self._lost(file, error, now)
             else:
+                self._ended_traces.pop(file, None)
                 for ending in self._endings:
                     ending.open_files.discard(file)
         if self._endings:
@@ -114,8 +117,18 @@ class Archive:
     def _lost(self, file: int, error: str, now: float) -> list[Said]:
         leg = self._recorded.pop(file, None)
         if leg is None:
-            return []
+            return self._lost_trace(file, error, now)
         if self._table.by_row[leg.row] is leg:
             self._recorder.abandon(leg.row)
             self._files.close(file)
         return [RecordingFailed(now, leg.name, error)]
+
+    def _lost_trace(self, file: int, error: str, now: float) -> list[Said]:
+        """The packets go on untold; a leg that has ended meanwhile has said so already."""
+        leg = next((leg for leg, _, traced, _ in self._traced.values() if traced == file), None)
+        if leg is None:
+            leg = self._ended_traces.pop(file, None)
+        else:
+            del self._traced[leg.name]
+            self._files.close(file)
+        return [] if leg is None else [RecordingFailed(now, leg.name, error, "trace")]

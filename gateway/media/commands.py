@@ -132,6 +132,10 @@ class SendDigits(Command, frozen=True, tag=True):
     duration_ms: int = 100
 
 
+class TellStats(Command, frozen=True, tag=True):
+    """Say how the leg is doing; answered by `LegDoing`."""
+
+
 class PushPcm(Command, frozen=True, tag=True):
     """20 ms (160 samples, 8 kHz) of the far side's audio into a `pcm` leg."""
 
@@ -140,7 +144,7 @@ class PushPcm(Command, frozen=True, tag=True):
 
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
-    | SetLoopback | SetTone | Listen | SendDigits | PushPcm
+    | SetLoopback | SetTone | Listen | SendDigits | PushPcm | TellStats
 )  # fmt: skip
 
 
@@ -227,10 +231,23 @@ class LegClosed(Report, frozen=True, tag=True):
     stats: LegStats
 
 
+class LegDoing(Report, frozen=True, tag=True):
+    stats: LegStats
+
+
 class MediaDied(Report, frozen=True, tag=True):
     """The media process that carried this leg is gone; the call must end or be opened anew."""
 
 
 AnyReport: TypeAlias = (
-    LegOpened | LegFailed | LegLatched | ClipStarted | ClipFinished | HeardAudio | PcmReady | LegClosed | MediaDied
+    LegOpened
+    | LegFailed
+    | LegLatched
+    | ClipStarted
+    | ClipFinished
+    | HeardAudio
+    | PcmReady
+    | LegClosed
+    | LegDoing
+    | MediaDied
 )

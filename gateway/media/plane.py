@@ -196,6 +196,9 @@ class MediaPlane:
     def _send_digits(self, leg: Leg, command: c.SendDigits, now: float) -> None:
         self._transmitter.send_digits(leg.row, command.digits, command.duration_ms)
 
+    def _tell_stats(self, leg: Leg, command: c.TellStats, now: float) -> None:
+        self._said.append(c.LegDoing(now, leg.name, self._control.stats(leg)))
+
     def _push_pcm(self, leg: Leg, command: c.PushPcm, now: float) -> None:
         if leg.kind == "pcm" and len(command.pcm) == 2 * FRAME:
             self._receiver.push(leg, np.frombuffer(command.pcm, "<i2"), now)
@@ -340,4 +343,5 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.Listen: MediaPlane._listen,
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
+    c.TellStats: MediaPlane._tell_stats,
 }

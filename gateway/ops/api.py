@@ -50,11 +50,12 @@ class Api:
         return as_json({"call": call_id}, 202)
 
     async def call(self, request: web.Request) -> web.Response:
-        """`GET /api/calls/{id}`: the summary while it lives, and its events so far."""
+        """`GET /api/calls/{id}`: the summary and its audio's statistics while it lives, and its events so far."""
         call_id = request.match_info["id"]
         events = self._desk.events(call_id)
         live = next((call for call in self._desk.live_calls() if call.id == call_id), None)
-        return as_json({"call": live, "events": events})
+        media = await self._desk.stats(call_id) if live else {}
+        return as_json({"call": live, "media": media, "events": events})
 
     async def hang_up(self, request: web.Request) -> web.Response:
         call_id = request.match_info["id"]

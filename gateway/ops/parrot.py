@@ -179,6 +179,9 @@ class ParrotDesk:
             if not c.over
         ]
 
+    async def stats(self, call_id: str) -> dict[str, Any]:
+        return {}
+
     def events(self, call_id: str) -> list[e.AnyEvent]:
         return list(self._call(call_id).events)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -90,6 +90,10 @@ class CallDesk(Protocol):
     def routes(self) -> list[RouteInfo]: ...
 
     def live_calls(self) -> list[CallSummary]: ...
+
+    async def stats(self, call_id: str) -> dict[str, Any]:
+        """How a live call's audio is doing: codec, packets, loss, jitter, MOS. Empty when there is nothing to say."""
+        ...
 
     def events(self, call_id: str) -> list[AnyEvent]:
         """What the log of a live, or recently ended, call holds so far."""

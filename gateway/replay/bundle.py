@@ -121,8 +121,8 @@ class FolderBundle:
                 self._write_meta(codec=codec)
             case e.RecordingStarted(path=path):
                 event = msgspec.structs.replace(event, path=Path(path).name)
-            case e.RecordingFailed(message=message):
-                self._lose(f"{layout.RECORDING}: {message}")
+            case e.RecordingFailed(message=message, what=what):
+                self._lose(f"{layout.RECORDING if what == 'recording' else layout.TRACE}: {message}")
             case _:
                 pass
         line = e.encode(event) + b"\n"

@@ -62,7 +62,7 @@ def _particulars(event: e.AnyEvent) -> str:
             return f"{what}: {category}, {message}"
         case e.ErrorOccurred(code=code, message=message):
             return f"{code}: {message}"
-        case e.RecordingFailed(message=message):
-            return message
+        case e.RecordingFailed(message=message, what=what):
+            return f"{what}: {message}"
         case _:
             return ""

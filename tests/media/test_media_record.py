@@ -81,6 +81,24 @@ def test_a_path_that_cannot_be_written_costs_the_recording_only(tmp_path: Path) 
     assert len(world.all(LegClosed)) == 1
 
 
+def test_a_packet_trace_lost_to_a_full_disk_is_told_too() -> None:
+    """Without it the call cannot be replayed: one event says so, the recording and the call go on."""
+    world, phone = World().open(trace="/dev/full").connect().do(SetLoopback("call", True)), Phone()
+    world.talk(phone, sine(440, 5.0))
+    (failed,) = world.all(RecordingFailed)
+    assert (failed.what, failed.message) == ("trace", "No space left on device")
+    assert len(world.packets()) == 250
+    world.do(CloseLeg("call")).ticks(1)
+    assert len(world.all(RecordingFailed)) == len(world.all(LegClosed)) == 1
+
+
+def test_a_trace_that_fails_with_its_last_octets_is_told_before_the_leg_has_ended() -> None:
+    """A short call's packets are written when it closes."""
+    world = World().open(trace="/dev/full").connect().talk(Phone(), sine(440, 0.2)).do(CloseLeg("call")).ticks(2)
+    assert [type(one) for one in world.said][-2:] == [RecordingFailed, LegClosed]
+    assert world.all(RecordingFailed)[0].what == "trace"
+
+
 def test_many_calls_record_without_mixing(tmp_path: Path) -> None:
     """Eight at once, joining and leaving at different times, each to its own file."""
     world = World()

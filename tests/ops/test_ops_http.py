@@ -50,6 +50,9 @@ class DeskOnPaper:
     def live_calls(self) -> list[CallSummary]:
         return [CallSummary("c1", "browser", "web:ann", "desk", "desk", "listening", 1.0)]
 
+    async def stats(self, call_id: str) -> dict[str, object]:
+        return {"codec": "PCMA", "packets_lost": 3, "mos": 4.1}
+
     def events(self, call_id: str) -> list[e.AnyEvent]:
         if call_id != "c1":
             raise PeerError("no such call", status_hint=404)
@@ -215,6 +218,7 @@ async def test_the_api_shows_calls_and_sessions(ask: Client, desk: DeskOnPaper, 
     assert msgspec.json.decode((await ask("GET", "/api/calls"))[2])[0]["state"] == "listening"
     call = msgspec.json.decode((await ask("GET", "/api/calls/c1"))[2])
     assert (call["call"]["id"], call["events"][0]["type"]) == ("c1", "CallStarted")
+    assert call["media"] == {"codec": "PCMA", "packets_lost": 3, "mos": 4.1}
     assert msgspec.json.decode((await ask("GET", "/api/sessions?limit=1"))[2])[0]["id"] == "s1"
     assert msgspec.json.decode((await ask("GET", "/api/sessions/s1"))[2])["info"]["identity"]["caller"] == "web:ann"
     for path in ("/api/calls/c2", "/api/sessions/s2", "/api/calls/c1/recording"):
