@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gateway_process import LEASH, rtp_ports, wait_until
-from sounds import Sound, read_wav, silence
+from sounds import RATE, Sound, read_wav, silence
 
 BARESIP = shutil.which("baresip")
 MODULES = next((path for path in Path("/usr").glob("lib*/baresip/modules")), Path("/usr/lib/baresip/modules"))
@@ -28,22 +28,26 @@ class BaresipPhone:
     def __init__(
         self, folder: Path, number: str, *, codec: str = "PCMU", mediaenc: str = "", authority: Path | None = None
     ) -> None:
-        """`mediaenc` as in its accounts (`srtp-mand`); `authority` signs the certificates it accepts over TLS."""
+        """`codec` is one of G.711's, or in full as in G722/16000/1. `mediaenc` as in its accounts (`srtp-mand`);
+        `authority` signs the certificates it accepts over TLS."""
         folder.mkdir(parents=True)
+        account_codec = codec if "/" in codec else f"{codec}/8000/1"
+        self._rate = int(account_codec.split("/")[1])
         self._folder = folder
         self._told: list[dict[str, Any]] = []
         self._spoken = 0
-        quiet = silence(QUIET_S).write(folder / "quiet.wav")
+        quiet = silence(QUIET_S).at(self._rate).write(folder / "quiet.wav")
         self._control = _free_port()
         first, last = rtp_ports(2)
-        modules = ("g711", "aufile", "aubridge", "sndfile", "account", "ctrl_tcp", "menu")  # accounts name codecs
+        codecs = ("g711", "g722", "opus")  # accounts name them
+        modules = (*codecs, "aufile", "aubridge", "sndfile", "account", "ctrl_tcp", "menu")
         settings = [
             "poll_method epoll",
             "sip_listen 127.0.0.1:0",
             f"audio_source aufile,{quiet}",
             "audio_player aubridge,nobody",
             "audio_alert aubridge,nobody",
-            *(f"{device}_{key}" for device in ("ausrc", "auplay") for key in ("srate 8000", "channels 1")),
+            *(f"{device}_{key}" for device in ("ausrc", "auplay") for key in (f"srate {self._rate}", "channels 1")),
             f"rtp_ports {first}-{last}",
             f"snd_path {folder}",
             f"ctrl_tcp_listen 127.0.0.1:{self._control}",
@@ -53,7 +57,7 @@ class BaresipPhone:
             *([f"sip_cafile {authority}", "sip_verify_server yes"] if authority else []),
         ]
         (folder / "config").write_text("\n".join(settings) + "\n")
-        account = f"<sip:{number}@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1"
+        account = f"<sip:{number}@127.0.0.1>;regint=0;audio_codecs={account_codec}"
         (folder / "accounts").write_text(account + (f";mediaenc={mediaenc}\n" if mediaenc else "\n"))
         (folder / "contacts").write_text("")
 
@@ -95,7 +99,7 @@ class BaresipPhone:
     def say(self, sound: Sound) -> None:
         """Into its microphone, now."""
         self._spoken += 1
-        file = sound.then(silence(QUIET_S)).write(self._folder / f"speech-{self._spoken}.wav")
+        file = sound.then(silence(QUIET_S)).at(self._rate).write(self._folder / f"speech-{self._spoken}.wav")
         self.do("ausrc", f"aufile,{file}")
 
     def wait(self, kind: str, *, within_s: float = 15) -> dict[str, Any]:
@@ -115,7 +119,7 @@ class BaresipPhone:
     def heard(self) -> Sound:
         """Whole once the call is over."""
         (file,) = self._folder.glob("dump-*-dec.wav")
-        return read_wav(file)
+        return read_wav(file).at(RATE)
 
     def _connected(self) -> socket.socket | None:
         assert self._process.poll() is None, f"baresip ended:\n{self.log()}"

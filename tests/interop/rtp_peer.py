@@ -29,8 +29,10 @@ class Packet(NamedTuple):
 class RtpPeer:
     """A context manager. It sends `sound` once, then silence, to wherever the first packet comes from."""
 
-    def __init__(self, sound: Sound) -> None:
-        self._codes = bytes(g711.encode(np.rint(sound.samples).astype(np.int16)))
+    def __init__(self, sound: Sound, *, law: int = 0, packet: int = PACKET) -> None:
+        """`law` is that of G.711 it sends, 0 or 1 for A-law; `packet` its length in samples."""
+        self._kind, self._packet = 8 * law, packet
+        self._codes = bytes(g711.encode(np.rint(sound.samples).astype(np.int16), law))
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._far: tuple[str, int] | None = None
@@ -70,7 +72,7 @@ class RtpPeer:
             except TimeoutError:
                 continue
             first, kind, sequence, timestamp = struct.unpack_from("!BBHI", data)
-            if first >> 6 == 2 and kind & 0x7F == 0:
+            if first >> 6 == 2 and kind & 0x7F in (0, 8):
                 self._far = source
                 self._called.set()
                 self.received.append(Packet(time.monotonic(), sequence, timestamp, kind & 0x7F, data[12:]))
@@ -78,9 +80,10 @@ class RtpPeer:
     def _send(self) -> None:
         self._called.wait()
         begun, count = time.monotonic(), 0
-        while not self._over.wait(max(0.0, begun + count * PACKET / 8000 - time.monotonic())):
-            payload = self._codes[count * PACKET : (count + 1) * PACKET].ljust(PACKET, b"\xff")
-            header = struct.pack("!BBHII", 0x80, 0, count & 0xFFFF, count * PACKET, 0x1234ABCD)
+        while not self._over.wait(max(0.0, begun + count * self._packet / 8000 - time.monotonic())):
+            size, silence = self._packet, b"\xd5" if self._kind else b"\xff"
+            payload = self._codes[count * size : (count + 1) * size].ljust(size, silence)
+            header = struct.pack("!BBHII", 0x80, self._kind, count & 0xFFFF, count * size, 0x1234ABCD)
             if self._far is not None:
                 self._socket.sendto(header + payload, self._far)
             count += 1

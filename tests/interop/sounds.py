@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import wave
 from functools import cache
+from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import resample_poly
 
 from gateway.providers.tts.flite_library import VOICES, Voice
 
@@ -37,6 +39,14 @@ class Sound(NamedTuple):
 
     def then(self, *others: Sound) -> Sound:
         return Sound(np.concatenate([self.samples, *(other.samples for other in others)]), self.rate)
+
+    def at(self, rate: int) -> Sound:
+        """The same at another rate."""
+        if rate == self.rate:
+            return self
+        samples = np.mean(self.samples, axis=1) if self.samples.ndim > 1 else self.samples
+        common = gcd(rate, self.rate)
+        return Sound(resample_poly(samples, rate // common, self.rate // common), rate)
 
     def rms(self) -> float:
         return float(np.sqrt(np.mean(self.samples**2))) if len(self.samples) else 0.0

@@ -1,0 +1,152 @@
+"""Codecs through the front door: wideband phones, packets of other lengths and laws, keys as tones, floods."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from baresip_phone import BARESIP, BaresipPhone
+from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
+from gateway_process import QUICK, GatewayProcess, wait_until
+from raw_caller import RawCaller
+from rtp_peer import RtpPeer
+from sounds import RATE, Sound, likeness_in_pieces, silence, speech
+
+from gateway.media import g711, tones
+
+pytestmark = pytest.mark.interop
+
+needs_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
+CODECS = 'codecs = ["PCMU", "PCMA", "G722", "opus"]\n'
+TRUNK = "[[trunk]]\nname = 'old'\nhost = '127.0.0.1'\ndtmf = 'inband'\noptions_interval_s = 0\n"
+SENTENCE = "I would like to book a haircut on Thursday"
+
+
+@pytest.fixture(scope="module")
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(tmp_path_factory.mktemp("gateway") / "data", config=CODECS + QUICK) as running:
+        yield running
+
+
+@needs_baresip
+@pytest.mark.parametrize("codec", ["G722/16000/1", "opus/48000/2"])
+def test_a_caller_books_by_voice_over_a_wideband_codec(
+    gateway: GatewayProcess, tmp_path: Path, number: str, codec: str
+) -> None:
+    """Understood word by word; while it lives the API tells how its audio is, afterwards the log does."""
+    name = codec.partition("/")[0]
+    with BaresipPhone(tmp_path / "phone", number, codec=codec) as phone:
+        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
+        call.wait_asked(WHAT_TO_DO)
+        phone.say(speech(BOOK_WHOLLY))
+        call.wait_asked(IS_THAT_RIGHT)
+        live = gateway.get(f"/api/calls/{call.id}")["media"]
+        phone.say(speech("yes"))
+        completed = call.wait("DialogueCompleted")
+        ended = gateway.ended(call)
+        phone.wait("CALL_CLOSED")
+    assert completed["outcome"] == "booked"
+    assert call.find("CallAnswered")[0]["codec"] == ended["codec"] == live["codec"] == name
+    assert live["packets_received"] > 100
+    assert live["packets_lost"] == 0
+    assert live["mos"] > 3.5
+    _, bot = call.recording()
+    begun, over = call.bot_spoke()[1]
+    assert likeness_in_pieces(bot.cut(begun, over), phone.heard()) > 0.9
+
+
+def test_a_peer_of_30_ms_packets_hears_itself(gateway: GatewayProcess, number: str) -> None:
+    """It gets packets as long as its own, and its own are understood."""
+    sentence = speech(SENTENCE)
+    with RawCaller(gateway.sip_port, "echo", number=number) as caller, RtpPeer(sentence, packet=240) as peer:
+        media = "m=audio {port} RTP/AVP 0\r\na=ptime:30\r\na=maxptime:30\r\n"
+        answered = caller.ask(caller.request("INVITE", caller.sdp(peer.port, media)))
+        assert answered is not None
+        assert "a=ptime:30" in answered.text
+        call = gateway.call()
+        threading.Event().wait(sentence.seconds + 0.8)
+        caller.hang_up()
+        gateway.ended(call)
+    assert {len(packet.payload) for packet in peer.received} == {240}
+    assert {b.timestamp - a.timestamp for a, b in zip(peer.received, peer.received[1:], strict=False)} == {240}
+    heard = peer.heard(0, peer.received[-1].at)
+    assert likeness_in_pieces(sentence, heard) > 0.9
+
+
+def test_a_peer_may_send_another_law_than_it_gets(gateway: GatewayProcess, number: str) -> None:
+    """Offered both, we send mu-law; it sends A-law, and hears itself."""
+    sentence = speech(SENTENCE)
+    with RawCaller(gateway.sip_port, "echo", number=number) as caller, RtpPeer(sentence, law=1) as peer:
+        caller.ask(caller.request("INVITE", caller.sdp(peer.port, "m=audio {port} RTP/AVP 0 8\r\n")))
+        call = gateway.call()
+        threading.Event().wait(sentence.seconds + 0.8)
+        caller.hang_up()
+        gateway.ended(call)
+    assert {packet.payload_type for packet in peer.received} == {0}
+    assert likeness_in_pieces(sentence, peer.heard(0, peer.received[-1].at)) > 0.9
+
+
+def test_a_flood_on_one_port_leaves_the_other_calls_whole(gateway: GatewayProcess, number: str) -> None:
+    """Five thousand packets a second, of rubbish and of sequence games, into one call for the length of a sentence: the
+    other call hears itself without a loss, the flooded one still ends as asked, and nothing is logged as an error."""
+    sentence = speech(SENTENCE)
+    with (
+        RawCaller(gateway.sip_port, "echo", number=number) as flooded,
+        RawCaller(gateway.sip_port, "echo", number=number + "1") as other,
+        RtpPeer(sentence) as victim,
+        RtpPeer(sentence) as peer,
+    ):
+        target = flooded.call(victim.port)
+        first = gateway.call()
+        other.call(peer.port)
+        second = gateway.call(2)
+        wait_until(lambda: victim.received, within_s=5)
+        sent = _flood(victim, target, sentence.seconds + 0.8)
+        other.hang_up()
+        flooded.hang_up()
+        gateway.ended(first)
+        ended = gateway.ended(second)
+    assert sent > 2000
+    assert ended["packets_lost"] == 0
+    assert likeness_in_pieces(sentence, peer.heard(0, peer.received[-1].at)) > 0.9
+    assert not gateway.troubles()
+
+
+def _flood(victim: RtpPeer, target: int, seconds: float) -> int:
+    """From the peer's own port and from a stranger's: random octets, wild timestamps, old sequence numbers."""
+    rng, sent, pause = np.random.default_rng(9), 0, threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for _ in range(int(seconds * 100)):
+            for _ in range(25):
+                header = bytes([0x80, 0]) + rng.bytes(6) + (0x1234ABCD).to_bytes(4, "big")
+                victim.send(header + bytes(160))
+                stranger.sendto(rng.bytes(int(rng.integers(1, 400))), ("127.0.0.1", target))
+                sent += 2
+            pause.wait(0.01)
+    return sent
+
+
+def test_keys_are_heard_as_tones_where_a_trunk_says_so(tmp_path: Path, number: str) -> None:
+    """No telephone events in the answer; the menu goes by what is heard."""
+    sound = np.concatenate([np.zeros(RATE // 2), *(tones.key("3", k).astype(float) for k in range(0, 960, 160))])
+    with (
+        GatewayProcess(tmp_path / "data", config=QUICK + TRUNK) as gateway,
+        RawCaller(gateway.sip_port, "menu", number=number) as caller,
+        RtpPeer(silence(0.5).then(Sound(sound))) as peer,
+    ):
+        media = "m=audio {port} RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+        answered = caller.ask(caller.request("INVITE", caller.sdp(peer.port, media.replace(" 8 ", " 0 "))))
+        assert answered is not None
+        assert not re.search("telephone-event", answered.text)
+        call = gateway.call()
+        pressed = call.wait("DigitPressed")
+        caller.hang_up()
+        gateway.ended(call)
+    assert (pressed["digit"], pressed["method"]) == ("3", "inband")
+    assert g711.LAWS[0] == call.find("CallAnswered")[0]["codec"]
