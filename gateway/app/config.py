@@ -87,6 +87,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     turn: dict[str, Any] = {}
     unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
+    digest_algorithms: tuple[Literal["SHA-512-256", "SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     dns_servers: tuple[str, ...] = ()
     trunk: tuple[Trunk, ...] = ()
     account: tuple[Account, ...] = ()
@@ -261,6 +262,8 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
     for codec in {*config.codecs, *(codec for trunk in config.trunk for codec in trunk.codecs)}:
         if not available(codec):
             raise ConfigError(f"codecs: the package behind {codec} is not installed; leave it out, or install it")
+    if not config.digest_algorithms:
+        raise ConfigError("digest_algorithms must name at least one of SHA-512-256, SHA-256, MD5")
     for text in config.dns_servers:
         trunk_config.name_server(text)
     trunk_config.check(

@@ -241,6 +241,7 @@ def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
     return EndpointOptions(
         advertised=_advertised(config),
         unknown_sources=config.unknown_sources,
+        digest_algorithms=config.digest_algorithms,
         known_networks=tuple(network for trunk in config.trunk for network in trunk.known_networks),
         accounts=passwords(config.account, os.environ),
     )

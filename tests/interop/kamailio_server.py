@@ -42,6 +42,9 @@ loadmodule "registrar.so"
 loadmodule "auth.so"
 
 modparam("registrar", "min_expires", 60)
+# RFC 3327: who comes by a proxy that stays in the path must know of it (420 else).
+modparam("registrar", "use_path", 1)
+modparam("registrar", "path_mode", 2)
 modparam("auth", "nonce_expire", 300)
 
 request_route {{
@@ -58,6 +61,7 @@ request_route {{
     if (is_method("REGISTER") && $tU == "team") {{ save("location"); exit; }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("{domain}", "{password}", "0")) {{ www_challenge("{domain}", "1"); exit; }}
+        if (is_present_hf("Path")) append_to_reply("Service-Route: $hdr(Path)\\r\\n");
         save("location");
         exit;
     }}
@@ -75,6 +79,47 @@ request_route {{
     }}
     if ($rU == "busy") {{ sl_send_reply("486", "Busy Here"); exit; }}
     if (!lookup("location")) {{ sl_send_reply("404", "Not found"); exit; }}
+    t_relay();
+}}
+"""
+
+EDGE = """
+debug=1
+log_stderror=yes
+fork=yes
+children=2
+disable_tcp=yes
+auto_aliases=no
+listen=udp:127.0.0.1:{port}
+
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "xlog.so"
+loadmodule "path.so"
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+    if (has_totag()) {{
+        if (loose_route()) {{ t_relay(); exit; }}
+        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
+        sl_send_reply("404", "Not here");
+        exit;
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
+    t_check_trans();
+    if (is_method("REGISTER")) {{ add_path(); $du = "sip:127.0.0.1:{registrar}"; t_relay(); exit; }}
+    xlog("$rm to $rU routed by: $hdr(Route)\\n");
+    # Takes our own address off the route; says no where nothing is left of that.
+    loose_route();
+    record_route();
+    if ($si == "127.0.0.1" && $sp == {registrar}) {{ t_relay(); exit; }}
+    $du = "sip:127.0.0.1:{registrar}";
     t_relay();
 }}
 """
@@ -143,15 +188,18 @@ class Kamailio:
     """A context manager. `outside` is the port that calls to `sip:outside@...` are sent to.
 
     With `gateways`, the ports of several, it only hands calls on to these, one after the other.
+    With `registrar`, the port of another, it stands between that and its users, in the path (RFC 3327).
     """
 
-    def __init__(self, folder: Path, *, outside: int = 9, gateways: Sequence[int] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, outside: int = 9, gateways: Sequence[int] = (), registrar: int | None = None
+    ) -> None:
         if not Path(PROGRAM).exists():
             pytest.skip("kamailio is not installed (apt install kamailio)")
         self.port = free_port()
         self._folder = folder
         self._outside = outside
-        self._gateways = gateways
+        self._gateways, self._registrar = gateways, registrar
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -181,6 +229,8 @@ class Kamailio:
         self._log.close()
 
     def _configuration(self) -> str:
+        if self._registrar is not None:
+            return EDGE.format(port=self.port, registrar=self._registrar)
         if not self._gateways:
             names = {"user": USER, "password": PASSWORD, "outside": self._outside}
             return CONFIGURATION.format(port=self.port, domain=DOMAIN, **names)
