@@ -23,6 +23,11 @@ class Framer:
         self._searched = 0
         self._wanted = 0
 
+    @property
+    def pending(self) -> bool:
+        """A message has begun, and is not complete."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that are complete now, keep-alives (a double CRLF) among them.
 

@@ -54,6 +54,9 @@ def behind_nat(via: Via, flow: Flow) -> bool:
     """Whether the sender does not know its own address: its Via names one literally, and it is another."""
     if literal(via.host) is None:
         return False
+    if flow.transport != "udp":
+        # A connection comes from a port of its own.
+        return bare(via.host) != flow.remote[0]
     return (bare(via.host), via.port or DEFAULT_PORTS[flow.transport]) != flow.remote
 
 

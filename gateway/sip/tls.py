@@ -76,6 +76,26 @@ def connect_fault(error: Exception) -> str:
             return str(error) or type(error).__name__
 
 
+def accept_fault(error: Exception) -> str:
+    """Why a peer that came to us did not get through, in words that say who has to do what."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=message):
+            return f"its certificate is not accepted ({message}): have tls_client_authority name who signed it"
+        case ssl.SSLError(reason="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            return "it shows no certificate, which tls_client_authority asks for"
+        case ssl.SSLError(reason=reason) if reason and "ALERT" in reason and "VERSION" not in reason:
+            said = reason.partition("ALERT_")[2].replace("_", " ").lower()
+            return f"it does not accept our certificate ({said}): have it trust ours, and the chain stand in its file"
+        case ssl.SSLError(reason="HTTP_REQUEST" | "WRONG_VERSION_NUMBER" | "UNKNOWN_PROTOCOL"):
+            return "it does not speak TLS: plain SIP belongs on the other port"
+        case ssl.SSLError(reason=reason):
+            return f"TLS fails ({reason or error}): it must speak TLS 1.2 or 1.3"
+        case ConnectionAbortedError() | TimeoutError():
+            return "it did not finish the handshake in time"
+        case _:
+            return "it hung up in the middle of the handshake: it may not trust our certificate"
+
+
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     for path in (certificate, key):
         _must_be_readable(path)

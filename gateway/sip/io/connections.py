@@ -20,11 +20,24 @@ log = structlog.get_logger()
 
 UNSENT_LIMIT = 1024 * 1024  # bytes; a peer that does not read is cut off
 MAX_CONNECTIONS = 4096
-FIRST_MESSAGE_WITHIN_S = 30.0
-IDLE_AFTER_S = 900.0
-CONNECT_WITHIN_S = 10.0
+PING, PONG = b"\r\n\r\n", b"\r\n"
 
 Far: TypeAlias = tuple[Transport, tuple[str, int]]
+
+
+class Patience(NamedTuple):
+    """How long peers on connections are waited for, in seconds."""
+
+    connect_s: float = 10.0
+    handshake_s: float = 10.0
+    first_message_s: float = 30.0
+    idle_s: float = 900.0
+    """A connection that says nothing for so long is closed, unless a call or a registration lives on it."""
+    pong_s: float = 10.0
+    """After our keep-alive, before the connection counts as dead (RFC 5626 4.4.1)."""
+
+
+USUAL_PATIENCE = Patience()
 
 
 class Listener(NamedTuple):
@@ -40,8 +53,11 @@ class Listener(NamedTuple):
 class Connections:
     """All of them, by number and by the far end, so that a message finds the one that is open already."""
 
-    def __init__(self, listener: Listener, client_context: ssl.SSLContext | None, unreached: Unreached) -> None:
+    def __init__(
+        self, listener: Listener, client_context: ssl.SSLContext | None, unreached: Unreached, patience: Patience
+    ) -> None:
         self.listener = listener
+        self.patience = patience
         self._unreached = unreached
         self._client_context = client_context
         self._by_number: dict[int, Connection] = {}
@@ -94,7 +110,7 @@ class Connections:
         try:
             if flow.transport == "tls" and context is None:
                 raise ConfigError("calling over TLS needs a client context")
-            async with asyncio.timeout(CONNECT_WITHIN_S):
+            async with asyncio.timeout(self.patience.connect_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(self, flow.transport),
                     *flow.remote,
@@ -111,6 +127,10 @@ class Connections:
         for action in self._waiting.pop(far):
             connection.write(action.data)
 
+    def incoming(self, kind: Transport) -> Callable[[], Connection]:
+        """What a listener makes of each connection."""
+        return lambda: Connection(self, kind)
+
     # What connections say of themselves
 
     def opened(self, connection: Connection) -> bool:
@@ -124,14 +144,18 @@ class Connections:
         self._by_far[connection.kind, connection.remote] = connection
         return True
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: Connection, error: Exception | None) -> None:
         if self._by_number.pop(connection.flow.connection, None) is None:
             return
         far = (connection.kind, connection.remote)
         if self._by_far.get(far) is connection:
             del self._by_far[far]
-        if not self._closed:
-            self.listener.lost(connection.flow, "the connection was closed")
+        if self._closed:
+            return
+        if isinstance(error, ssl.SSLError):
+            # TLS 1.3 tells a client that its certificate is refused only after its own handshake is over.
+            self._unreached.tell("sip.connection_refused", connection.flow, connect_fault(error))
+        self.listener.lost(connection.flow, connect_fault(error) if error else "the connection was closed")
 
 
 class Connection(asyncio.Protocol):
@@ -144,6 +168,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._heard_of = False
         self._watch: asyncio.TimerHandle | None = None
+        self._pong_due: asyncio.TimerHandle | None = None
         self.kind: Transport = kind
         self.remote = ("", 0)
         self.flow = Flow(kind, ("", 0), ("", 0))
@@ -156,9 +181,15 @@ class Connection(asyncio.Protocol):
         if not self._connections.opened(self):
             transport.abort()
             return
-        self._watch_for(FIRST_MESSAGE_WITHIN_S)
+        self._watch_for(self._connections.patience.first_message_s)
 
     def data_received(self, data: bytes) -> None:
+        if self._pong_due is not None:
+            # Whatever comes shows that the way is open; a pong by itself is nothing more.
+            self._pong_due.cancel()
+            self._pong_due = None
+            if data == PONG and not self._framer.pending:
+                return
         try:
             messages = self._framer.feed(data)
         except PeerError as error:
@@ -170,16 +201,28 @@ class Connection(asyncio.Protocol):
             self._listener.received(message, self.flow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-        self._connections.gone(self)
+        for timer in (self._watch, self._pong_due):
+            if timer is not None:
+                timer.cancel()
+        self._connections.gone(self, exc)
 
     def write(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         self._transport.write(data)
+        if data == PING and self._pong_due is None:
+            due = self._connections.patience.pong_s
+            self._pong_due = asyncio.get_running_loop().call_later(due, self._no_pong)
         if self._transport.get_write_buffer_size() > UNSENT_LIMIT:
             log.warning("sip.peer_does_not_read", remote=self.remote)
+            self._transport.abort()
+
+    def _no_pong(self) -> None:
+        log.warning("sip.connection_dead", transport=self.kind, remote=self.remote, error="no answer to our keep-alive")
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
@@ -193,6 +236,6 @@ class Connection(asyncio.Protocol):
     def _on_watch(self) -> None:
         """Close what said nothing since the last look, unless a call lives on it."""
         if self._heard_of or self._listener.in_use(self.flow):
-            self._watch_for(IDLE_AFTER_S)
+            self._watch_for(self._connections.patience.idle_s)
         else:
             self.close()

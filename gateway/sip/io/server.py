@@ -17,7 +17,8 @@ from gateway.sip.commands import AnyCommand, Reject
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, Send
 from gateway.sip.flow import Flow, Transport
-from gateway.sip.io.connections import Connection, Connections, Listener
+from gateway.sip.io.connections import USUAL_PATIENCE, Connections, Listener, Patience
+from gateway.sip.io.handshakes import TlsListener
 from gateway.sip.io.sockets import OurAddresses, Unreached, bind, bind_error, bind_pair, unreachable
 from gateway.sip.options import EndpointOptions
 from gateway.sip.uri import bare
@@ -39,6 +40,7 @@ class SipServer:
         on_event: Callable[[AnySipEvent], None],
         tls_server: ssl.SSLContext | None = None,
         tls_client: ssl.SSLContext | None = None,
+        patience: Patience = USUAL_PATIENCE,
     ) -> None:
         """`tls_server` is needed to listen on TLS, `tls_client` to call out on it (see `gateway.sip.tls`)."""
         self.endpoint = Endpoint(options, ids)
@@ -51,9 +53,11 @@ class SipServer:
         self._ports: dict[Transport, int] = {}
         self._udp: socket.socket | None = None
         self._servers: list[asyncio.Server] = []
+        self._tls_listener: TlsListener | None = None
         self._unreached = Unreached()
         listener = Listener(self.received, self._lost, self._local, self.endpoint.uses, self._count_refused)
-        self._connections = Connections(listener, tls_client, self._unreached)
+        self._connections = Connections(listener, tls_client, self._unreached, patience)
+        self._patience = patience
         self._actions: deque[Action] = deque()
         self._draining = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -105,23 +109,30 @@ class SipServer:
             self._ports["udp"] = udp.getsockname()[1]
             self._loop.add_reader(udp.fileno(), self._readable)
         if tcp is not None:
-            await self._listen("tcp", tcp, None)
+            await self._listen(tcp)
         if "tls" in transports:
             if tls_port is None:
                 tls_port = port + 1 if port else 0
-            await self._listen("tls", bind("tcp", self._host, tls_port), self._tls_server)
+            self._listen_tls(bind("tcp", self._host, tls_port))
 
-    async def _listen(self, transport: Transport, sock: socket.socket, context: ssl.SSLContext | None) -> None:
-        def connected() -> Connection:
-            return Connection(self._connections, transport)
-
+    async def _listen(self, sock: socket.socket) -> None:
         try:
-            server = await self._loop.create_server(connected, sock=sock, ssl=context, backlog=512)
+            server = await self._loop.create_server(self._connections.incoming("tcp"), sock=sock, backlog=512)
         except OSError as error:
             sock.close()
             raise bind_error(error, "tcp", self._host, sock.getsockname()[1]) from error
         self._servers.append(server)
-        self._ports[transport] = sock.getsockname()[1]
+        self._ports["tcp"] = sock.getsockname()[1]
+
+    def _listen_tls(self, sock: socket.socket) -> None:
+        assert self._tls_server is not None
+        protocol = self._connections.incoming("tls")
+        try:
+            self._tls_listener = TlsListener(sock, self._tls_server, protocol, within_s=self._patience.handshake_s)
+        except OSError as error:
+            sock.close()
+            raise bind_error(error, "tcp", self._host, sock.getsockname()[1]) from error
+        self._ports["tls"] = sock.getsockname()[1]
 
     async def close(self) -> None:
         """Stop listening and drop the connections. Calls still up are not told: hang up first."""
@@ -134,6 +145,9 @@ class SipServer:
             self._udp = None
         for server in self._servers:
             server.close()
+        if self._tls_listener is not None:
+            await self._tls_listener.close()
+            self._tls_listener = None
         await self._connections.close()
 
     # What the gateway asks
