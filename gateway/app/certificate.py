@@ -10,7 +10,7 @@ from cryptography import x509
 
 from gateway.app.config import GatewayConfig
 from gateway.core.errors import ConfigError
-from gateway.sip.tls import server_context
+from gateway.sip.tls import client_context, server_context
 
 
 def listening_context(config: GatewayConfig, now: datetime) -> ssl.SSLContext | None:
@@ -21,7 +21,8 @@ def listening_context(config: GatewayConfig, now: datetime) -> ssl.SSLContext | 
     if config.tls_certificate is None:
         return None
     certificate = Path(config.tls_certificate)
-    context = server_context(certificate, Path(config.tls_key or config.tls_certificate))
+    authority = Path(config.tls_client_authority) if config.tls_client_authority else None
+    context = server_context(certificate, Path(config.tls_key or config.tls_certificate), authority)
     # The first one is ours, RFC 8446 4.4.2; those after it are the way to its authority.
     ours = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
     if now >= ours.not_valid_after_utc:
@@ -29,3 +30,10 @@ def listening_context(config: GatewayConfig, now: datetime) -> ssl.SSLContext | 
     if now < ours.not_valid_before_utc:
         raise ConfigError(f"the certificate is valid only from {ours.not_valid_before_utc} on", path=certificate)
     return context
+
+
+def calling_context(config: GatewayConfig) -> ssl.SSLContext:
+    """Shows the same certificate to peers that ask for one (mutual TLS). Raises `ConfigError`."""
+    if config.tls_certificate is None:
+        return client_context()
+    return client_context(certificate=Path(config.tls_certificate), key=Path(config.tls_key or config.tls_certificate))

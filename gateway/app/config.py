@@ -65,6 +65,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_port: int = 5061
     tls_certificate: str | None = None
     tls_key: str | None = None
+    tls_client_authority: str | None = None
     srtp: SrtpPolicy = "off"
     http_port: int = 8080
     rtp_ports: str = "16384-32767"
@@ -255,6 +256,8 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
     if config.tls_key is not None and config.tls_certificate is None:
         raise ConfigError("tls_key needs the tls_certificate that it belongs to")
+    if config.tls_client_authority is not None and config.tls_certificate is None:
+        raise ConfigError("tls_client_authority is about who connects over TLS, which needs a tls_certificate")
     if config.tls_certificate is not None and config.tls_port and config.tls_port == config.sip_port:
         raise ConfigError(f"tls_port and sip_port must differ, and are both {config.sip_port}")
     if not config.codecs:

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from gateway.app.browser import BrowserDoor
-from gateway.app.certificate import listening_context
+from gateway.app.certificate import calling_context, listening_context
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
@@ -45,7 +45,6 @@ from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.events import AnySipEvent
 from gateway.sip.flow import Transport
 from gateway.sip.io import SipServer
-from gateway.sip.tls import client_context
 from gateway.store import open_store
 
 log = structlog.get_logger()
@@ -104,7 +103,7 @@ class Gateway:
             ids=ids,
             on_event=self._on_sip,
             tls_server=listening_context(config, datetime.now(UTC)),
-            tls_client=client_context() if any(trunk.may_use_tls for trunk in config.trunk) else None,
+            tls_client=calling_context(config) if any(trunk.may_use_tls for trunk in config.trunk) else None,
         )
         options = line_options(config)
         self._outbound = Outbound(self.desk, self.trunks, self.sip, options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from gateway.app.certificate import listening_context
+from gateway.app.certificate import calling_context, listening_context
 from gateway.app.config import GatewayConfig, load
 from gateway.app.gateway import _advertised
 from gateway.app.outbound import line_options
@@ -51,6 +53,19 @@ def test_a_certificate_with_its_key_is_taken(files: Path, certificate: str, key:
     assert listening_context(config(files, certificate, key), NOW) is not None
 
 
+def test_mutual_tls_asks_for_certificates_and_shows_ours(files: Path) -> None:
+    """Whoever connects must show one; whoever we call may ask for ours."""
+    settings = config(files, "server.pem", "server.key")
+    mutual = msgspec.structs.replace(settings, tls_client_authority=str(files / "server.pem"))
+    plain, guarded = listening_context(settings, NOW), listening_context(mutual, NOW)
+    assert plain is not None
+    assert guarded is not None
+    assert (plain.verify_mode, guarded.verify_mode) == (ssl.CERT_NONE, ssl.CERT_REQUIRED)
+    with pytest.raises(ConfigError, match=r"missing\.pem.*cannot be read"):
+        calling_context(config(files, "missing.pem", "server.key"))
+    assert calling_context(settings).verify_mode == ssl.CERT_REQUIRED
+
+
 @pytest.mark.parametrize(
     ("certificate", "key", "days", "words"),
     [
@@ -73,6 +88,7 @@ def test_what_is_wrong_is_said(files: Path, certificate: str, key: str | None, d
     [
         ("tls_key = 'server.key'", "tls_certificate"),
         ("tls_certificate = 'x.pem'\ntls_port = 5060", "must differ"),
+        ("tls_client_authority = 'ca.pem'", "needs a tls_certificate"),
         ("tls_port = 70000", "tls_port must lie within"),
         ("srtp = 'yes'", ":1:.*yes"),
     ],
