@@ -44,14 +44,13 @@ class Usual:
 
     rows: list[int] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
-    sources: list[Address] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
 
     def drop(self, row: int) -> None:
-        """Forget what came for a row that changes hands."""
+        """Forget what came for a row whose leg or peer is no more."""
         while row in self.rows:
             k = self.rows.index(row)
-            del self.rows[k], self.data[k], self.sources[k], self.at[k]
+            del self.rows[k], self.data[k], self.at[k]
 
 
 class Departures(NamedTuple):

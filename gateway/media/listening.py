@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,7 @@ _OLDEST = DEPTH - FRAME - TAPS
 _NEVER = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     row: int
     position: int
     audio: bytes
@@ -86,18 +86,19 @@ class SpeechCutter:
         self._next[rows] = starts + length
         speech = (starts + length > self._speech_began[rows]).tolist()
         audio = self._audio(rows, starts, length)
-        columns = zip(rows.tolist(), starts.tolist(), audio, speech, strict=True)
-        return [Piece(row, start, heard, spoken, last=False) for row, start, heard, spoken in columns]
+        return list(map(Piece, rows.tolist(), starts.tolist(), audio, speech, repeat(False)))
 
     def _audio(self, rows: Int64s, starts: Int64s, length: int) -> list[bytes]:
         """The stretches from `starts` on, each in its row's format."""
         formats = [self._formats[row] for row in rows.tolist()]
+        if formats.count(formats[0]) == len(formats):
+            return _in_pieces(self._encode(rows, starts + length, length, formats[0]))
         found = [b""] * len(rows)
         for audio_format in set(formats):
             chosen = np.array([k for k, f in enumerate(formats) if f == audio_format])
             encoded = self._encode(rows[chosen], starts[chosen] + length, length, audio_format)
-            for k, audio in zip(chosen.tolist(), encoded, strict=True):
-                found[k] = audio.tobytes()
+            for k, audio in zip(chosen.tolist(), _in_pieces(encoded), strict=True):
+                found[k] = audio
         return found
 
     def _encode(
@@ -109,3 +110,9 @@ class SpeechCutter:
             return doubled
         pcm = self._history.read(rows, ends, length)
         return g711.encode(pcm) if audio_format == "ulaw_8k" else pcm
+
+
+def _in_pieces(encoded: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> list[bytes]:
+    """Each row's octets."""
+    octets, size = encoded.tobytes(), encoded.shape[1] * encoded.itemsize
+    return [octets[start : start + size] for start in range(0, len(octets), size)]

@@ -302,18 +302,21 @@ class MediaPlane:
                 self._cutter.begin(change.row, change.position, end)
                 began_at = self._time_of(change.position)
                 self._said.append(SpeechBegan(now, self.table.at(change.row).name, began_at, change.probability))
-        self._said += [self._heard(piece, now) for piece in self._cutter.cut(rows, end)]
+        if pieces := self._cutter.cut(rows, end):
+            self._said += self._heard(pieces, now)
         for change in changes:
             if not change.began:
                 self._began.pop(change.row, None)
-                pieces = self._cutter.finish(change.row, change.position, end)
-                self._said += [self._heard(piece, now) for piece in pieces]
+                self._said += self._heard(self._cutter.finish(change.row, change.position, end), now)
                 ended_at = self._time_of(change.position)
                 self._said.append(SpeechEnded(now, self.table.at(change.row).name, ended_at))
 
-    def _heard(self, piece: Piece, now: float) -> Said:
-        leg, began_at = self.table.at(piece.row).name, self._time_of(piece.position)
-        return c.HeardAudio(now, leg, began_at, piece.audio, piece.speech, piece.last)
+    def _heard(self, pieces: list[Piece], now: float) -> list[Said]:
+        names, epoch = self.table.names, self._time_of(0)
+        return [
+            c.HeardAudio(now, names[row], epoch + position / 8000, audio, speech, last)
+            for row, position, audio, speech, last in pieces
+        ]
 
     def _watch_silence(self, rows: Int64s, now: float) -> list[Said]:
         table = self.table

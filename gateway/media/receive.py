@@ -75,7 +75,6 @@ class Receiver:
             if len(datagram.data) == USUAL_SIZE and datagram.source == latched[row]:
                 usual.rows.append(row)
                 usual.data.append(datagram.data)
-                usual.sources.append(datagram.source)
                 usual.at.append(datagram.at)
             else:
                 odd.append((row, datagram))
@@ -94,7 +93,7 @@ class Receiver:
         at = np.array(usual.at)
         rest: list[tuple[int, Received]] = []
         if not good.all():
-            rest = [self._one(usual, k) for k in np.flatnonzero(~good).tolist()]
+            rest = self._singly(usual, np.flatnonzero(~good).tolist())
             raw, row, at = raw[good], row[good], at[good]
             headers = rtp.Headers(*(column[good] for column in headers))
         if len(row):
@@ -102,9 +101,13 @@ class Receiver:
             self._accept(_Audio(row, headers.sequences, headers.timestamps, at, pcm))
         return rest
 
-    def _one(self, usual: Usual, k: int) -> tuple[int, Received]:
-        row = usual.rows[k]
-        return row, Received(self._table.names[row], usual.data[k], usual.sources[k], usual.at[k])
+    def _singly(self, usual: Usual, chosen: list[int]) -> list[tuple[int, Received]]:
+        table, singles = self._table, [(usual.rows[k], usual.data[k], usual.at[k]) for k in chosen]
+        return [
+            (row, Received(table.names[row], data, source, at))
+            for row, data, at in singles
+            if (source := table.latched[row]) is not None
+        ]
 
     def _laws(self, rows: Int64s) -> Int64s | int:
         laws = self._table.heard_law[rows]
@@ -250,7 +253,7 @@ def _in_columns(audio: list[_OddAudio]) -> _Audio:
 
 def _rounds(rows: Int64s) -> list[Int64s | None]:
     """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
-    if len(np.unique(rows)) == len(rows):
+    if np.bincount(rows).max() == 1:
         return [None]
     turn: dict[int, int] = {}
     rounds: list[list[int]] = []

@@ -240,7 +240,8 @@ class Worker:
     def _roomiest(self) -> _Group | None:
         if len(self._group_of) >= self._setup.options.slots:
             return None
-        roomy = [group for group in self._groups if group.plane.has_room]
+        # Every other one first: two groups in use have 10 ms each.
+        roomy = [group for group in self._groups[::2] + self._groups[1::2] if group.plane.has_room]
         for group in roomy:
             if group.plane.open_legs < _CROWDED:
                 return group

@@ -125,6 +125,7 @@ class Network:
         if sockets is None or sockets.peer_address == (latched := self._table.latched[row]):
             return
         self._leave_peer(sockets)
+        self._usual.drop(row)
         self._send_freely(row, sockets.rtp)
         if latched is not None and self._table.remote[row] == latched:
             with contextlib.suppress(OSError):  # then it goes on without
@@ -204,6 +205,7 @@ class Network:
         for number, _event in others:
             self._read_other(self._other_of[number], now)
         peer_of, usual_source, usual = self._peer_of, self._table.usual_source, self._usual
+        rows, usual_data = usual.rows, usual.data
         for number, _event in peers:
             recv, leg, row, source = peer_of[number]
             try:
@@ -211,12 +213,11 @@ class Network:
             except OSError:
                 continue
             if len(data) == USUAL_SIZE and source == usual_source[row]:
-                usual.rows.append(row)
-                usual.data.append(data)
-                usual.sources.append(source)
-                usual.at.append(now)
+                rows.append(row)
+                usual_data.append(data)
             else:
                 self._received.append(Received(leg, data, source, now))
+        usual.at += [now] * (len(rows) - len(usual.at))
         return bool(others or peers)
 
     def _read_other(self, other: _Other, now: float) -> bool:
