@@ -2,7 +2,7 @@
 # Choose the interpreter with PYTHON=/path/to/python3.12, pass options on with ARGS="--http-port 9000".
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test run demo test check bench clean
+.PHONY: help install install-test run demo test check bench bench-media clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n 2 --dist loadgroup
 export PYTHON
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: ## Install what running needs
 	@.ci/install run
@@ -40,6 +40,9 @@ check: install-test ## Lint, format, types, and who may import whom
 
 bench: install-test ## Measure, and print the figures
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-media: install-test ## Measure the media plane: 100 to 2000 calls, everybody talking
+	@exec $(BIN)/python -m benchmarks.media_calls --explain $(ARGS)
 
 clean: ## Remove what was installed and cached here; recordings and sessions stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

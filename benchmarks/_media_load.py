@@ -32,6 +32,9 @@ SIZE = 172
 _PHASES = 4
 _STEP_S = 0.02 / _PHASES
 _SO_TIMESTAMPNS = 35
+_HEAD = 4
+"""Octets of a packet that are looked at: enough to tell its place."""
+
 _SILENCE = b"\xff" * 160
 TIMED = 8
 """One call of so many is timed."""
@@ -96,11 +99,13 @@ class Load:
         self._frames = int(plan.seconds * 50)
         self._callers = Callers(len(plan.ports), plan.talk)
         self._sockets = [self._socket(call, port) for call, port in enumerate(plan.ports)]
-        self._call_of = {sock.fileno(): call for call, sock in enumerate(self._sockets)}
+        self._heads: list[list[bytes]] = [[] for _ in plan.ports]  # the first octets of what came
+        calls = enumerate(self._sockets)
+        self._plain = {sock.fileno(): (sock.recv, self._heads[call].append) for call, sock in calls if call % TIMED}
+        self._timed = {self._sockets[call].fileno(): call for call in range(0, len(plan.ports), TIMED)}
         self._poll = select.poll()
         for sock in self._sockets:
             self._poll.register(sock, select.POLLIN)
-        self._arrived: list[list[int]] = [[] for _ in plan.ports]  # sequence numbers
         self._times: dict[int, list[int]] = {call: [] for call in range(0, len(plan.ports), TIMED)}  # ns
         self._last_audible = dict.fromkeys(self._times, 0)  # ns
         self._late_s = 0.0
@@ -122,13 +127,14 @@ class Load:
         calls = len(self._sockets)
         cuts = [calls * phase // _PHASES for phase in range(_PHASES + 1)]
         phases = [slice(first, last) for first, last in pairwise(cuts)]
+        sends = [sock.send for sock in self._sockets]
         cpu_s, start = time.process_time(), time.monotonic() + 0.1
         for frame in range(self._frames):
             for phase, part in enumerate(phases):
                 packets = self._callers.packets(frame, part).tobytes()
                 self._receive_until(start + (frame * _PHASES + phase) * _STEP_S)
-                for k, sock in enumerate(self._sockets[part]):
-                    sock.send(packets[SIZE * k : SIZE * k + SIZE])
+                for k, send in enumerate(sends[part]):
+                    send(packets[SIZE * k : SIZE * k + SIZE])
         time.sleep(0.2)
         while self._receive():
             pass
@@ -144,14 +150,13 @@ class Load:
 
     def _receive(self) -> bool:
         ready = self._poll.poll(0)
+        plain = self._plain
         for number, _ in ready:
-            call = self._call_of[number]
-            if call % TIMED:
-                data = self._sockets[call].recv(2048)
-                if not 192 <= data[1] <= 223:
-                    self._arrived[call].append(data[2] << 8 | data[3])
+            if number in plain:
+                recv, keep = plain[number]
+                keep(recv(_HEAD))
             else:
-                self._receive_timed(call)
+                self._receive_timed(self._timed[number])
 
         return bool(ready)
 
@@ -161,17 +166,19 @@ class Load:
             return
         seconds, nanoseconds = struct.unpack_from("qq", extra[0][2])
         at = seconds * 10**9 + nanoseconds
-        self._arrived[call].append(data[2] << 8 | data[3])
+        self._heads[call].append(data[:_HEAD])
         self._times[call].append(at)
         if data[12:] != _SILENCE:
             self._last_audible[call] = at
 
     def _measured(self, cpu_s: float) -> Measured:
         late, missing = [], 0
-        for call, sequences in enumerate(self._arrived):
-            if len(sequences) < 2:
+        for call, heads in enumerate(self._heads):
+            octets = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, _HEAD).astype(np.int64)
+            octets = octets[(octets[:, 1] < 192) | (octets[:, 1] > 223)]  # no RTCP
+            if len(octets) < 2:
                 continue
-            place = np.unwrap(np.array(sequences), period=65536).astype(np.int64)
+            place = np.unwrap(octets[:, 2] << 8 | octets[:, 3], period=65536).astype(np.int64)
             missing += int(np.ptp(place)) + 1 - len(np.unique(place))
             if call in self._times:
                 offset = np.array(self._times[call]) - (place - place[0]) * 20_000_000

@@ -237,11 +237,14 @@ def main() -> None:
     parser.add_argument("--talk", type=float, default=1.0, help="part of the time each caller speaks, 0 to 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--vad", choices=["silero", "none"], default="silero")
+    parser.add_argument("--as-is", action="store_true", help="do not let OpenBLAS choose its code by the processor")
     parser.add_argument("--port", type=int, default=20000, help="first RTP port of the workers")
     parser.add_argument("--explain", action="store_true", help="say what the columns are")
     arguments = parser.parse_args()
     if arguments.seconds < 8:
         parser.error("the first and last seconds are not counted: 8 at least")
+    if not arguments.as_is and (core := os.environ.pop("OPENBLAS_CORETYPE", None)):
+        print(f"OPENBLAS_CORETYPE={core} is not passed on; --as-is keeps it", file=sys.stderr)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
