@@ -49,6 +49,11 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bundles older than this are deleted at start and once an hour; 0 keeps them for ever."""
 
 
+class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    echo_guard: bool = True
+    """Tell the bot's own voice, returned by the line, from a caller's; off where lines are known to be without echo."""
+
+
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str | None = None
     """Bearer token for `/api`; without one, `/api` answers loopback clients only."""
@@ -79,6 +84,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: SessionOptions = SessionOptions()
     conversation: ConversationOptions = ConversationOptions()
     recording: Recording = Recording()
+    media: Media = Media()
     http: Http = Http()
     codecs: tuple[Codec, ...] = ("PCMU", "PCMA")
     comfort_noise: bool = False

@@ -17,6 +17,9 @@ class PlaneOptions(msgspec.Struct, frozen=True):
     """Speech ends when the probability stays below this for `end_ms`. The turn's end is the session's business."""
 
     end_ms: int = 200
+    echo_guard: bool = True
+    """Whether the bot's own voice, returned by the line within 350 ms, is kept from being taken for a caller's."""
+
     preroll_ms: int = 300
     """Audio sent along from before the speech began."""
 

@@ -21,6 +21,7 @@ from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import AnyCommand
 from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Departures, Received, Tick, ToSend, Usual
+from gateway.media.echo import EchoGuard
 from gateway.media.files import DirectFiles, FileSink
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.inband import Int16s, ToneListener
@@ -78,8 +79,9 @@ class MediaPlane:
         self._noise = NoiseFiller()
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._playouts = Playouts(slots)
-        self._transmitter = Transmitter(slots, self.table, self._playouts, self._history)
-        self._detector = SpeechDetector(slots, vad, self._history, options) if vad is not None else None
+        self._echo = EchoGuard(slots, self._history) if options.echo_guard and vad is not None else None
+        self._transmitter = Transmitter(slots, self.table, self._playouts, self._history, self._echo)
+        self._detector = SpeechDetector(slots, vad, self._history, options, self._echo) if vad is not None else None
         self._tones = ToneListener(slots)
         self._cutter = SpeechCutter(slots, self._history, options, self._wide)
         self._archive = Archive(slots, self.table, files or DirectFiles())
@@ -146,6 +148,8 @@ class MediaPlane:
         self._cutter.reset(leg.row, self._position)
         if self._detector is not None:
             self._detector.reset(leg.row, self._position)
+        if self._echo is not None:
+            self._echo.reset(leg.row)
         if self._suppressor is not None:
             self._suppressor.reset(np.array([leg.row]))
         self._said += self._archive.start_recording(leg, self._position, now)
@@ -271,6 +275,8 @@ class MediaPlane:
         self._noise.fill(rows, self._position, pcm, have)
         if len(self._tones.rows):
             self._said += self._hear_keys(pcm[np.searchsorted(rows, self._tones.rows)], now)
+        if self._echo is not None:
+            self._echo.patch(rows, self._position, have)
         self._archive.record(rows, self._position, pcm, self._transmitter.sent)
         samples = pcm.astype(np.float32)
         if self._suppressor is not None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gateway.media.echo import EchoGuard, Verdict
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import BatchVad, Float32s, Int64s
@@ -42,8 +43,15 @@ class SpeechChange:
 
 
 class SpeechDetector:
-    def __init__(self, slots: int, vad: BatchVad, history: AudioHistory, options: PlaneOptions) -> None:
-        self._vad, self._history, self._options = vad, history, options
+    def __init__(
+        self,
+        slots: int,
+        vad: BatchVad,
+        history: AudioHistory,
+        options: PlaneOptions,
+        echo: EchoGuard | None = None,
+    ) -> None:
+        self._vad, self._history, self._options, self._echo = vad, history, options, echo
         self._window_ms = vad.window / 8
         self._floor = np.full(slots, _FAINTEST, np.float32)
         self._open_for = np.zeros(slots, np.int64)
@@ -110,8 +118,12 @@ class SpeechDetector:
         options, step = self._options, self._window_ms
         likely = np.where(probabilities >= options.begin_probability, self._likely_ms[rows] + step, 0)
         unlikely = np.where(probabilities < options.end_probability, self._unlikely_ms[rows] + step, 0)
-        self._likely_ms[rows], self._unlikely_ms[rows] = likely, unlikely
         speaking = self.speaking[rows]
+        if self._echo is not None:
+            echo, unsure = self._bot_alone(rows, ends, np.where(speaking, unlikely == 0, likely >= options.begin_ms))
+            unlikely = np.where(echo, self._unlikely_ms[rows] + step, unlikely)
+            likely = np.where(unsure, options.begin_ms - step, np.where(echo, 0, likely))
+        self._likely_ms[rows], self._unlikely_ms[rows] = likely, unlikely
         begins = ~speaking & (likely >= options.begin_ms)
         stops = speaking & (unlikely >= options.end_ms)
         self.speaking[rows] = (speaking | begins) & ~stops
@@ -122,3 +134,12 @@ class SpeechDetector:
             SpeechChange(int(rows[k]), False, int(ends[k] - 8 * unlikely[k]), float(probabilities[k]))
             for k in np.flatnonzero(stops)
         ]
+
+    def _bot_alone(self, rows: Int64s, ends: Int64s, speech: Bools) -> Verdict:
+        """Which of those that would be taken for speech are the bot's own, and which cannot be told yet."""
+        assert self._echo is not None
+        echo = speech & self._echo.possible(rows, ends)
+        unsure = np.zeros_like(echo)
+        if len(asked := np.flatnonzero(echo)):
+            echo[asked], unsure[asked] = self._echo.judge(rows[asked], ends[asked])
+        return Verdict(echo, unsure)

@@ -10,6 +10,7 @@ from gateway.media import comfort, g711, rtp, tones
 from gateway.media.commands import ClipFinished, ClipStarted, PcmReady
 from gateway.media.datagrams import Departures, ToSend
 from gateway.media.dtmf import DigitSender, EventPacket
+from gateway.media.echo import EchoGuard
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import Bools
 from gateway.media.legs import Leg, LegTable
@@ -25,8 +26,10 @@ class _Tone:
 
 
 class Transmitter:
-    def __init__(self, slots: int, table: LegTable, playouts: Playouts, history: AudioHistory) -> None:
-        self._table, self._playouts, self._history = table, playouts, history
+    def __init__(
+        self, slots: int, table: LegTable, playouts: Playouts, history: AudioHistory, echo: EchoGuard | None
+    ) -> None:
+        self._table, self._playouts, self._history, self._echo = table, playouts, history, echo
         self._tones: dict[int, _Tone] = {}
         self._keys: dict[int, DigitSender] = {}
         self._resting = comfort.Resting(slots)
@@ -63,6 +66,8 @@ class Transmitter:
         said = [self._report(p, now) for p in passed]
         events = self._press_keys(rows, frames) if self._keys else []
         self.sent[rows] = frames
+        if self._echo is not None:
+            self._echo.keep(rows, position, frames)
         said += self._pcm(rows, frames, now)
         return self._packets(rows, frames, events), said
 
