@@ -40,6 +40,10 @@ class ProviderConfig(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_calls: int = 500
     """Live calls at once; further ones get 503 with Retry-After."""
+    calls_per_s: float = 0.0
+    """New SIP calls a second from everybody together, a second's worth at once; the excess gets 503. 0: no limit."""
+    calls_per_s_and_source: float = 0.0
+    """The same for each source address."""
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -260,6 +264,9 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
         raise ConfigError(f"media_workers must lie within 1..{(os.cpu_count() or 1) * 4}, not {config.media_workers}")
     if config.limits.max_calls < 1:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
+    for name in ("calls_per_s", "calls_per_s_and_source"):
+        if (rate := getattr(config.limits, name)) < 0:
+            raise ConfigError(f"limits.{name} must not be negative, and is {rate}; 0 is no limit")
     if config.tls_key is not None and config.tls_certificate is None:
         raise ConfigError("tls_key needs the tls_certificate that it belongs to")
     if config.tls_client_authority is not None and config.tls_certificate is None:

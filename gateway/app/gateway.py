@@ -243,6 +243,8 @@ def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
         digest_algorithms=config.digest_algorithms,
         known_networks=tuple(network for trunk in config.trunk for network in trunk.known_networks),
         accounts=passwords(config.account, os.environ),
+        invites_per_s=config.limits.calls_per_s,
+        invites_per_s_and_source=config.limits.calls_per_s_and_source,
     )
 
 

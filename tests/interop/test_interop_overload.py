@@ -1,0 +1,33 @@
+"""Twice as many calls as the gateway admits: the excess is told when to come back, the rest is served as ever."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from gateway_process import GatewayProcess, wait_until
+from sip_answerer import SCENARIOS, sipp
+
+pytestmark = pytest.mark.interop
+
+ADMITTED_PER_S, FOR_S = 10, 6
+
+
+async def test_twice_the_admitted_rate_is_half_refused_and_half_served(tmp_path: Path) -> None:
+    """sipp takes nothing but a whole call or a 503 with Retry-After; the calls that got in are answered and ended."""
+    config = f"[limits]\ncalls_per_s = {ADMITTED_PER_S}\n[recording]\nbundles = false\n"
+    scenario = str(SCENARIOS / "served_or_refused.xml")
+    offered = 2 * ADMITTED_PER_S * FOR_S
+    with GatewayProcess(tmp_path / "data", config=config) as gateway:
+        begun = time.monotonic()
+        await sipp(
+            gateway.sip_port, "-sf", scenario, "-s", "milliwatt", calls=offered, rate=2 * ADMITTED_PER_S, within_s=30
+        )
+        served = len(gateway.find("call.started"))
+        took_s = time.monotonic() - begun
+        # A second's worth may come at once, on top of what is admitted while it lasts.
+        assert 0.8 * ADMITTED_PER_S * FOR_S <= served <= ADMITTED_PER_S * (took_s + 1) + 1
+        assert offered - served >= offered / 4
+        wait_until(lambda: len(gateway.find("call.ended", reason="hangup", by="caller")) == served, within_s=5)
+        assert not gateway.troubles()
