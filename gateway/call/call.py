@@ -27,6 +27,8 @@ class CallOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_s: float = 3600.0
     """The longest call, from its offer to its end."""
+    voice_gain_db: float = 0.0
+    """How much louder than its engine the bot speaks, in decibels."""
     line_lost_after_s: float = 20.0
     """How long a line may carry no media at all, after it was noticed, before the call ends with its session kept."""
 

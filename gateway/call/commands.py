@@ -64,6 +64,14 @@ class Tone(Command, frozen=True, tag=True):
     dbm0: float = 0.0
 
 
+class Music(Command, frozen=True, tag=True):
+    """Play a file round and round behind everything; None ends it."""
+
+    file: str | None
+    level_db: float = 0.0
+    while_speaking_db: float = 0.0
+
+
 class Press(Command, frozen=True, tag=True):
     digits: str
 
@@ -82,8 +90,9 @@ class Release(Command, frozen=True, tag=True):
 
 
 AnyCommand: TypeAlias = (
-    RingLine | AnswerLine | RejectLine | HangUpLine | Say | Ask | Converse | LoopBack | Tone | Press | Record | Release
-)
+    RingLine | AnswerLine | RejectLine | HangUpLine | Say | Ask | Converse | LoopBack | Tone | Music | Press | Record
+    | Release
+)  # fmt: skip
 
 
 class Input(msgspec.Struct, frozen=True, tag=True):

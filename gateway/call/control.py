@@ -107,6 +107,16 @@ class Control:
         await self.answer()
         await Request((c.Tone(hz, dbm0),), seconds=seconds, after=(c.Tone(None),))
 
+    async def music(
+        self, file: str, *, level_db: float = -10.0, while_speaking_db: float = -24.0, seconds: float | None = None
+    ) -> None:
+        await self.answer()
+        after = () if seconds is None else (c.Music(None),)
+        await Request((c.Music(file, level_db, while_speaking_db),), seconds=seconds or 0.0, after=after)
+
+    async def stop_music(self) -> None:
+        await Request((c.Music(None),), seconds=0.0)
+
     async def press(self, digits: str) -> None:
         await self.answer()
         await Request((c.Press(digits),), seconds=0.25 * len(digits))

@@ -110,6 +110,7 @@ class LiveCall:
         self.journal = Journal()
         self.bundle = services.bundle(call_id)
         self._services, self._desk = services, desk
+        self._load_prompt = self.bundle.play_through(services.load_prompt)
         self._call: Call | None = None
         self._runner: ConversationRunner | None = None
         self._early: list[c.AnyInput] = []
@@ -209,7 +210,7 @@ class LiveCall:
             playout=_LegPlayout(self.id, services.media),
             clock=services.clock,
             log=self.record,
-            load_prompt=self.bundle.play_through(services.load_prompt),
+            load_prompt=self._load_prompt,
             on_outcome=self._conversation_told,
         )
 
@@ -238,6 +239,8 @@ class LiveCall:
                 send(media.SetLoopback(leg, on))
             case c.Tone(hz=hz, dbm0=dbm0):
                 send(media.SetTone(leg, hz, dbm0))
+            case c.Music():
+                self._play_music(command)
             case c.Press(digits=digits):
                 self._line.press(digits)
             case c.Release(reason=reason, by=by):
@@ -245,12 +248,22 @@ class LiveCall:
             case c.Say() | c.Ask() | c.Converse():
                 self._speak(command)
 
+    def _play_music(self, command: c.Music) -> None:
+        pcm = self._load_prompt(command.file) if command.file is not None else None
+        if pcm is None and command.file is not None:
+            log.warning("call.no_music", call=self.id, file=command.file)
+        self._services.media.send(
+            media.PlayMusic(self.id, pcm, gain_db=command.level_db, under_db=command.while_speaking_db)
+        )
+
     def _speak(self, command: c.Say | c.Ask | c.Converse) -> None:
         runner = self._runner
         assert runner is not None, "a call speaks only after `begin`"
         if not self._listening:
             self._listening = True
             self._services.media.send(media.Listen(self.id, self._services.stt.audio_format))
+            if gain_db := self._desk.options.call.voice_gain_db:
+                self._services.media.send(media.SetGain(self.id, gain_db))
         match command:
             case c.Say(prompt=prompt, barge_in=barge_in):
                 runner.say(prompt.text, prompt.file, barge_in)

@@ -93,6 +93,14 @@ class CallControl(Protocol):
 
     async def tone(self, hz: float, *, dbm0: float = 0.0, seconds: float | None = None) -> None: ...
 
+    async def music(
+        self, file: str, *, level_db: float = -10.0, while_speaking_db: float = -24.0, seconds: float | None = None
+    ) -> None:
+        """Play a file round and round behind everything, for `seconds` or until `stop_music`."""
+        ...
+
+    async def stop_music(self) -> None: ...
+
     async def press(self, digits: str) -> None:
         """Send RFC 4733 digits to the caller's side."""
         ...

@@ -61,6 +61,14 @@ class Recorded:
     async def tone(self, hz: float, *, dbm0: float = 0.0, seconds: float | None = None) -> None:
         await self._call.tone(hz, dbm0=dbm0, seconds=seconds)
 
+    async def music(
+        self, file: str, *, level_db: float = -10.0, while_speaking_db: float = -24.0, seconds: float | None = None
+    ) -> None:
+        await self._call.music(file, level_db=level_db, while_speaking_db=while_speaking_db, seconds=seconds)
+
+    async def stop_music(self) -> None:
+        await self._call.stop_music()
+
     async def press(self, digits: str) -> None:
         await self._call.press(digits)
 

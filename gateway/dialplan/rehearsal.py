@@ -119,6 +119,14 @@ class Rehearsal:
     async def tone(self, hz: float, *, dbm0: float = 0.0, seconds: float | None = None) -> None:
         await self._do("tone", f"{hz:g} Hz {dbm0:g} dBm0 {_span(seconds)}")
 
+    async def music(
+        self, file: str, *, level_db: float = -10.0, while_speaking_db: float = -24.0, seconds: float | None = None
+    ) -> None:
+        await self._do("music", f"{file}{'' if seconds is None else ' ' + _span(seconds)}")
+
+    async def stop_music(self) -> None:
+        await self._do("music", "stops")
+
     async def press(self, digits: str) -> None:
         await self._do("press", digits)
 

@@ -116,6 +116,21 @@ class SetTone(Command, frozen=True, tag=True):
     dbm0: float = 0.0
 
 
+class PlayMusic(Command, frozen=True, tag=True):
+    """Play 8 kHz PCM round and round at `gain_db`, and at `under_db` while a clip plays (-96 and below: silent). None
+    ends it. It says nothing of itself, and pausing or flushing the playout leaves it alone."""
+
+    pcm: bytes | None
+    gain_db: float = 0.0
+    under_db: float = -14.0
+
+
+class SetGain(Command, frozen=True, tag=True):
+    """Make what clips say louder or softer from the next packet on; what is too loud then is clipped."""
+
+    db: float
+
+
 class Listen(Command, frozen=True, tag=True):
     """Send the caller's speech out as `HeardAudio` in `format`, 100 ms pieces with 300 ms of preroll; None stops."""
 
@@ -145,6 +160,7 @@ class PushPcm(Command, frozen=True, tag=True):
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
     | SetLoopback | SetTone | Listen | SendDigits | PushPcm | TellStats
+    | PlayMusic | SetGain
 )  # fmt: skip
 
 

@@ -192,6 +192,16 @@ class MediaPlane:
         sounds = command.hz is not None and math.isfinite(command.hz) and math.isfinite(command.dbm0)
         self._transmitter.set_tone(leg.row, command.hz if sounds else None, command.dbm0)
 
+    def _play_music(self, leg: Leg, command: c.PlayMusic, now: float) -> None:
+        pcm = np.frombuffer((command.pcm or b"")[: len(command.pcm or b"") // 2 * 2], "<i2")
+        if len(pcm):
+            self._transmitter.music.play(leg.row, pcm, command.gain_db, command.under_db)
+        else:
+            self._transmitter.music.stop(leg.row)
+
+    def _set_gain(self, leg: Leg, command: c.SetGain, now: float) -> None:
+        self._transmitter.music.set_gain(leg.row, command.db)
+
     def _listen(self, leg: Leg, command: c.Listen, now: float) -> None:
         self._cutter.listen(leg.row, command.format)
         if leg.row in self._began:
@@ -352,5 +362,7 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.Listen: MediaPlane._listen,
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
+    c.PlayMusic: MediaPlane._play_music,
+    c.SetGain: MediaPlane._set_gain,
     c.TellStats: MediaPlane._tell_stats,
 }

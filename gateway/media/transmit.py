@@ -14,6 +14,7 @@ from gateway.media.echo import EchoGuard
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import Bools
 from gateway.media.legs import Leg, LegTable
+from gateway.media.music import Music
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
 
@@ -33,6 +34,7 @@ class Transmitter:
         self._tones: dict[int, _Tone] = {}
         self._keys: dict[int, DigitSender] = {}
         self._resting = comfort.Resting(slots)
+        self.music = Music()
         self.sent = np.zeros((slots, FRAME), np.int16)
         """The frame each row said last; silence where it said nothing. For the recording."""
 
@@ -40,6 +42,7 @@ class Transmitter:
         self._tones.pop(row, None)
         self._keys.pop(row, None)
         self._resting.reset(row)
+        self.music.reset(row)
         self.sent[row] = 0
 
     def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
@@ -78,9 +81,14 @@ class Transmitter:
             if special:
                 busy |= np.isin(rows, list(special))
         if not busy.any():
-            return self._playouts.take(rows, frames)
+            passed = self._playouts.take(rows, frames)
+            if not self.music.idle:
+                self.music.mix(rows, frames)
+            return passed
         spoken = np.zeros((int((~busy).sum()), FRAME), np.int16)
         passed = self._playouts.take(rows[~busy], spoken)
+        if not self.music.idle:
+            self.music.mix(rows[~busy], spoken)
         frames[~busy] = spoken
         if looped.any():
             frames[looped] = self._history.read(rows[looped], position, FRAME)

@@ -34,6 +34,7 @@ STEPS = {
     "bad key of a telephone": ("- press: abc", "4:16", "`digits` wants keys of a telephone: 0-9, * and #", ""),
     "two actions in a step": ("- {answer: , say: Hi}", "4:20", "`say` is a second action in one step", "own `-`"),
     "no action at all": ("- []", "4:9", "a step must be an action", "as in `- answer`"),
+    "music that neither plays nor ends": ("- music: {level: -3}", "4:9", "say which `file` to play", "waiting.wav"),
     "goto nowhere": ("- goto: nowhere", "4:15", "no route `nowhere`", "known: a"),
     "no such flow": ("- bot: desk", "4:14", "no flow `desk`", ""),
     "bot without anything": ("- bot: {barge_in: off}", "4:9", "a bot needs a `flow` or an `agent`", "as in `bot: desk`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,19 @@ def steps(plan_of: PlanOf, text: str, *script: Does, start: str | None = None) -
     lines = "\n".join(f"      {line}" for line in text.strip("\n").splitlines())
     tail = "\n  b: {steps: [say: This is b.]}\n"
     return play(plan_of(f"default: b\nroutes:\n  a:\n    match: {{}}\n    steps:\n{lines}{tail}"), *script, start=start)
+
+
+def test_music_plays_behind_the_steps_that_follow(plan_of: PlanOf, tmp_path: Path) -> None:
+    """It does not hold the plan up, unless it is told for how long."""
+    with wave.open(str(tmp_path / "wait.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(160))
+    played = steps(
+        plan_of,
+        "- music: wait.wav\n- say: Hold the line.\n- music: {stop: true}\n- music: {file: wait.wav, seconds: 3s}",
+    )
+    assert [one.rpartition("/")[2] for one in played.log if "wait.wav" in one] == ["wait.wav", "wait.wav for 3 s"]
+    assert "music stops" in played.log
 
 
 def test_steps_run_in_order_and_the_end_hangs_up(plan_of: PlanOf) -> None:
@@ -235,8 +249,6 @@ def test_a_caller_who_hangs_up_ends_the_program_where_it_stands(plan_of: PlanOf)
 
 def test_a_text_with_a_recording_is_played_from_it(plan_of: PlanOf, tmp_path: Path) -> None:
     """Whoever speaks it: a step, a question, or the bot."""
-    import wave
-
     with wave.open(str(tmp_path / "hello.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(b"\0" * 160)

@@ -24,6 +24,19 @@ pytestmark = pytest.mark.interop
 needs_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
 CODECS = 'codecs = ["PCMU", "PCMA", "G722", "opus"]\n'
 TRUNK = "[[trunk]]\nname = 'old'\nhost = '127.0.0.1'\ndtmf = 'inband'\noptions_interval_s = 0\n"
+MUSIC = """
+default: wait
+routes:
+  wait:
+    steps:
+      - answer
+      - music: {file: waiting.wav, level: -6, while_speaking: -20}
+      - wait: 1s
+      - play: prompt.wav
+      - wait: 1s
+      - music: {stop: true}
+      - wait: 1s
+"""
 SENTENCE = "I would like to book a haircut on Thursday"
 
 
@@ -130,6 +143,36 @@ def _flood(victim: RtpPeer, target: int, seconds: float) -> int:
                 sent += 2
             pause.wait(0.01)
     return sent
+
+
+def test_music_plays_while_the_caller_waits_and_behind_the_bot(tmp_path: Path, number: str) -> None:
+    """The dialplan's `music`: loud while nothing is said, 14 dB softer under a prompt, and gone when it is told so."""
+    Sound(8000 * np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE)).write(tmp_path / "waiting.wav")
+    Sound(8000 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).write(tmp_path / "prompt.wav")
+    (tmp_path / "plan.yaml").write_text(MUSIC)
+    config = f"dialplan = '{tmp_path / 'plan.yaml'}'\n" + QUICK
+    with (
+        GatewayProcess(tmp_path / "data", config=config) as gateway,
+        RawCaller(gateway.sip_port, "wait", number=number) as caller,
+        RtpPeer(silence(1.0)) as peer,
+    ):
+        caller.call(peer.port)
+        call = gateway.call()
+        gateway.ended(call)
+    heard = peer.heard(0, peer.received[-1].at)
+    music, prompt = (_strength(heard, hz) for hz in (400, 1000))
+    said = np.flatnonzero(prompt > 5000)
+    assert len(said) == pytest.approx(10, abs=2)  # a second, a tenth at a time
+    assert np.median(music[said[0] - 6 : said[0] - 1]) == pytest.approx(8000 * 10 ** (-6 / 20), rel=0.1)
+    assert np.median(music[said[2:-2]]) == pytest.approx(8000 * 10 ** (-20 / 20), rel=0.15)
+    assert music[-4:].max() < 100
+
+
+def _strength(sound: Sound, hz: float) -> np.ndarray:
+    """Amplitude of one frequency in every tenth of a second."""
+    size = RATE // 10
+    pieces = sound.samples[: len(sound.samples) // size * size].reshape(-1, size)
+    return np.asarray(2 * np.abs(pieces @ np.exp(-2j * np.pi * hz * np.arange(size) / RATE)) / size)
 
 
 def test_keys_are_heard_as_tones_where_a_trunk_says_so(tmp_path: Path, number: str) -> None:
