@@ -24,8 +24,8 @@ CALLER = "1001"
 
 
 def dial(chosen: argparse.Namespace) -> int:
-    """Only warnings are logged: the timeline is what the user came for."""
-    configure("console", level="WARNING")
+    """Only errors are logged: the timeline is what the user came for, and says what went wrong by itself."""
+    configure("console", level="ERROR")
     return asyncio.run(_dial(chosen))
 
 

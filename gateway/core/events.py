@@ -276,6 +276,14 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
+def completes(event: AnyEvent) -> bool:
+    """Whether a session ends with it: the bot has finished, or the dialplan has run to its end or refused the call.
+
+    What is left open is what somebody else cut off, and may be gone on with.
+    """
+    return isinstance(event, DialogueCompleted) or (isinstance(event, CallEnded) and event.by == "bot")
+
+
 def encode(event: Event) -> bytes:
     """One event as one line of JSON (no newline), the same bytes for the same event always."""
     return _encoder.encode(event)

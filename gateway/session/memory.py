@@ -69,6 +69,8 @@ class _Folding:
                 self.agent_state = state
             case e.DialogueCompleted(outcome=outcome):
                 self.completed, self.outcome = True, outcome
+            case e.CallEnded():
+                self.completed = self.completed or e.completes(event)
             case e.UserTurnEnded(text=text, digits=digits, silent=False):
                 add_said(self.history, text, digits)
                 self.unanswered = text or digits

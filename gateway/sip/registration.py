@@ -23,6 +23,8 @@ LONGEST_S = 86_400
 FIRST_PAUSE_S = 30.0
 KEEP_ALIVE = b"\r\n\r\n"
 LONGEST_PAUSE_S = 1800.0
+MOST_LESSONS = 5
+"""Answers in a row that teach us how to ask again at once (a challenge, a longer time); beyond, it is a game."""
 TRY_NEXT = frozenset((408, 502, 503, 504))
 """What another registrar may do better (RFC 3263 4.3); a wrong password is wrong everywhere."""
 
@@ -41,7 +43,7 @@ class Registration:
         self._tag = core.ids.token()
         self._cseq = 0
         self._expires_s = command.expires_s
-        self._failures = 0
+        self._failures = self._lessons = 0
         self._leaving = False
         self._ways = (command.flow, *command.others)
         self._untried = list(command.others)
@@ -141,16 +143,23 @@ class Registration:
         self._core.timers.stop(self._silence)
         if response.status < 200:
             return
-        if self._challenged(transaction.request, response):
+        self._lessons += 1
+        if self._lessons <= MOST_LESSONS and self._taught(transaction.request, response):
             self._register()
-        elif self._leaving:
+            return
+        self._lessons = 0
+        if self._leaving:
             self._left()
         elif response.status < 300:
             self._granted(response)
-        elif response.status == 423 and self._longer(response):
-            self._register()
         else:
             self._no_answer(response.status, response.reason, _seconds(response.first("Retry-After")))
+
+    def _taught(self, request: Request, response: Response) -> bool:
+        """Whether asking again at once can help."""
+        return self._challenged(request, response) or (
+            response.status == 423 and not self._leaving and self._longer(response)
+        )
 
     def _challenged(self, request: Request, response: Response) -> bool:
         """Whether to try again with what a challenge taught."""

@@ -22,6 +22,8 @@ from gateway.sip.uri import parse_uri
 LARGEST_DATAGRAM = 1300
 """In octets: larger requests go over TCP, as fragments get lost and congestion goes unnoticed (RFC 3261 18.1.1)."""
 LONGEST_VIA = 120
+MOST_INVITES = 8
+"""Of one call, each with what the refusal before it taught. A peer may call every nonce stale for ever."""
 MOST_FORKS = 64
 """Beyond so many, 2xx or early dialogs of one INVITE are no forking but an attack."""
 
@@ -248,7 +250,8 @@ class OutgoingCall:
         if self._cancelled is not None or (response.local and response.status == 503 and self._back_to_datagrams()):
             return
         again = self._digest is not None and self._digest.challenged(transaction.request, response)
-        if again or self.core.extensions.response_arrived(self, transaction, response):
+        again = self.core.extensions.response_arrived(self, transaction, response) or again
+        if again and self._cseq < MOST_INVITES:
             self.invite()
             return
         self._failed(response.status, response.reason, _targets(response))

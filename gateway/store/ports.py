@@ -59,7 +59,7 @@ class SessionStore(Protocol):
 
     async def append(self, session_id: str, events: Sequence[Numbered], now: float) -> None:
         """Add events; durable against kill -9 once it returns. Idempotent by (session, sequence): what is there
-        stays as it is. A `DialogueCompleted` among them completes the session. No events at all still touch it.
+        stays as it is. One that `completes` it does so. No events at all still touch it.
 
         Raises `SessionError(code="session_not_found")` for an unknown id, `MisuseError` for a batch that would leave
         a gap: after a `StoreError` the next batch begins with the first event that was not acknowledged.

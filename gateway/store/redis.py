@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from gateway.core.errors import ConfigError, MisuseError, StoreError
-from gateway.core.events import DialogueCompleted
+from gateway.core.events import completes
 from gateway.store import redis_scripts as scripts
 from gateway.store.codec import pack, unpack
 from gateway.store.ports import Identity, Numbered, Session, SessionInfo
@@ -79,7 +79,7 @@ class RedisStore:
         check_id(session_id)
         first = events[0].sequence if events else 1
         unseen(events, first - 1)  # raises for a batch with gaps in itself
-        completing = [each.sequence for each in events if isinstance(each.event, DialogueCompleted)]
+        completing = [each.sequence for each in events if completes(each.event)]
         keys = [_session(session_id), _events(session_id), scripts.TOUCHED]
         header = [session_id, repr(now), first, max(completing, default=0)]
         stored = int(await self._run(scripts.APPEND, keys, header + [pack(each.event) for each in events]))

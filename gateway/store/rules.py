@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 
 from gateway.core.errors import MisuseError, SessionError
-from gateway.core.events import DialogueCompleted
+from gateway.core.events import completes
 from gateway.store.ports import Identity, Numbered, SessionInfo
 
 
@@ -29,7 +29,7 @@ def unseen(events: Sequence[Numbered], stored: int) -> Sequence[Numbered]:
 
 def appended(info: SessionInfo, fresh: Sequence[Numbered], now: float) -> SessionInfo:
     """The session after `fresh` events were added to it at `now`."""
-    completed = any(isinstance(numbered.event, DialogueCompleted) for numbered in fresh)
+    completed = any(completes(numbered.event) for numbered in fresh)
     return msgspec.structs.replace(
         info,
         touched_at=now,

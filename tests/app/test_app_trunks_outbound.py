@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.app.outbound import Outbound
@@ -11,23 +13,29 @@ from gateway.app.trunk_config import Trunk
 from gateway.app.trunks import Trunks
 from gateway.call.outbound_line import Attempt
 from gateway.call.ports import Incoming, LineFactory
+from gateway.call.sip_line import SipDoor
 from gateway.call.sip_stream import SipLineOptions
 from gateway.core.errors import CapacityError, MisuseError, PeerError
 from gateway.media import commands as media
 from gateway.sip import commands as sip
-from gateway.sip.events import CallFailed
+from gateway.sip.crypto import MASTER_OCTETS
+from gateway.sip.events import CallFailed, CallOffered
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.locate import Server, Way
+from gateway.sip.offer_answer import LocalMedia, offer
 
 TRUNK = Trunk(
     "provider", "192.0.2.1", username="4711", password_env="PW", domain="provider.example", max_calls=1, caller="4930"
 )
 
+PLAIN = SipLineOptions()
+OPTIONS = SipLineOptions(srtp_master=lambda: bytes(MASTER_OCTETS))
+
 
 class House:
     """A desk, its services, and a signalling that all take notes; no loop turns."""
 
-    def __init__(self, trunk: Trunk = TRUNK) -> None:
+    def __init__(self, trunk: Trunk = TRUNK, options: SipLineOptions = PLAIN) -> None:
         self.services = self.board = self.media = self.clock = self
         self.commands: list[Any] = []
         self.arrived: list[Incoming] = []
@@ -36,7 +44,7 @@ class House:
         for target in self.trunks.state(trunk.name).targets:
             where = Way("udp", target.address.host, target.address.port or 5060)
             target.lead_to([Server((0,), 0, (where,))], lambda way: self.flow_to(way.host, way.port))
-        self.outbound = Outbound(self, self.trunks, self, SipLineOptions())  # type: ignore[arg-type]
+        self.outbound = Outbound(self, self.trunks, self, options)  # type: ignore[arg-type]
 
     def now(self) -> float:
         return 100.0
@@ -66,9 +74,14 @@ class House:
         return [command for command in self.commands if isinstance(command, sip.Place)]
 
 
-@pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
+@pytest.fixture(autouse=True)
+def no_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loop turns, so none can ring."""
     monkeypatch.setattr(Outbound, "_alarm", lambda self, ring: lambda at: None)
+
+
+@pytest.fixture
+def house() -> House:
     return House()
 
 
@@ -159,3 +172,52 @@ def test_an_order_tries_every_target_in_turn() -> None:
     assert [attempt.flow.remote[0] for attempt in order.attempts] == ["192.0.2.2", "192.0.2.3", "192.0.2.1"]
     assert isinstance(order.attempts[0], Attempt)
     assert order.from_uri == "sip:anonymous@192.0.2.1"
+
+
+AGREED = Trunk(
+    "provider",
+    "192.0.2.1",
+    codecs=("PCMA",),
+    dtmf="info",
+    srtp="required",
+    session_timer="accept",
+    session_expires_s=600,
+)
+THEIR_OFFER = LocalMedia("192.0.2.1", 4000, ("PCMU", "PCMA"), dtmf=True, srtp="optional", master=bytes(MASTER_OCTETS))
+
+
+def test_what_is_agreed_with_a_trunk_holds_for_calls_we_place() -> None:
+    """Codecs, keys, protection, session timer."""
+    house = House(AGREED, OPTIONS)
+    house.outbound.place("100", "provider", "remind")
+    house.line.media_said(media.LegOpened(100.0, "c-1", port=20000, ssrc=1))
+    (place,) = house.placed
+    assert re.search(rb"m=audio \d+ RTP/SAVP 8\r\n", place.sdp)
+    assert b"telephone-event" not in place.sdp
+    assert place.session == sip.SessionPolicy("accept", 600)
+
+
+def test_what_is_agreed_with_a_trunk_holds_for_calls_that_come() -> None:
+    """The same, by the same entry: refused where it cannot be had."""
+    house = House(AGREED, OPTIONS)
+    door = SipDoor(
+        send=house.send,
+        leg=house,
+        clock=house,  # type: ignore[arg-type]
+        options=OPTIONS,
+        incoming=house.incoming,
+        screen=house.trunks.book.screen,
+    )
+    flow = Flow("udp", ("192.0.2.9", 5060), ("192.0.2.1", 5060))
+    call = CallOffered(1.0, "d-1", flow, "id", "1", "100", "sip:1@x", "sip:100@x", "", offer(THEIR_OFFER))
+    door.on_event(call)
+    house.line.answer()
+    house.line.media_said(media.LegOpened(100.0, "c-1", port=20000, ssrc=1))
+    accept = next(command for command in house.commands if isinstance(command, sip.Accept))
+    assert re.search(rb"m=audio \d+ RTP/AVP 8\r\n", accept.sdp)
+    assert b"a=crypto" in accept.sdp
+    assert b"telephone-event" not in accept.sdp
+    assert accept.session == sip.SessionPolicy("accept", 600)
+    plain = offer(msgspec.structs.replace(THEIR_OFFER, srtp="off"))
+    door.on_event(msgspec.structs.replace(call, dialog="d-2", sdp=plain))
+    assert house.commands[-1] == sip.Reject("d-2", 488)

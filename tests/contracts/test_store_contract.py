@@ -10,7 +10,7 @@ import pytest
 from store_backends import KINDS, NewUrl, new_url, postgres, redis
 
 from gateway.core.errors import MisuseError, SessionError
-from gateway.core.events import AgentRemembered, AnyEvent, DialogueCompleted, StepEntered, VariableSet
+from gateway.core.events import AgentRemembered, AnyEvent, CallEnded, DialogueCompleted, Side, StepEntered, VariableSet
 from gateway.store import Identity, Numbered, SessionStore, open_store
 
 __all__ = ["new_url", "postgres", "redis"]  # pytest finds fixtures by name
@@ -162,6 +162,15 @@ async def test_a_completed_dialogue_never_resumes(store: SessionStore) -> None:
     assert (await store.load("s1")).info.status == "completed"
     assert (await store.load("s1")).events == (step("a"), done, step("goodbye"))
     assert await store.find_resumable(ANNA, now=7.0, window_s=WINDOW_S) is None
+
+
+@pytest.mark.parametrize(("by", "status"), [("bot", "completed"), ("caller", "open"), ("gateway", "open")])
+async def test_a_call_that_the_dialplan_ended_never_resumes(store: SessionStore, by: Side, status: str) -> None:
+    """Whatever else ended it leaves the session open."""
+    await store.create("s1", ANNA, now=0.0)
+    await store.append("s1", numbered(step("a"), CallEnded(5.0, "c1", "hangup", by, 4.0)), now=5.0)
+    assert (await store.load("s1")).info.status == status
+    assert (await store.find_resumable(ANNA, now=6.0, window_s=WINDOW_S) is None) == (status == "completed")
 
 
 async def test_a_repeated_number_does_not_complete(store: SessionStore) -> None:

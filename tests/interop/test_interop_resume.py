@@ -180,3 +180,17 @@ async def test_a_session_is_kept_only_so_long(tmp_path: Path, number: str) -> No
             await SystemClock().sleep_until(over["at"] + window_s + 0.2)
             await dial(phones, gateway, "desk", number)
             await expect_afresh(gateway, 3)
+
+
+async def test_a_route_that_ran_to_its_end_begins_anew(tmp_path: Path) -> None:
+    """Nobody who calls an announcement twice is resumed at its end."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("routes:\n  news:\n    match: {}\n    steps: [answer, {wait: 200ms}, hangup]\n")
+    with GatewayProcess(tmp_path / "data", "--dialplan", str(plan)) as gateway:
+        for number in (1, 2):
+            async with line() as phones:
+                phone = await dial(phones, gateway, "news")
+                assert await phone.until_ended(within_s=5)
+            call = await soon(gateway.call, number)
+            ended = await soon(gateway.ended, call)
+            assert (ended["reason"], ended["by"], ended["resumed"]) == ("hangup", "bot", False)

@@ -187,6 +187,43 @@ def test_the_command_line_calls_through_a_trunk(tmp_path: Path, secret: Path) ->
     assert gone.stdout.splitlines()[-1] == "not connected: 503 Connection refused (unreachable)"
 
 
+def test_a_call_that_rings_too_long_is_cancelled(tmp_path: Path, dialplan: str) -> None:
+    """CANCEL, 487 and its ACK, by sipp's book; the event says that nobody answered."""
+    outside = free_port()
+    with (
+        sipp_callee(outside, tmp_path, "-sf", str(SCENARIOS / "callee_cancelled.xml")) as callee,
+        GatewayProcess(
+            tmp_path / "data",
+            *("--dialplan", dialplan),
+            config=trunk("provider", host="127.0.0.1", port=outside, options_interval_s=0, ring_s=2),
+        ) as gateway,
+    ):
+        ended = gateway.ended(order(gateway, "provider", "outside"))
+        assert (ended["reason"], ended["by"]) == ("no_answer", "caller"), gateway.tail()
+        assert callee.wait(10) == 0
+        assert not gateway.troubles()
+
+
+def test_a_trunk_without_room_is_followed_by_the_next(tmp_path: Path, dialplan: str) -> None:
+    """503 from the first, the call by the second; and two unreachable ones are `unreachable`."""
+    full, roomy = free_port(), free_port()
+    ways = {"failover": [f"127.0.0.1:{roomy}"], "failover_after_s": 1, "options_interval_s": 0}
+    with (
+        sipp_callee(full, tmp_path, "-sf", str(SCENARIOS / "callee_full.xml")) as first,
+        sipp_callee(roomy, tmp_path) as second,
+        GatewayProcess(
+            tmp_path / "data",
+            *("--dialplan", dialplan),
+            config=trunk("provider", host="127.0.0.1", port=full, **ways),
+        ) as gateway,
+    ):
+        ended = gateway.ended(order(gateway, "provider", "outside"))
+        assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
+        assert (first.wait(10), second.wait(10)) == (0, 0)
+        ended = gateway.ended(order(gateway, "provider", "outside"))
+        assert ended["reason"] == "unreachable", gateway.tail()
+
+
 def test_every_trouble_of_a_trunk_is_one_line_with_its_remedy(tmp_path: Path, secret: Path) -> None:
     """In the log, once however often it is tried, and in the table: who, what is wrong, what to do."""
     dead = free_port()

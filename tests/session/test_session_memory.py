@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway.core import events as e
 from gateway.session.memory import Remembered, fold
 from gateway.session.ports import Message
@@ -91,3 +93,10 @@ def test_a_second_call_goes_on_where_the_first_ended() -> None:
     assert remembered.history == [Message("agent", "one Welcome back.")]
     assert remembered.agent_state == {"day": "friday"}
     assert (remembered.completed, remembered.outcome) == (True, "booked")
+
+
+@pytest.mark.parametrize(("by", "completed"), [("bot", True), ("caller", False), ("gateway", False)])
+def test_what_the_dialplan_ended_itself_is_over(by: str, completed: bool) -> None:
+    """Else a caller of an announcement would be resumed at its end, and find the line closed at once."""
+    ended = e.CallEnded(9.0, "c1", "hangup", by, 8.0)  # type: ignore[arg-type]
+    assert fold([*call(), ended]).completed == completed

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from sip_wire import OUR_SDP, SDP, UDP, US, Line, methods, reply
 
-from gateway.sip.commands import HangUp, Place, SendInfo
+from gateway.sip.commands import Credentials, HangUp, Place, SendInfo
 from gateway.sip.events import CallAccepted, CallFailed
 from gateway.sip.flow import Flow
 from gateway.sip.message import Request, Response
@@ -148,3 +148,18 @@ def test_keys_that_nobody_answers_end_with_the_call() -> None:
     infos = {message.cseq.number for message in one.sent if isinstance(message, Request) and message.method == "INFO"}
     assert len(infos) == 1
     assert not any(isinstance(message, Response) for message in one.sent)
+
+
+def test_a_peer_that_calls_every_nonce_stale_is_left_alone() -> None:
+    """Each retry is one round trip; for ever would be a loop at the speed of the line."""
+    place = msgspec.structs.replace(PLACE, credentials=Credentials("4711", "secret"))
+    one, sent = placed(place)
+    for number in range(50):
+        challenge = f'WWW-Authenticate: Digest realm="p", nonce="{number}", stale=true'
+        one.receive(reply(sent, 401, headers=(challenge,)))
+        latest = [message for message in one.sent if isinstance(message, Request) and message.method == "INVITE"][-1]
+        if latest is sent:
+            break
+        sent = latest
+    assert sent.cseq.number == 8
+    assert one.event(CallFailed).status == 401

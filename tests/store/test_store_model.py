@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from gateway.core.errors import SessionError
-from gateway.core.events import AnyEvent, DialogueCompleted, StepEntered, VariableSet
+from gateway.core.events import AnyEvent, CallEnded, DialogueCompleted, StepEntered, VariableSet, completes
 from gateway.store import Identity, Numbered, open_store
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ EVENTS = st.one_of(
     st.builds(StepEntered, at=st.floats(0, 1e6), call=st.just("c"), step=st.text(max_size=5)),
     st.builds(VariableSet, at=st.just(0.0), call=st.just("c"), name=st.just("n"), value=st.text(max_size=5)),
     st.builds(DialogueCompleted, at=st.just(0.0), call=st.just("c"), outcome=st.just("booked")),
+    st.builds(CallEnded, st.just(0.0), st.just("c"), st.just("hangup"), st.sampled_from(["bot", "caller"]), st.just(1.0)),
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ class Modelled:
 
     @property
     def completed(self) -> bool:
-        return any(isinstance(event, DialogueCompleted) for event in self.events)
+        return any(completes(event) for event in self.events)
 
 
 class StoreMachine(RuleBasedStateMachine):
