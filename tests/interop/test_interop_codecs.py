@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from baresip_phone import BARESIP, BaresipPhone
-from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
+from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO, WHICH_SERVICE
 from gateway_process import QUICK, GatewayProcess, wait_until
 from raw_caller import RawCaller
 from rtp_peer import RtpPeer
@@ -72,6 +74,24 @@ def test_a_caller_books_by_voice_over_a_wideband_codec(
     _, bot = call.recording()
     begun, over = call.bot_spoke()[1]
     assert likeness_in_pieces(bot.cut(begun, over), phone.heard()) > 0.9
+
+
+@needs_baresip
+def test_a_wideband_call_replays_as_it_was(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
+    """The packet trace of a G.722 call decodes in its replay to the same words at the same times."""
+    with BaresipPhone(tmp_path / "phone", number, codec="G722/16000/1") as phone:
+        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
+        call.wait_asked(WHAT_TO_DO)
+        phone.say(speech("I would like to book an appointment"))
+        call.wait_asked(WHICH_SERVICE)
+        phone.listen(0.5)
+        phone.do("hangup")
+        gateway.ended(call)
+    assert any(heard["text"] == "i would like to book an appointment" for heard in call.find("TranscriptHeard"))
+    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder)]
+    replayed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
 def test_a_peer_of_30_ms_packets_hears_itself(gateway: GatewayProcess, number: str) -> None:

@@ -209,3 +209,15 @@ def test_no_timestamp_breaks_it(packets: list[tuple[int, int, int]]) -> None:
     line.run(steady(0, 120))
     assert line.played[-20:].count(QUIET) == 0
     assert 90 <= line.played[-1] <= 120
+
+
+def test_another_source_begins_anew_wherever_its_clock_is() -> None:
+    """A restarted peer: the new stream plays promptly and whole, and nothing of the old one afterwards."""
+    line = Line()
+    line.run(steady(0, 50))
+    line.played.clear()
+    line.buffer.expect_new_source(1)
+    line.timestamp += 123_456_789
+    played = line.run(steady(60, 90))
+    assert played == list(range(60, 89))
+    assert line.played[:4] == [QUIET, QUIET, 60, 60]

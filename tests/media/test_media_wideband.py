@@ -5,21 +5,23 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, Phone, World, frames, sine, speech
 
 from gateway.core.errors import PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import codecs
-from gateway.media.commands import CloseLeg, HeardAudio, LegClosed, Listen, QueueAudio, SendDigits, SetLoopback
+from gateway.media.commands import CloseLeg, HeardAudio, LegClosed, Listen, QueueAudio, SendDigits, SetLoopback, Srtp
 from gateway.media.decimate import Decimator
 from gateway.media.files import NoFiles
+from gateway.media.plane import Received
 from gateway.media.ports import Float32s, Int64s
 
 NUMBER = {"G722": 9, "opus": 107}
 CLOCK = {"G722": 1, "opus": 6}
 WIDE_FRAME = 2 * FRAME
+SUITE = "AES_CM_128_HMAC_SHA1_80"
 
 
 class Ffmpeg:
@@ -283,6 +285,48 @@ def test_keys_count_time_by_the_clock_of_their_codec(clock_hz: int) -> None:
     for packet in events:
         w.tick(phone.build(101, packet.payload, timestamp=packet.timestamp))
     assert [(d.digit, d.duration_ms) for d in w.all(DigitPressed)] == [("5", 100)]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 8, 9, 13, 101, 107, 96]),
+            st.one_of(st.binary(max_size=200), st.just(bytes(160)), st.just(b"\x4c" + bytes(20))),
+            st.integers(0, 2**32 - 1) | st.integers(0, 4000),
+            st.integers(0, 3),
+        ),
+        max_size=60,
+    )
+)
+@settings(deadline=None, max_examples=100)
+def test_no_packet_breaks_a_wideband_leg(packets: list[tuple[int, bytes, int, int]]) -> None:
+    """Any payload under any number at any time, in floods or alone: ticks go on, what waits stays bounded, and a call
+    beside is heard as ever."""
+    w = world("opus", receives={9: "G722", 107: "opus"})
+    w.open("other", port=20002).connect("other", host="198.51.100.9").do(SetLoopback("other", True))
+    phone, other = Phone(), Phone("other", ssrc=5)
+    for kind, payload, timestamp, copies in packets:
+        flood = [phone.build(kind, payload, timestamp=timestamp) for _ in range(copies * 4)]
+        received = [Received("call", data, phone.source, w.now) for data in flood]
+        frame = np.full(FRAME, 1000, np.int16)
+        w.take([*received, Received("other", other.packet(frame), ("198.51.100.9", 4000), w.now)])
+    assert all(len(stream.coded) <= 128 for stream in w.plane._wide._streams.values())
+    assert w.plane.table.legs["other"].malformed == 0
+    assert len(w.packets("other")) == len(packets)
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_wideband_is_protected_as_narrowband_is(codec: str) -> None:
+    """SRTP both ways: two planes talk, and what passes between them is no codec's payload."""
+    left, right = (
+        world(codec, srtp=Srtp(SUITE, bytes(range(30)), bytes(range(60, 90)))),
+        world(codec, srtp=Srtp(SUITE, bytes(range(60, 90)), bytes(range(30)))),
+    )
+    left.do(QueueAudio("call", 1, sine(800, 2.0).tobytes(), last=True))
+    for _ in range(100):
+        right.tick(*[d.data for d in left.tick()])
+    heard = right.heard()
+    assert level_at(heard[6000:14000], 800, 8000) == pytest.approx(8000, rel=0.12)
 
 
 def test_a_leg_that_changes_hands_keeps_no_sound() -> None:
