@@ -26,9 +26,9 @@ from gateway.sip import events as heard
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
 
-_DTMF_INFO = re.compile(rb"^\s*Signal\s*=\s*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
+_DTMF_INFO = re.compile(rb"^[ \t]*+Signal[ \t]*=[ \t]*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
 INFO_KEY_MS = 160
-_DTMF_DURATION = re.compile(rb"^\s*Duration\s*=\s*(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
+_DTMF_DURATION = re.compile(rb"^[ \t]*+Duration[ \t]*=[ \t]*(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 class SipLineOptions(msgspec.Struct, frozen=True):

@@ -61,7 +61,7 @@ def read_formats(media: Media) -> Formats:
     events: list[Events] = []
     comfort_noise = False
     for text in media.formats:
-        if not (text.isascii() and text.isdigit()) or int(text) > 127:
+        if not (text.isascii() and text.isdigit() and len(text) < 4) or int(text) > 127:
             continue
         number = int(text)
         mapped = maps.get(number)

@@ -13,7 +13,7 @@ from gateway.sip.uri import Uri, parse_uri
 
 FIRST_CSEQ = 1
 
-_TAG = re.compile(r"\s*;\s*tag\s*=\s*[^;]*", re.IGNORECASE)
+_TAG = re.compile(r";\s*+tag\s*+=[^;]*+", re.IGNORECASE)
 
 
 class DialogId(NamedTuple):
@@ -198,4 +198,4 @@ def without_tag(text: str, address: NameAddr) -> str:
     if not address.tag:
         return text
     bracketed, bracket, params = text.rpartition(">")
-    return bracketed + bracket + _TAG.sub("", params, count=1)
+    return (bracketed + bracket + _TAG.sub("", params, count=1)).rstrip()

@@ -17,7 +17,7 @@ Fields: TypeAlias = dict[str, str]
 # RFC 8760 2.1: algorithm names are tokens, MD5 is meant when none is named.
 ALGORITHMS = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
-_FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^\s,\"]+)\s*(?:,|\Z)")
+_FIELD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=\s*(\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|[^\s,\"]++)\s*(?:,|\Z)")
 # Quoted wherever they stand (RFC 7616 3.4); the others must not be.
 _QUOTED_FIELDS = frozenset(("username", "realm", "nonce", "uri", "response", "cnonce", "opaque", "domain"))
 

@@ -19,9 +19,11 @@ _VIA = re.compile(
 )
 _TOKEN_ONLY = re.compile(_TOKEN + r"\Z")
 _CSEQ = re.compile(rf"([0-9]+)\s+({_TOKEN})\Z")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_AT_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[,"]')
-_AT_SEMICOLON = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>]*>|[;"]')
+# Possessive: what does not end is found so at once, and no way back is kept.
+_WITHIN_QUOTES = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_QUOTED = re.compile(rf'"({_WITHIN_QUOTES})"')
+_AT_COMMA = re.compile(rf'"{_WITHIN_QUOTES}"|<[^<>]*+>|[,"]')
+_AT_SEMICOLON = re.compile(rf'"{_WITHIN_QUOTES}"|<[^<>]*+>|[;"]')
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 MAX_VALUES = 128
 COOKIE = "z9hG4bK"

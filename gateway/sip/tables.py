@@ -70,6 +70,8 @@ INVITE_SERVER: Table = {
     ("completed", "G"): Row("completed", ("repeat",), ("G",)),
     ("completed", "H"): Row("terminated"),
     ("completed", "ack"): Row("confirmed", (), ("I",)),
+    # RFC 3261 17.2.1: the ACK's own repetitions end here, until I.
+    ("confirmed", "ack"): Row("confirmed"),
     ("confirmed", "I"): Row("terminated"),
     # RFC 6026 7.1: absorb the INVITE's repetitions; the user repeats its 2xx itself.
     ("accepted", "2xx"): Row("accepted", ("send",)),

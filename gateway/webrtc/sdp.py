@@ -148,7 +148,8 @@ def _split(text: str) -> tuple[tuple[str, ...], tuple[Section, ...]]:
 
 def _check_media_line(line: str) -> None:
     words = line.removeprefix("m=").split()
-    if len(words) < 4 or not words[1].isascii() or not words[1].isdigit() or int(words[1]) > 65535:
+    port = words[1] if len(words) > 3 else ""
+    if not (port.isascii() and port.isdigit() and len(port) < 6) or int(port) > 65535:
         raise PeerError("the body is not SDP: malformed m-line")
 
 

@@ -1,5 +1,6 @@
 """The line over SIP: what offers, ACKs, holds and INFO become, with a leg and a dialog that only take notes."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -228,3 +229,13 @@ def test_a_transfer_is_declined_and_the_call_goes_on(hall: Hall) -> None:
     hall.door.on_event(heard.TransferRequested(2.0, "d-1", "sip:1002@192.0.2.7"))
     assert hall.sip[-1] == sip.AnswerTransfer("d-1", 603)
     assert hall.told == told
+
+
+@pytest.mark.parametrize("unit", [b"\n", b" ", b"\r\n", b"Signal=", b"Duration = ", b"Signal=1"])
+def test_no_info_takes_long_to_read(hall: Hall, unit: bytes) -> None:
+    """Not a measurement: only what grows with the square of its length comes near half a second of processor time."""
+    hall.offer()
+    hall.answer()
+    begun = time.process_time()
+    hall.door.on_event(heard.InfoReceived(2.0, "d-1", "application/dtmf-relay", unit * (60_000 // len(unit))))
+    assert time.process_time() - begun < 0.5
