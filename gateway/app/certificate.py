@@ -23,13 +23,19 @@ def listening_context(config: GatewayConfig, now: datetime) -> ssl.SSLContext | 
     certificate = Path(config.tls_certificate)
     authority = Path(config.tls_client_authority) if config.tls_client_authority else None
     context = server_context(certificate, Path(config.tls_key or config.tls_certificate), authority)
-    # The first one is ours, RFC 8446 4.4.2; those after it are the way to its authority.
-    ours = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-    if now >= ours.not_valid_after_utc:
-        raise ConfigError(f"the certificate expired at {ours.not_valid_after_utc}; renew it", path=certificate)
-    if now < ours.not_valid_before_utc:
-        raise ConfigError(f"the certificate is valid only from {ours.not_valid_before_utc} on", path=certificate)
+    valid_certificate(certificate, now)
     return context
+
+
+def valid_certificate(path: Path, now: datetime) -> x509.Certificate:
+    """Raises `ConfigError` for one that is not valid at `now`."""
+    # The first one is ours, RFC 8446 4.4.2; those after it are the way to its authority.
+    ours = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    if now >= ours.not_valid_after_utc:
+        raise ConfigError(f"the certificate expired at {ours.not_valid_after_utc}; renew it", path=path)
+    if now < ours.not_valid_before_utc:
+        raise ConfigError(f"the certificate is valid only from {ours.not_valid_before_utc} on", path=path)
+    return ours
 
 
 def calling_context(config: GatewayConfig) -> ssl.SSLContext:

@@ -13,6 +13,7 @@ import structlog
 
 from gateway.app.browser import BrowserDoor
 from gateway.app.certificate import calling_context, listening_context
+from gateway.app.certificate_watch import CertificateWatch
 from gateway.app.config import GatewayConfig, provider
 from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
@@ -97,13 +98,15 @@ class Gateway:
         )
         resolver = Resolver(config.dns_servers, ipv6=":" in config.bind)
         self.trunks = Trunks(config.trunk, clock=self._clock, locator=resolver)
+        tls_server = listening_context(config, datetime.now(UTC))
+        tls_client = calling_context(config) if any(trunk.may_use_tls for trunk in config.trunk) else None
         self.sip = SipServer(
             _endpoint_options(config),
             clock=self._clock,
             ids=ids,
             on_event=self._on_sip,
-            tls_server=listening_context(config, datetime.now(UTC)),
-            tls_client=calling_context(config) if any(trunk.may_use_tls for trunk in config.trunk) else None,
+            tls_server=tls_server,
+            tls_client=tls_client,
         )
         options = line_options(config)
         self._outbound = Outbound(self.desk, self.trunks, self.sip, options)
@@ -127,7 +130,8 @@ class Gateway:
             ),
             HttpOptions(token=config.http.token, origins=config.http.origins),
         )
-        self._housekeeping = Housekeeping(config, self._store, self._clock)
+        certificate = CertificateWatch(config, (tls_server, tls_client), datetime.now(UTC))
+        self._housekeeping = Housekeeping(config, self._store, self._clock, certificate)
 
     def _on_sip(self, event: AnySipEvent) -> None:
         if not (self.trunks.on_event(event) or self._outbound.on_event(event)):

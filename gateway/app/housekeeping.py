@@ -1,13 +1,15 @@
-"""Once an hour: sessions and bundles past their time are deleted, so that a disk does not fill by itself."""
+"""Once an hour: sessions and bundles past their time are deleted, and the certificate is looked at."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from gateway.app.certificate_watch import CertificateWatch
 from gateway.app.config import GatewayConfig
 from gateway.core.clock import Clock
 from gateway.core.errors import StoreError
@@ -19,8 +21,8 @@ DAY_S, HOUR_S = 86400.0, 3600.0
 
 
 class Housekeeping:
-    def __init__(self, config: GatewayConfig, store: SessionStore, clock: Clock) -> None:
-        self._config, self._store, self._clock = config, store, clock
+    def __init__(self, config: GatewayConfig, store: SessionStore, clock: Clock, certificate: CertificateWatch) -> None:
+        self._config, self._store, self._clock, self._certificate = config, store, clock, certificate
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -33,6 +35,7 @@ class Housekeeping:
 
     async def _run(self) -> None:
         while True:
+            self._certificate.look(datetime.now(UTC))
             await self.tidy()
             await self._clock.sleep_until(self._clock.now() + HOUR_S)
 

@@ -25,7 +25,7 @@ EVENTS = st.one_of(
     st.builds(StepEntered, at=st.floats(0, 1e6), call=st.just("c"), step=st.text(max_size=5)),
     st.builds(VariableSet, at=st.just(0.0), call=st.just("c"), name=st.just("n"), value=st.text(max_size=5)),
     st.builds(DialogueCompleted, at=st.just(0.0), call=st.just("c"), outcome=st.just("booked")),
-    st.builds(CallEnded, st.just(0.0), st.just("c"), st.just("hangup"), st.sampled_from(["bot", "caller"]), st.just(1.0)),
+    st.builds(CallEnded, st.just(0.0), st.just("c"), st.just("hangup"), st.sampled_from(["bot", "caller"]), st.just(1)),
 )  # fmt: skip
 
 
