@@ -97,6 +97,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         default_factory=lambda: {"kind": "prompts", "directory": str(shipped("dialplans/prompts"))}
     )
     turn: dict[str, Any] = {}
+    accept_transfers: bool = False
     unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
     digest_algorithms: tuple[Literal["SHA-512-256", "SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     dns_servers: tuple[str, ...] = ()

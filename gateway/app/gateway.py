@@ -89,6 +89,7 @@ class Gateway:
                 stt=self._stt,
                 tts=self._tts,
                 agent=self._agent,
+                dial=lambda placing: self._outbound.dial(placing),
                 turn_detector=build_turn_detector(*_parts(config.turn, "turn")) if config.turn else None,
                 dialplan=lambda: self._dialplan,
                 bundle=self._bundle,
@@ -117,6 +118,7 @@ class Gateway:
             options=options,
             incoming=self.desk.incoming,
             screen=self.trunks.book.screen,
+            replace=self.desk.replace,
         )
         self._browsers = BrowserDoor(self.desk, self._media, self._clock, bind=config.bind, advertise=config.advertise)
         self.http = HttpOffice(

@@ -10,13 +10,13 @@ from functools import partial
 import msgspec
 
 from gateway.app.config import GatewayConfig
-from gateway.app.trunk_config import Trunk
+from gateway.app.trunk_config import Address, Trunk
 from gateway.app.trunk_state import TrunkState
 from gateway.app.trunks import Signalling, Trunks
 from gateway.call.io import Desk
-from gateway.call.outbound_line import Attempt, Dialler, Order, OutboundLine
-from gateway.call.ports import Incoming, Tell
-from gateway.call.sip_stream import SipLineOptions, Wires
+from gateway.call.outbound_line import Attempt, Dialler, Order, OutboundLine, Redirect
+from gateway.call.ports import Incoming, Line, Placing, SuccessorFactory, Tell
+from gateway.call.sip_stream import SipLineOptions, SipStream, Wires
 from gateway.core.errors import CapacityError, GatewayError, MisuseError, PeerError
 from gateway.core.loops import Alarm
 from gateway.sip.commands import Credentials
@@ -77,6 +77,54 @@ class Outbound:
             release()
             raise
 
+    async def dial(self, placing: Placing) -> SuccessorFactory:
+        """A call within a call: is a `gateway.call.ports.Dial`."""
+        if not placing.trunk:
+            return self._factory(placing, await self._straight(placing), lambda uri, by: None)
+        state = self._trunks.state(placing.trunk)
+        address = parse_uri(placing.to) if ":" in placing.to else None
+        order = self._order(state, address.user if address else placing.to, placing.caller)
+        if address is not None and address.is_sip:
+            attempts = tuple(msgspec.structs.replace(attempt, uri=placing.to) for attempt in order.attempts)
+            order = msgspec.structs.replace(order, attempts=attempts)
+        realm = state.trunk.realm
+        return self._factory(placing, order, lambda uri, by: redirected(self._sip, realm, uri, by))
+
+    async def _straight(self, placing: Placing) -> Order:
+        """To an address, wherever that is."""
+        target = parse_uri(placing.to)
+        if not target.is_sip:
+            raise PeerError(f"neither a trunk nor a sip: address to call: {placing.to[:80]!r}", status_hint=404)
+        named = target.param("transport") is not None or target.scheme == "sips"
+        transport = transport_of(target) if named else None
+        flows = await self._trunks.ways_to(Address(bare(target.host), target.port, transport))
+        attempts = tuple(Attempt(placing.to, flow) for flow in flows)
+        user = escape_user(placing.caller) if placing.caller else "gateway"
+        return Order(attempts, from_uri=f"sip:{user}@{bracketed(flows[0].local[0])}")
+
+    def _factory(self, placing: Placing, order: Order, redirect: Redirect) -> SuccessorFactory:
+        ring_s = placing.ring_s or order.ring_s
+        order = msgspec.structs.replace(order, ring_s=ring_s, headers=(*order.headers, *placing.headers))
+        rules = self._trunks.book.rules(placing.trunk)
+
+        def line(name: str, tell: Tell, former: Line | None) -> OutboundLine:
+            place = former.referral if former is not None else None
+            if former is not None and not isinstance(place, SipStream):
+                raise PeerError("only a line over SIP can be handed on", status_hint=603)
+            return self._dialler.line(
+                name,
+                order,
+                tell=tell,
+                record=None,
+                trace=None,
+                redirect=redirect,
+                options=self._options.for_trunk(rules),
+                gone=self._trunks.book.take(rules.name, self._clock.now()) if rules else lambda: None,
+                succeeds=place if isinstance(place, SipStream) else None,
+            )
+
+        return line
+
     def _order(self, state: TrunkState, to: str, caller: str) -> Order:
         trunk = state.trunk
         flows = self._trunks.flows(state)
@@ -99,6 +147,7 @@ def line_options(config: GatewayConfig) -> SipLineOptions:
         advertise=config.advertise,
         srtp=config.srtp,
         srtp_master=master,
+        accept_transfers=config.accept_transfers,
     )
 
 

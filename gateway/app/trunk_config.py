@@ -85,6 +85,8 @@ class Trunk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether calls that vanish are found out (RFC 4028): we ask for it, take part when asked, or do neither."""
     session_expires_s: int = 1800
     """How long a call may go without a refresh."""
+    transfers: bool = False
+    """Let it send our calls elsewhere (REFER), and let others take their place (Replaces); it costs what they cost."""
     caller: str | None = None
     """The number we show when we call; else `username`."""
     options_interval_s: float = 30.0

@@ -96,6 +96,16 @@ class Trunks:
         """Where to send a call through a trunk, drawn anew for each call; none while its name leads nowhere."""
         return state.usable(self._ids)
 
+    async def ways_to(self, address: Address) -> list[Flow]:
+        """To an address that is no trunk's. Raises `PeerError` when it leads nowhere."""
+        if self._sip is None:
+            raise PeerError("no way out yet", status_hint=503)
+        try:
+            servers = await self._locator.locate(address, self._sip.transports)
+        except Unresolved as unresolved:
+            raise PeerError(str(unresolved), status_hint=404 if unresolved.gone else 503) from unresolved
+        return [self._flow(way) for server in servers for way in server.ways]
+
     def on_event(self, event: heard.AnySipEvent) -> bool:
         """Whether it was about a trunk."""
         match event:
@@ -252,6 +262,7 @@ def rules_of(trunk: Trunk) -> TrunkRules:
         networks=trunk.known_networks,
         username=trunk.username or "",
         trusted=trunk.trusted,
+        transfers=trunk.transfers,
         max_calls=trunk.max_calls,
         calls_per_s=trunk.calls_per_s,
         codecs=trunk.codecs,

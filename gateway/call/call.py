@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from gateway.call import commands as c
-from gateway.call.control import Control, Request
+from gateway.call.control import Control
+from gateway.call.moving import Moving, progress
+from gateway.call.request import Request
 from gateway.core import events as e
 from gateway.core.errors import GatewayError, MisuseError
 
@@ -66,6 +68,8 @@ class Call:
         self._wakes_at: float | None = None
         self._ends_at: float | None = None
         self._lost_at: float | None = None
+        self._held = False
+        self._moving = Moving(call_id)
         if resumption:
             control.resumed_away_s = resumption.away_s
 
@@ -81,12 +85,12 @@ class Call:
         if self.line == "ended":
             return []
         match received:
-            case c.LineEnded(reason=reason, by=by):
+            case c.LineEnded(reason=reason, by=by) if not self._moving.outlives(received):
                 self._finish(reason, by)
             case c.Stop(reason=reason, by=by):
                 self._hang_up(reason, by)
             case c.LineHeld(on=on):
-                self._record(e.CallHeld(now, self.id) if on else e.CallRetrieved(now, self.id))
+                self._hold(on)
             case c.LineSilent(on=on):
                 self.line_is_silent = on
                 self._watch_for_media()
@@ -95,14 +99,40 @@ class Call:
                 self._watch_for_media()
                 self._record(e.CallAnswered(now, self.id, codec))
                 self._answer_request(received)
+            case c.TransferTold() | c.TargetRang() | c.TargetAnswered() | c.TargetEnded():
+                self._record(progress(received, now, self.id))
+                self._answer_request(received)
+            case c.TransferAsked() | c.SuccessorRang() | c.SuccessorEnded() | c.LineMoved() | c.LineEnded():
+                self._move(received)
             case _:
                 self._answer_request(received)
         return self._take()
 
+    def _hold(self, on: bool) -> None:
+        if on != self._held:
+            self._held = on
+            self._record(e.CallHeld(self._now, self.id) if on else e.CallRetrieved(self._now, self.id))
+
+    def _move(self, received: c.AnyInput) -> None:
+        """Somebody is to take the caller's place, or has."""
+        self._out += self._moving.handle(received, self._now, may=self.line == "up" and not self._control.transferring)
+        match received:
+            case c.LineEnded():
+                # Nobody is there until the successor is.
+                self._hold(True)
+            case c.LineMoved(caller=caller):
+                self._hold(False)
+                if caller:
+                    self._control.meet(caller)
+            case c.SuccessorEnded() if (left := self._moving.left) is not None:
+                self._finish(left.reason, left.by)
+            case _:
+                pass
+
     def next_deadline(self) -> float | None:
         if self.line == "ended":
             return None
-        return min((t for t in (self._wakes_at, self._ends_at, self._lost_at) if t is not None), default=None)
+        return min((t for t in (self._wakes_at, self._ends_at, self._gives_up_at) if t is not None), default=None)
 
     def on_deadline(self, now: float) -> list[c.AnyCommand]:
         self._now = now
@@ -110,7 +140,7 @@ class Call:
             return []
         if self._ends_at is not None and now >= self._ends_at:
             self._hang_up("limit", "gateway")
-        elif self._lost_at is not None and now >= self._lost_at:
+        elif self._gives_up_at is not None and now >= self._gives_up_at:
             self._hang_up("line_lost", "caller")
         elif self._wakes_at is not None and now >= self._wakes_at:
             self._resume_after_wait()
@@ -121,8 +151,13 @@ class Call:
         lost = self.line_is_silent and self.line == "up"
         self._lost_at = self._now + self._options.line_lost_after_s if lost else None
 
+    @property
+    def _gives_up_at(self) -> float | None:
+        """When a silent line ends the call; not while somebody is called who is to take its place."""
+        return None if self._moving.under_way else self._lost_at
+
     def _answer_request(self, received: c.AnyInput) -> None:
-        if self._waiting is not None and self._waiting.until is type(received):
+        if self._waiting is not None and self._waiting.until and isinstance(received, self._waiting.until):
             self._out += self._waiting.after
             self._resume(received)
 
@@ -135,6 +170,7 @@ class Call:
     def _resume(self, result: c.AnyInput | None) -> None:
         """Run the dialplan until it waits again, ends, or breaks. A broken action costs its call, politely."""
         self._waiting = self._wakes_at = None
+        self._control.now = self._now
         try:
             request = self._program.send(result)
         except StopIteration:
@@ -146,17 +182,17 @@ class Call:
         except Exception as error:  # an action is anybody's code: whatever it raises ends this call alone
             self._break("internal", f"{type(error).__name__}: {error}")
             return
-        self._record_changes()
+        self._record_noted()
         self._begin(request)
 
     def _begin(self, request: Request) -> None:
         for command in request.commands:
+            if isinstance(command, c.Release):
+                self._finish(command.reason, command.by)
+                return
             self._out.append(command)
             if isinstance(command, c.AnswerLine):
                 self.line = "answering"
-            if isinstance(command, c.Release):
-                self._end_program()
-                return
         self._waiting = request
         if request.seconds is not None:
             self._wakes_at = self._now + request.seconds
@@ -171,22 +207,24 @@ class Call:
         self._finish(reason, by)
 
     def _finish(self, reason: e.EndReason, by: e.Side) -> None:
-        self._record_changes()
-        self._out.append(c.Release(reason, by))
         self._end_program()
+        self._out.append(c.Release(reason, by))
 
     def _end_program(self) -> None:
+        """What the dialplan was in the midst of ends first, and says so."""
         self.line = "ended"
         self._waiting = self._wakes_at = None
         self._program.close()
+        self._record_noted()
+        self._out += self._moving.close(self._now)
 
     def _step_entered(self, position: str) -> None:
         self.step = position
         self._record(e.StepEntered(self._now, self.id, position))
 
-    def _record_changes(self) -> None:
-        for name, value in self._control.take_changes():
-            self._record(e.VariableSet(self._now, self.id, name, value))
+    def _record_noted(self) -> None:
+        for note in self._control.take_noted():
+            self._record(note(self._now, self.id))
 
     def _record(self, event: e.AnyEvent) -> None:
         self._out.append(c.Record(event))

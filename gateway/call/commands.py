@@ -6,13 +6,13 @@ media leg, and `Record` for the call's log. The shell in `io.py` carries them ou
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from gateway.core.events import AnyEvent, EndReason, Side
 from gateway.core.speech import Expectation
-from gateway.dialplan.control import BargeIn, BotStep, Prompt
+from gateway.dialplan.control import BargeIn, BotStep, Prompt, TransferStep
 
 
 class Command(msgspec.Struct, frozen=True, tag=True):
@@ -76,6 +76,61 @@ class Press(Command, frozen=True, tag=True):
     digits: str
 
 
+class ReferCaller(Command, frozen=True, tag=True):
+    """Ask the caller's side to call `to` instead of us; `attended`: to take our place in the call with the target.
+
+    What comes of it are `TransferTold`s.
+    """
+
+    to: str = ""
+    attended: bool = False
+
+
+class CallTarget(Command, frozen=True, tag=True):
+    """Call the other party on a line of its own: `TargetRang`, then `TargetAnswered` or `TargetEnded`."""
+
+    step: TransferStep
+
+
+class DropTarget(Command, frozen=True, tag=True):
+    """End the call with the target, and what joins it to the caller. Nothing when there is none."""
+
+
+class JoinTarget(Command, frozen=True, tag=True):
+    """Let caller and target hear each other, and nobody else, until `DropTarget`."""
+
+
+class Entertain(Command, frozen=True, tag=True):
+    """Play a WAV to the caller over and over, or with None the sound of ringing, until `Quieten`."""
+
+    music: str | None
+
+
+class Quieten(Command, frozen=True, tag=True):
+    pass
+
+
+class CallSuccessor(Command, frozen=True, tag=True):
+    """Call somebody who is to take the caller's place: `SuccessorRang`, then `LineMoved` or `SuccessorEnded`.
+
+    `replaces` is the Replaces value to call them with, `referred_by` who wants it (RFC 3892).
+    """
+
+    to: str
+    replaces: str = ""
+    referred_by: str = ""
+
+
+class AnswerTransfer(Command, frozen=True, tag=True):
+    """To `TransferAsked`: 202 to try it, or a refusal."""
+
+    status: int
+
+
+class ReportTransfer(Command, frozen=True, tag=True):
+    status: int
+
+
 class Record(Command, frozen=True, tag=True):
     """Append to the call's log, and to its session."""
 
@@ -91,7 +146,8 @@ class Release(Command, frozen=True, tag=True):
 
 AnyCommand: TypeAlias = (
     RingLine | AnswerLine | RejectLine | HangUpLine | Say | Ask | Converse | LoopBack | Tone | Music | Press | Record
-    | Release
+    | ReferCaller | CallTarget | DropTarget | JoinTarget | Entertain | Quieten
+    | CallSuccessor | AnswerTransfer | ReportTransfer | Release
 )  # fmt: skip
 
 
@@ -101,6 +157,12 @@ class Input(msgspec.Struct, frozen=True, tag=True):
 
 class LineAnswered(Input, frozen=True, tag=True):
     codec: str
+
+
+class LineRang(Input, frozen=True, tag=True):
+    """The telephone rings at the other end of a call we place."""
+
+    status: int = 180
 
 
 class LineEnded(Input, frozen=True, tag=True):
@@ -138,6 +200,53 @@ class Finished(Input, frozen=True, tag=True):
     data: dict[str, object] = {}
 
 
+class TransferTold(Input, frozen=True, tag=True):
+    """How the transfer we asked the caller's side for goes; 200 and up is the last word. `refused`: it will not try."""
+
+    status: int
+    refused: bool = False
+
+
+class TargetRang(Input, frozen=True, tag=True):
+    status: int = 180
+
+
+class TargetAnswered(Input, frozen=True, tag=True):
+    pass
+
+
+class TargetEnded(Input, frozen=True, tag=True):
+    """Whether it never came about or is over."""
+
+    reason: EndReason
+
+
+class TransferAsked(Input, frozen=True, tag=True):
+    """The caller's side wants us to call `to` in its stead."""
+
+    to: str
+    replaces: str = ""
+    referred_by: str = ""
+
+
+class SuccessorRang(Input, frozen=True, tag=True):
+    status: int = 180
+
+
+class SuccessorEnded(Input, frozen=True, tag=True):
+    """They will not take the caller's place."""
+
+    reason: EndReason
+
+
+class LineMoved(Input, frozen=True, tag=True):
+    """Another peer has taken the caller's place. `caller` is who that is, "" when the same or not known."""
+
+    by: Literal["refer", "replaces"]
+    codec: str
+    caller: str = ""
+
+
 class Stop(Input, frozen=True, tag=True):
     """End the call from our side, whatever it is doing (drain, operator, takeover by a newer call)."""
 
@@ -145,4 +254,8 @@ class Stop(Input, frozen=True, tag=True):
     by: Side = "gateway"
 
 
-AnyInput: TypeAlias = LineAnswered | LineEnded | LineHeld | LineSilent | Said | Heard | Finished | Stop
+AnyInput: TypeAlias = (
+    LineAnswered | LineRang | LineEnded | LineHeld | LineSilent | Said | Heard | Finished | Stop
+    | TransferTold | TargetRang | TargetAnswered | TargetEnded
+    | TransferAsked | SuccessorRang | SuccessorEnded | LineMoved
+)  # fmt: skip

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, NoReturn, TypeVar, cast
-
-import msgspec
+from typing import NoReturn, cast
 
 from gateway.call import commands as c
+from gateway.call import transferring
+from gateway.call.request import Request
+from gateway.call.transferring import Note
+from gateway.core import events as e
 from gateway.core.speech import Expectation
-from gateway.dialplan.control import BargeIn, BotStep, Heard, Outcome, Prompt
-
-T = TypeVar("T")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What a step asks of the call: do these commands, then resume with what `until` brings (see `Call`)."""
-
-    commands: tuple[c.AnyCommand, ...]
-    until: type[c.Input] | None = None
-    seconds: float | None = None
-    after: tuple[c.AnyCommand, ...] = ()
-
-    def __await__(self) -> Generator[Request, Any, Any]:
-        return (yield self)
+from gateway.dialplan.control import BargeIn, BotStep, Heard, Outcome, Prompt, TransferOutcome, TransferStep
 
 
 class Control:
@@ -40,10 +27,13 @@ class Control:
     ) -> None:
         self._caller, self._called, self._headers = caller, called, headers
         self._variables = variables
-        self._changed: list[tuple[str, str]] = []
+        self._noted: list[Note] = []
         self.answered = now_answered
         self.resumed_away_s: float | None = None
         """Set on a call back until the first conversation takes it up."""
+        self.transferring = False
+        self.now = 0.0
+        """When the step at hand goes on; kept by the call."""
 
     @property
     def caller(self) -> str:
@@ -63,12 +53,20 @@ class Control:
 
     def set(self, name: str, value: str) -> None:
         self._variables[name] = value
-        self._changed.append((name, value))
+        self.note(lambda at, call: e.VariableSet(at, call, name, value))
 
-    def take_changes(self) -> list[tuple[str, str]]:
-        """The variables set since the last look, in order; the call records them."""
-        changed, self._changed = self._changed, []
-        return changed
+    def note(self, note: Note) -> None:
+        """Something for the call's log."""
+        self._noted.append(note)
+
+    def take_noted(self) -> list[Note]:
+        """What there is for the log since the last look, in order."""
+        noted, self._noted = self._noted, []
+        return noted
+
+    def meet(self, caller: str) -> None:
+        """Another caller has taken this one's place."""
+        self._caller = caller
 
     async def ring(self) -> None:
         if not self.answered:
@@ -120,6 +118,17 @@ class Control:
     async def press(self, digits: str) -> None:
         await self.answer()
         await Request((c.Press(digits),), seconds=0.25 * len(digits))
+
+    async def transfer(self, step: TransferStep) -> TransferOutcome:
+        await self.answer()
+        self.transferring = True
+        try:
+            outcome = await transferring.transfer(self, step)
+        finally:
+            self.transferring = False
+        if outcome == "connected":
+            await Request((c.HangUpLine(), c.Release("transferred", "bot")))
+        return cast(TransferOutcome, outcome)
 
     async def hang_up(self) -> NoReturn:
         await Request((c.HangUpLine(), c.Release("hangup", "bot")))

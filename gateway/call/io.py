@@ -11,12 +11,12 @@ import structlog
 
 from gateway.call import commands as c
 from gateway.call.live import DeskOptions, LiveCall, Services
-from gateway.call.ports import Incoming, LineFactory
+from gateway.call.ports import Incoming, LineFactory, SuccessorFactory
 from gateway.call.sessions import Opened, fresh_session, open_session
 from gateway.call.switchboard import Switchboard
 from gateway.call.worker import SessionWriter
 from gateway.core import events as e
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, PeerError
 from gateway.dialplan import Offer
 from gateway.store.ports import Identity
 
@@ -52,6 +52,14 @@ class Desk:
         self._empty.clear()
         self.spawn(self._admit(call))
         return call.id
+
+    def replace(self, dialog: str, incoming: Incoming, line: SuccessorFactory) -> None:
+        """Somebody comes in the place of the caller of that dialog. Raises `PeerError` when that cannot be."""
+        call = next((call for call in self.board if call.dialog == dialog), None)
+        if call is None:
+            raise PeerError("no such call of ours", status_hint=603)
+        call.replace_caller(incoming, line)
+        log.info("call.replaced", call=call.id, caller_known=bool(incoming.caller))
 
     async def _admit(self, call: LiveCall) -> None:
         services = self.services

@@ -13,10 +13,13 @@ from gateway.call import commands as c
 from gateway.call.call import Call, CallOptions, Resumption
 from gateway.call.control import Control
 from gateway.call.journal import Journal, summary
-from gateway.call.ports import Bundle, Incoming, Line, LineFactory, NoBundle
+from gateway.call.parties import Parties
+from gateway.call.ports import Bundle, Dial, Incoming, LineFactory, NoBundle, SuccessorFactory, nowhere
+from gateway.call.ringing import ringing
 from gateway.call.sessions import Opened, SessionOptions
 from gateway.core import events as e
 from gateway.core.clock import Clock
+from gateway.core.errors import PeerError
 from gateway.core.ids import Ids
 from gateway.core.loops import Alarm, Latch
 from gateway.dialplan import Dialplan, Plan
@@ -52,6 +55,8 @@ class Services(msgspec.Struct, frozen=True):
     agent: Callable[[str], Agent]
     dialplan: Callable[[], Dialplan]
     """The dialplan in force; read once a call, so that a call keeps the plan it began with."""
+    dial: Dial = nowhere
+    """The way to others, for transfers."""
     bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
     load_prompt: Callable[[str], bytes | None] = lambda name: None
     """The 8 kHz PCM of a stored prompt, or None when there is none."""
@@ -120,7 +125,16 @@ class LiveCall:
         self._stats: Latch[media.LegStats] = Latch()
         self._asked: list[Latch[media.LegStats]] = []
         services.media.subscribe(call_id, self._media_said)
-        self._line: Line = line(call_id, self._line_told, self.bundle.recording, self.bundle.trace)
+        self._parties = Parties(
+            call_id,
+            incoming,
+            control=services.media,
+            dial=services.dial,
+            spawn=desk.spawn,
+            tell=self.tell,
+            hear=self._hear,
+        )
+        self._parties.open(line, self.bundle.recording, self.bundle.trace)
 
     @property
     def step(self) -> str:
@@ -129,6 +143,17 @@ class LiveCall:
     @property
     def line_is_silent(self) -> bool:
         return self._call is not None and self._call.line_is_silent
+
+    @property
+    def dialog(self) -> str:
+        """The handle of its caller's dialog; "" where there is none."""
+        return self._parties.dialog
+
+    def replace_caller(self, incoming: Incoming, line: SuccessorFactory) -> None:
+        """Somebody comes in its caller's place (RFC 3891). Raises `PeerError` when that cannot be."""
+        if self._call is None or self._call.line != "up":
+            raise PeerError("the call is not up", status_hint=603)
+        self._parties.replace_caller(line, incoming.caller)
 
     @property
     def over(self) -> bool:
@@ -228,13 +253,13 @@ class LiveCall:
                 if isinstance(event, e.CallHeld | e.CallRetrieved):
                     self._converse(event)
             case c.RingLine():
-                self._line.ring()
+                self._parties.line.ring()
             case c.AnswerLine():
-                self._line.answer()
+                self._parties.line.answer()
             case c.RejectLine(status=status, reason=reason):
-                self._line.reject(status, reason)
+                self._parties.line.reject(status, reason)
             case c.HangUpLine():
-                self._line.hang_up()
+                self._parties.line.hang_up()
             case c.LoopBack(on=on):
                 send(media.SetLoopback(leg, on))
             case c.Tone(hz=hz, dbm0=dbm0):
@@ -242,11 +267,39 @@ class LiveCall:
             case c.Music():
                 self._play_music(command)
             case c.Press(digits=digits):
-                self._line.press(digits)
+                self._parties.line.press(digits)
             case c.Release(reason=reason, by=by):
                 self._desk.spawn(self._close(reason, by))
             case c.Say() | c.Ask() | c.Converse():
                 self._speak(command)
+            case _:
+                self._transfer(command)
+
+    def _transfer(self, command: c.AnyCommand) -> None:
+        parties, send = self._parties, self._services.media.send
+        match command:
+            case c.ReferCaller(to=to, attended=attended):
+                parties.refer(to, attended=attended)
+            case c.CallTarget():
+                parties.call_target(command)
+            case c.JoinTarget():
+                send(media.Listen(self.id, None))
+                parties.join()
+            case c.DropTarget():
+                parties.drop_target()
+                if self._listening:
+                    send(media.Listen(self.id, self._services.stt.audio_format))
+            case c.Entertain(music=music):
+                pcm = self._load_prompt(music) if music is not None else None
+                send(media.PlayMusic(self.id, pcm or ringing()))
+            case c.Quieten():
+                send(media.PlayMusic(self.id, None))
+            case c.CallSuccessor():
+                parties.call_successor(command)
+            case c.AnswerTransfer(status=status):
+                parties.answer_transfer(status)
+            case c.ReportTransfer(status=status):
+                parties.report_transfer(status)
 
     def _play_music(self, command: c.Music) -> None:
         pcm = self._load_prompt(command.file) if command.file is not None else None
@@ -281,17 +334,15 @@ class LiveCall:
             case s.Completed(outcome=name, data=data):
                 self.tell(c.Finished(name, data))
 
-    def _line_told(self, told: c.AnyInput | e.DigitPressed) -> None:
-        if isinstance(told, e.DigitPressed):
-            self._hear(told)
-        else:
-            self.tell(told)
-
     def _hear(self, event: e.AnyEvent) -> None:
         """Events of hearing go to the conversation, which records them with what it makes of them."""
         if isinstance(event, e.DigitPressed):
             log.info("call.digit", call=self.id, digit=event.digit, method=event.method)
-        if self._runner is not None:
+        if self._parties.joined:
+            if isinstance(event, e.DigitPressed):
+                self.record(event)
+                self._parties.press_for_target(event)
+        elif self._runner is not None:
             self._runner.handle(event)
 
     def _media_said(self, said: Said) -> None:
@@ -303,7 +354,7 @@ class LiveCall:
                 self._converse(said)
                 self.tell(c.LineSilent(isinstance(said, e.LineFellSilent)))
             case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
-                if self._runner is not None:
+                if self._runner is not None and not self._parties.joined:
                     self._runner.hear(audio, speech, last, began_at)
             case media.ClipStarted(clip=clip):
                 self._converse(s.PlayoutStarted(clip))
@@ -319,7 +370,7 @@ class LiveCall:
                 log.warning("call.recording_failed", call=self.id, what=what, message=message)
                 self.record(said)
             case media.Report():
-                self._line.media_said(said)
+                self._parties.line.media_said(said)
             case _:
                 self.record(said)
 
@@ -337,7 +388,7 @@ class LiveCall:
         self._alarm.cancel()
         if self._runner is not None:
             await self._runner.close()
-        self._line.release()
+        self._parties.release()
         stats = await self._leg_stats() if self.answered else {}
         now = self._services.clock.now()
         stats |= summary(self.journal.events)

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.call import commands as c
 from gateway.call.ports import Tell
-from gateway.call.sip_stream import SipLineOptions, SipStream, Wires
+from gateway.call.sip_stream import SipLineOptions, SipStream, Wires, host_of
 from gateway.core.errors import PeerError
 from gateway.core.events import EndReason
 from gateway.media import commands as media
@@ -86,7 +86,11 @@ class OutboundLine:
         self.status = 0
         self.refusal = ""
         """The last refusal, as the far side put it."""
-        stream.open()
+        if stream.port:
+            # Another line's leg; and not at once, as nobody knows this line yet.
+            wake(wires.clock.now())
+        else:
+            stream.open()
 
     # What the call wants
 
@@ -105,6 +109,10 @@ class OutboundLine:
     def press(self, digits: str) -> None:
         self._stream.press(digits)
 
+    @property
+    def referral(self) -> SipStream:
+        return self._stream
+
     def hang_up(self) -> None:
         if self._stream.dialog and self.phase != "over":
             self._wires.send(sip.HangUp(self._stream.dialog))
@@ -120,9 +128,7 @@ class OutboundLine:
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened(port=port) if self.phase == "opening":
-                self._stream.listens_on(self._order.attempts[0].flow.local[0], port)
-                self._ends_at = self._wires.clock.now() + self._order.ring_s
-                self._next()
+                self._begin(port)
             case media.LegFailed():
                 self._end("error", "gateway")
             case media.MediaDied() if self.phase != "over":
@@ -131,15 +137,22 @@ class OutboundLine:
             case _:
                 pass
 
+    def _begin(self, port: int) -> None:
+        self._stream.listens_on(self._order.attempts[0].flow.local[0], port)
+        self._ends_at = self._wires.clock.now() + self._order.ring_s
+        self._next()
+
     def handle(self, event: heard.AnySipEvent) -> None:
         if event.dialog != self._stream.dialog or self.phase == "over":
             return
         match event:
-            case heard.CallProgressed(sdp=sdp) if self._unanswered:
+            case heard.CallProgressed(status=status, sdp=sdp) if self._unanswered:
                 self.phase = "ringing"
                 if sdp is not None:
                     # Ringing and announcements of the network: for the recording, and for whoever is joined to us.
                     self._stream.take_early(sdp)
+                if status > 100:
+                    self._tell(c.LineRang(status))
             case heard.CallAccepted(sdp=sdp) if self._unanswered:
                 self._accepted(sdp)
             case heard.CallFailed() if self._unanswered:
@@ -155,7 +168,9 @@ class OutboundLine:
         return self.phase in ("dialling", "ringing")
 
     def on_deadline(self, now: float) -> None:
-        if self.phase == "answered":
+        if self.phase == "opening":
+            self._begin(self._stream.port)
+        elif self.phase == "answered":
             self._pick_up()
         elif self._unanswered and now >= self._ends_at:
             self._wires.send(sip.HangUp(self._stream.dialog))
@@ -178,6 +193,7 @@ class OutboundLine:
         self._attempts += 1
         self.phase = "dialling"
         self._stream.begin(f"{self._id}-{self._attempts}")
+        self._stream.realm = host_of(attempt.uri)
         self._dialled(self._stream.dialog, self)
         self._wake(self._ends_at)
         self._wires.send(
@@ -281,9 +297,11 @@ class Dialler:
         redirect: Redirect,
         options: SipLineOptions | None = None,
         gone: Callable[[], None] = lambda: None,
+        succeeds: SipStream | None = None,
     ) -> OutboundLine:
-        """Begins to dial as soon as the call's leg is there."""
-        stream = SipStream(call_id, self._wires, options or self._options, tell, record, trace)
+        """Begins to dial as soon as the call's leg is there; that of `succeeds`, whose place the line takes, is."""
+        options = options or self._options
+        stream = SipStream(succeeds.leg if succeeds else call_id, self._wires, options, tell, record, trace, succeeds)
 
         def forget() -> None:
             for dialog in [dialog for dialog, one in self._lines.items() if one is line]:

@@ -66,6 +66,10 @@ class PcmLine:
     def reject(self, status: int, reason: str | None) -> None:
         self._peer.hang_up()
 
+    @property
+    def referral(self) -> None:
+        """There is no signalling that could send a browser elsewhere."""
+
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 

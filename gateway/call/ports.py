@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from gateway.call.commands import AnyInput
+from gateway.core.errors import PeerError
 from gateway.core.events import AnyEvent, DigitPressed, Door
 from gateway.media.commands import AnyReport
 from gateway.session.ports import Agent, SpeechToText, TextToSpeech
@@ -27,6 +28,28 @@ class Incoming(msgspec.Struct, frozen=True):
     trunk: str = ""
     route: str = ""
     facts: dict[str, str] = {}
+
+
+class Referral(Protocol):
+    """What a line can do about transfers (RFC 3515), where its signalling knows them."""
+
+    @property
+    def dialog(self) -> str:
+        """The handle of the call in the signalling."""
+        ...
+
+    @property
+    def accepts_transfers(self) -> bool:
+        """Whether its peer may transfer us, and others take its place."""
+        ...
+
+    def refer(self, to: str, replaces: str) -> None:
+        """Ask the peer to call `to`, or to take our place in the dialog `replaces`; ends in `TransferTold`s."""
+        ...
+
+    def answer_transfer(self, status: int) -> None: ...
+
+    def report_transfer(self, status: int) -> None: ...
 
 
 class Line(Protocol):
@@ -49,6 +72,9 @@ class Line(Protocol):
         """Send keys to the far side, in whichever way it takes them."""
         ...
 
+    @property
+    def referral(self) -> Referral | None: ...
+
     def media_said(self, report: AnyReport) -> None:
         """A report of the line's leg; the call passes all of them on."""
         ...
@@ -62,8 +88,33 @@ Tell = Callable[[AnyInput | DigitPressed], None]
 """Where a line reports: what became of it, and digits that came in the signalling."""
 LineFactory = Callable[[str, Tell, str | None, str | None], Line]
 """Called with the call's id, `tell`, and the paths for recording and packet trace (or None)."""
+SuccessorFactory = Callable[[str, Tell, Line | None], Line]
+"""Called with a name of its own for the line, `tell`, and the line whose place and leg it takes, or None.
+
+Without such a line the name is its leg's, too."""
+Dial = Callable[["Placing"], Coroutine[Any, Any, SuccessorFactory]]
+"""Finds the way for a call within a call. Raises `GatewayError` when there is none."""
 LoadPrompt = Callable[[str], bytes | None]
 """Gives the 8 kHz PCM of a stored prompt, or None when there is none."""
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """A call within a call: to the target of a transfer, or to whom a transfer sends us.
+
+    `to` is a number or an address. `trunk` is the way, "" for straight to the address; `caller` the number shown, ""
+    for the trunk's own.
+    """
+
+    to: str
+    trunk: str = ""
+    caller: str = ""
+    ring_s: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+async def nowhere(placing: Placing) -> SuccessorFactory:
+    """For gateways that place no calls."""
+    raise PeerError("no way to call anybody", status_hint=503)
 
 
 class Bundle(Protocol):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.call import commands as c
-from gateway.call.ports import Incoming, LineFactory, Tell
-from gateway.call.sip_stream import SipLineOptions, SipStream, Wires
+from gateway.call.ports import Incoming, Line, LineFactory, SuccessorFactory, Tell
+from gateway.call.sip_stream import SipLineOptions, SipStream, Wires, host_of
 from gateway.call.trunks import Screen, Screened, unscreened
 from gateway.core.clock import Clock
 from gateway.core.errors import CapacityError, GatewayError, PeerError
@@ -18,6 +20,10 @@ from gateway.sip import events as heard
 from gateway.sip.offer_answer import answer
 
 __all__ = ["SipDoor", "SipLine", "SipLineOptions"]
+
+
+def nobody_to_replace(dialog: str, incoming: Incoming, line: SuccessorFactory) -> None:
+    raise PeerError("no such call", status_hint=481)
 
 
 class SipLine:
@@ -33,6 +39,9 @@ class SipLine:
         gone: Callable[[], None],
     ) -> None:
         stream.dialog = self._dialog = offered.dialog
+        stream.realm = host_of(offered.from_uri)
+        allowed = [value.upper() for name, value in offered.headers if name == "Allow"]
+        stream.refers = not allowed or any("REFER" in value for value in allowed)
         self._offer, self._host = offered.sdp, offered.flow.local[0]
         self._stream, self._send, self._tell, self._gone = stream, send, tell, gone
         self._confirmed = False
@@ -41,13 +50,22 @@ class SipLine:
         self._send(sip.Ring(self._dialog))
 
     def answer(self) -> None:
-        self._stream.open()
+        if self._stream.port:
+            # The leg of the line whose place this one takes.
+            self._stream.listens_on(self._host, self._stream.port)
+            self._accept()
+        else:
+            self._stream.open()
 
     def reject(self, status: int, reason: str | None) -> None:
         self._send(sip.Reject(self._dialog, status, reason))
 
     def press(self, digits: str) -> None:
         self._stream.press(digits)
+
+    @property
+    def referral(self) -> SipStream:
+        return self._stream
 
     def hang_up(self) -> None:
         self._send(sip.HangUp(self._dialog))
@@ -113,10 +131,14 @@ class SipDoor:
         options: SipLineOptions,
         incoming: Callable[[Incoming, LineFactory], object],
         screen: Screen = unscreened,
+        replace: Callable[[str, Incoming, SuccessorFactory], None] = nobody_to_replace,
     ) -> None:
-        """`screen` says by which trunk a call came and who calls, or refuses it."""
+        """`screen` says by which trunk a call came and who calls, or refuses it.
+
+        `replace` gives the call of a dialog a new line (RFC 3891); it may raise, as `incoming` may.
+        """
         self._wires, self._options = Wires(send, leg, clock), options
-        self._send, self._incoming, self._screen = send, incoming, screen
+        self._send, self._incoming, self._screen, self._replace = send, incoming, screen, replace
         self._lines: dict[str, SipLine] = {}
 
     def on_event(self, event: heard.AnySipEvent) -> None:
@@ -146,7 +168,15 @@ class SipDoor:
             answer(event.sdp, options.local_media("0.0.0.0", 9))
 
         def line(call_id: str, tell: Tell, record: str | None, trace: str | None) -> SipLine:
-            stream = SipStream(call_id, self._wires, options, tell, record, trace)
+            return enter(SipStream(call_id, self._wires, options, tell, record, trace), tell)
+
+        def successor(name: str, tell: Tell, former: Line | None) -> SipLine:
+            if former is None or not isinstance(former.referral, SipStream):
+                raise PeerError("not a line over SIP", status_hint=603)
+            place = former.referral
+            return enter(SipStream(place.leg, self._wires, options, tell, succeeds=place), tell)
+
+        def enter(stream: SipStream, tell: Tell) -> SipLine:
             self._lines[event.dialog] = SipLine(event, stream, send=self._send, tell=tell, gone=gone)
             return self._lines[event.dialog]
 
@@ -155,4 +185,9 @@ class SipDoor:
             screened.release()
 
         who = Incoming("sip", screened.caller, event.called, screened.headers, screened.trunk, facts=screened.facts)
-        self._incoming(who, line)
+        replaced = next((handle for name, handle in event.facts if name == "replaces"), None)
+        if replaced is None:
+            self._incoming(who, line)
+        else:
+            trusted = screened.rules is not None and screened.rules.trusted
+            self._replace(replaced, who if trusted else msgspec.structs.replace(who, caller=""), successor)

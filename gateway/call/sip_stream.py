@@ -25,6 +25,7 @@ from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
+from gateway.sip.uri import escape_user, parse_uri
 
 _DTMF_INFO = re.compile(rb"^[ \t]*+Signal[ \t]*=[ \t]*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
 INFO_KEY_MS = 160
@@ -41,6 +42,8 @@ class SipLineOptions(msgspec.Struct, frozen=True):
     dtmf: DtmfMode = "rfc4733"
     """How keys go. Those that come by INFO are taken always."""
     session: sip.SessionPolicy = sip.SessionPolicy()
+    accept_transfers: bool = False
+    """Let the other side send us to somebody else (REFER), and others take its place (Replaces)."""
     advertise: str | None = None
     """The address in our SDP; None is the local address of the signalling."""
     silent_after_s: float = 2.0
@@ -73,8 +76,19 @@ class SipLineOptions(msgspec.Struct, frozen=True):
         if rules is None:
             return self
         srtp = rules.srtp or self.srtp
-        options = msgspec.structs.replace(self, dtmf=rules.dtmf, session=rules.session, srtp=srtp)
+        options = msgspec.structs.replace(
+            self, dtmf=rules.dtmf, session=rules.session, srtp=srtp, accept_transfers=rules.transfers
+        )
         return msgspec.structs.replace(options, codecs=rules.codecs, prefer="ours") if rules.codecs else options
+
+
+def host_of(uri: str) -> str:
+    """With its port, as it stands in a URI; "" for what is none."""
+    try:
+        parsed = parse_uri(uri)
+    except PeerError:
+        return ""
+    return f"{parsed.host}:{parsed.port}" if parsed.port else parsed.host
 
 
 class Wires(msgspec.Struct, frozen=True):
@@ -86,7 +100,11 @@ class Wires(msgspec.Struct, frozen=True):
 
 
 class SipStream:
-    """Sans-IO: `wires` only take commands. `dialog` is the handle of the dialog at hand, "" before there is one."""
+    """Sans-IO: `wires` only take commands. `dialog` is the handle of the dialog at hand, "" before there is one.
+
+    Implements `gateway.call.ports.Referral`. A call that moves on to another peer keeps its leg: what takes another
+    stream's place (`succeeds`) offers the same leg from the beginning, and has it once there is an answer.
+    """
 
     def __init__(
         self,
@@ -96,6 +114,7 @@ class SipStream:
         tell: Tell,
         record: str | None = None,
         trace: str | None = None,
+        succeeds: SipStream | None = None,
     ) -> None:
         self._id, self._wires, self._options, self._tell = call_id, wires, options, tell
         self._record, self._trace = record, trace
@@ -103,12 +122,23 @@ class SipStream:
         self._first: LocalMedia | None = None
         self._joined: media.ConnectLeg | None = None
         self._opened = self._held = False
+        self._former = succeeds
+        self.port: int = 0 if succeeds is None else succeeds.port
+        """Of the leg; 0 while there is none."""
         self.dialog = ""
+        self.realm = ""
+        """The domain of numbers at the other side."""
+        self.refers = True
+        """Whether the other side does transfers, as far as we know."""
         self.codec = ""
         self.session = options.session
         """What is agreed about session timers."""
 
     # The leg
+
+    @property
+    def leg(self) -> str:
+        return self._id
 
     def open(self) -> None:
         """Ends in a report of the leg: `LegOpened` or `LegFailed`."""
@@ -124,6 +154,7 @@ class SipStream:
 
     def listens_on(self, host: str, port: int) -> None:
         """Where the leg turned out to be; `host` unless another is advertised."""
+        self.port = port
         host = self._options.advertise or host
         self._local = self._first = self._options.local_media(host, port, int(self._wires.clock.wall()))
 
@@ -159,7 +190,7 @@ class SipStream:
 
     def take_early(self, their_answer: bytes) -> str:
         """Hear what comes before the call is answered; the codec, or "" when that cannot be heard."""
-        if self._local is None:
+        if self._local is None or self._former is not None:
             return ""
         try:
             agreed = accept(self._local, their_answer)
@@ -176,6 +207,8 @@ class SipStream:
             self._wires.leg.send(joined)
 
     def _connect(self, agreed: Negotiated) -> None:
+        if self._former is not None:
+            self._former._opened, self._opened, self._former = False, True, None
         self.codec = agreed.codec
         if agreed.srtp is not None and self._local is not None:
             # What is protected stays so: a re-offer without keys is refused, not followed into the open.
@@ -198,11 +231,36 @@ class SipStream:
                 self._take_late_answer(sdp)
             case heard.InfoReceived(content_type=kind, body=body):
                 self._take_info(kind, body)
-            case heard.TransferRequested():
-                # Nobody here may send us elsewhere yet; without an answer the peer would wait in vain.
-                self._wires.send(sip.AnswerTransfer(self.dialog, 603))
+            case heard.TransferRequested(target=target, replaces=replaces, referred_by=referred_by):
+                if self.accepts_transfers:
+                    self._tell(c.TransferAsked(target, replaces, referred_by))
+                else:
+                    self.answer_transfer(603)
+            case heard.TransferProgressed(status=status, refused=refused):
+                self._tell(c.TransferTold(status, refused))
             case _:
                 pass
+
+    # Transfers
+
+    @property
+    def accepts_transfers(self) -> bool:
+        return self._options.accept_transfers
+
+    def refer(self, to: str, replaces: str) -> None:
+        target = to if not to or ":" in to else f"sip:{escape_user(to)}@{self.realm}"
+        try:
+            if not self.refers:
+                raise MisuseError("the other side does not take REFER")
+            self._wires.send(sip.Transfer(self.dialog, target, replaces))
+        except MisuseError:
+            self._tell(c.TransferTold(405, refused=True))
+
+    def answer_transfer(self, status: int) -> None:
+        self._wires.send(sip.AnswerTransfer(self.dialog, status))
+
+    def report_transfer(self, status: int) -> None:
+        self._wires.send(sip.ReportTransfer(self.dialog, status))
 
     def fail(self, reason: str) -> None:
         """Something of ours broke: say goodbye, and end."""
@@ -212,7 +270,7 @@ class SipStream:
     def _renegotiate(self, sdp: bytes | None) -> None:
         """A re-INVITE or UPDATE: hold, retrieve, a moved address, a new codec (RFC 3264 section 8)."""
         before = self._local
-        if before is None:
+        if before is None or not self._opened:
             self._wires.send(sip.RefuseOffer(self.dialog, 491))
             return
         self._local = msgspec.structs.replace(before, version=before.version + 1)
@@ -227,7 +285,8 @@ class SipStream:
     def _take_late_answer(self, sdp: bytes) -> None:
         """To the offer that a re-INVITE without one asked of us; a useless one leaves the audio as it was."""
         with suppress(PeerError):
-            self.take_answer(sdp)
+            if self._opened:
+                self.take_answer(sdp)
 
     def _take_info(self, content_type: str, body: bytes) -> None:
         """DTMF by INFO: `application/dtmf-relay` is key-value lines, `application/dtmf` the bare key."""

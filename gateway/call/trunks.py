@@ -45,6 +45,8 @@ class TrunkRules(msgspec.Struct, frozen=True):
     session: SessionPolicy = SessionPolicy()
     srtp: SrtpPolicy | None = None
     """None is that of the gateway."""
+    transfers: bool = False
+    """Whether its side may send our calls elsewhere."""
 
 
 class Screened(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ EndReason = Literal[
     "busy",  # the called party talks to somebody else
     "no_answer",  # the called party did not pick up
     "unreachable",  # no target of a call of ours gave a sign of life, or had room
+    "transferred",  # the caller talks to somebody else now, without us
     "line_lost",  # the media died without a goodbye
     "timeout",  # a protocol timer ran out (no ACK, no session refresh)
     "limit",  # the call or session grew too long
@@ -72,6 +73,44 @@ class LineFellSilent(Event, frozen=True, tag=True):
 
 class LineRecovered(Event, frozen=True, tag=True):
     """Media comes again after `LineFellSilent`."""
+
+
+class TransferStarted(Event, frozen=True, tag=True):
+    """Somebody (`by`) wants this call to be with somebody else. `way` `move`: the conversation goes on with `to`."""
+
+    way: Literal["blind", "attended", "bridge", "move"]
+    to: str
+    by: Side
+
+
+class TransferProgressed(Event, frozen=True, tag=True):
+    """How a transfer goes, in SIP's numbers: what the peer we referred tells, or what our own call to the other party
+    (`target`) or in our place (`successor`) came to. 0 ends such a call without one, for `reason`.
+
+    `refused`: the peer does not try at all.
+    """
+
+    of: Literal["referred", "target", "successor"]
+    status: int
+    reason: str = ""
+    refused: bool = False
+
+
+class TransferEnded(Event, frozen=True, tag=True):
+    """`connected`: without us; `finished`: they talked through us, and the target hung up; `left`: the caller did."""
+
+    outcome: Literal[
+        "connected", "moved", "finished", "left", "busy", "no_answer", "rejected", "unreachable", "refused"
+    ]
+
+
+class CallMoved(Event, frozen=True, tag=True):
+    """The conversation goes on with another peer, at its telephone. `by` is how it came; `caller` who is there now,
+    as far as is known."""
+
+    by: Literal["refer", "replaces"]
+    codec: str
+    caller: str = ""
 
 
 class CallEnded(Event, frozen=True, tag=True):
@@ -265,6 +304,7 @@ class RecordingFailed(Event, frozen=True, tag=True):
 
 AnyEvent: TypeAlias = (
     CallStarted | CallAnswered | CallHeld | CallRetrieved | LineFellSilent | LineRecovered | CallEnded
+    | TransferStarted | TransferProgressed | TransferEnded | CallMoved
     | SessionStarted | SessionResumed | StepEntered | VariableSet | AgentRemembered | DialogueCompleted
     | StateChanged | SpeechBegan | SpeechEnded | TranscriptHeard | DigitPressed | UserTurnEnded
     | AgentReplied | UtteranceSynthesised | UtteranceStarted | UtterancePlayed | PlaybackPaused | PlaybackResumed

@@ -46,6 +46,28 @@ class Outcome(msgspec.Struct, frozen=True):
     data: dict[str, Any] = {}
 
 
+TransferMode = Literal["blind", "attended", "bridge"]
+TransferFailure = Literal["busy", "no_answer", "rejected", "unreachable", "refused"]
+TransferOutcome = Literal["finished", "busy", "no_answer", "rejected", "unreachable", "refused"]
+"""What a call can go on after: the target hung up, or it never came to a talk. `refused`: the caller's side does not
+do transfers, and passing the audio on was not wanted."""
+
+
+class TransferStep(msgspec.Struct, frozen=True):
+    """Connect the caller with `to`: a number, or a `sip:` address."""
+
+    to: str
+    mode: TransferMode = "blind"
+    trunk: str = ""
+    """To call the target through; empty: the one the call came by."""
+    caller: str = ""
+    """The number shown to the target; empty: the trunk's own."""
+    music: str | None = None
+    """A WAV for the caller while the target's telephone rings; else they hear it ring."""
+    ring_s: float = 30.0
+    bridge_if_refused: bool = True
+
+
 class CallControl(Protocol):
     @property
     def caller(self) -> str: ...
@@ -103,6 +125,10 @@ class CallControl(Protocol):
 
     async def press(self, digits: str) -> None:
         """Send RFC 4733 digits to the caller's side."""
+        ...
+
+    async def transfer(self, step: TransferStep) -> TransferOutcome:
+        """Connect the caller with somebody else. Returns when they are back; a call that is gone ends here."""
         ...
 
     async def hang_up(self) -> NoReturn:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from gateway.core.speech import Expectation
-from gateway.dialplan.control import BargeIn, BotStep, CallControl, Heard, Outcome, Prompt
+from gateway.dialplan.control import (
+    BargeIn,
+    BotStep,
+    CallControl,
+    Heard,
+    Outcome,
+    Prompt,
+    TransferOutcome,
+    TransferStep,
+)
 
 
 class Recorded:
@@ -71,6 +80,9 @@ class Recorded:
 
     async def press(self, digits: str) -> None:
         await self._call.press(digits)
+
+    async def transfer(self, step: TransferStep) -> TransferOutcome:
+        return await self._call.transfer(step)
 
     async def hang_up(self) -> NoReturn:
         await self._call.hang_up()

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, get_args
 
 import msgspec
 
 from gateway.core.speech import Expectation
-from gateway.dialplan.control import BargeIn, BotStep, Heard, Outcome, Prompt
+from gateway.dialplan.control import BargeIn, BotStep, Heard, Outcome, Prompt, TransferOutcome, TransferStep
 from gateway.dialplan.plan import Dialplan, Offer, run
 
 Does = str | Heard | Outcome | None
 """What the caller does when asked: says a text, presses digits ("12#"), stays silent (""), or hangs up (None).
-An `Outcome` is how a conversation with a bot ends."""
+An `Outcome` is how a conversation with a bot ends; a transfer ends as its text says: "busy", "finished", or
+"connected", which ends the call."""
 MONDAY_NOON = datetime(2026, 3, 2, 12, 0)
 
 
@@ -40,6 +41,7 @@ class Rehearsal:
         self.steps: list[str] = []
         self.asked: list[tuple[Prompt, Expectation]] = []
         self.bots: list[BotStep] = []
+        self.transfers: list[TransferStep] = []
         self._offer, self._script = offer, iter(script)
         self._variables = dict(variables or {})
 
@@ -61,9 +63,11 @@ class Rehearsal:
         return self
 
     def _answer(self, request: Request) -> Any:
-        if request.what not in ("ask", "converse"):
+        if request.what not in ("ask", "converse", "transfer"):
             return True
         does = next(self._script, None)
+        if request.what == "transfer":
+            return does
         if isinstance(does, str):
             return Heard(silent=True) if not does else Heard(digits=does) if _is_digits(does) else Heard(does)
         return does
@@ -129,6 +133,14 @@ class Rehearsal:
 
     async def press(self, digits: str) -> None:
         await self._do("press", digits)
+
+    async def transfer(self, step: TransferStep) -> TransferOutcome:
+        self.transfers.append(step)
+        outcome = await self._do("transfer", f"{step.mode} to {step.to}")
+        if outcome == "connected":
+            await self.hang_up()
+        assert outcome in get_args(TransferOutcome), f"the script has {outcome!r} where a transfer ends"
+        return cast(TransferOutcome, outcome)
 
     async def hang_up(self) -> NoReturn:
         await self._do("hang up")

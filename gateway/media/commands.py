@@ -15,6 +15,11 @@ AudioFormat = Literal["ulaw_8k", "pcm_8k", "pcm_16k"]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
 
+def first_leg(leg: str) -> str:
+    """The name of the call's first leg: `c-1.2` is opened where `c-1` is."""
+    return leg.partition(".")[0]
+
+
 class Command(msgspec.Struct, frozen=True, tag=True):
     leg: str
 
@@ -109,6 +114,16 @@ class SetLoopback(Command, frozen=True, tag=True):
     on: bool
 
 
+class Bridge(Command, frozen=True, tag=True):
+    """Let this leg and the leg `to` hear each other instead of their playouts; None ends that.
+
+    Both are legs of one call: the name up to the first dot is the same, so that they are opened on the same plane.
+    When either closes, the other falls back to its playout. Keys are not passed on.
+    """
+
+    to: str | None
+
+
 class SetTone(Command, frozen=True, tag=True):
     """Send a sine of `hz` at `dbm0` (milliwatt: 1004 Hz, 0 dBm0) until told otherwise; None ends it."""
 
@@ -159,7 +174,7 @@ class PushPcm(Command, frozen=True, tag=True):
 
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
-    | SetLoopback | SetTone | Listen | SendDigits | PushPcm | TellStats
+    | SetLoopback | Bridge | SetTone | Listen | SendDigits | PushPcm | TellStats
     | PlayMusic | SetGain
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ import structlog
 import gateway
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, LegClosed, LegFailed, MediaDied, OpenLeg
+from gateway.media.commands import AnyCommand, LegClosed, LegFailed, MediaDied, OpenLeg, first_leg
 from gateway.media.datagrams import Address, Received
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
@@ -207,7 +207,7 @@ class MediaPool:
         if command.leg in self._link_of:
             # The worker that has it says so.
             return self._link_of[command.leg]
-        live = [link for link in self._links if link.alive and len(link.legs) < self._options.slots]
+        live = [link for link in self._beside(command.leg) if link.alive and len(link.legs) < self._options.slots]
         if not live:
             failed = LegFailed(self._clock.now(), command.leg, "no media worker has room")
             asyncio.get_running_loop().call_soon(self._listeners.deliver, failed)
@@ -216,6 +216,11 @@ class MediaPool:
         link.legs.add(command.leg)
         self._link_of[command.leg] = link
         return link
+
+    def _beside(self, leg: str) -> list[_WorkerLink]:
+        """Where a leg may be opened: with the other legs of its call, so that they can be bridged."""
+        link = self._link_of.get(first_leg(leg))
+        return self._links if link is None else [link]
 
     def subscribe(self, leg: str, listener: Listener) -> None:
         self._listeners.subscribe(leg, listener)

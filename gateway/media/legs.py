@@ -122,6 +122,9 @@ class LegTable:
         self.sends = np.zeros(slots, np.bool_)
         self.hears = np.zeros(slots, np.bool_)
         self.loopback = np.zeros(slots, np.bool_)
+        self.sounds_like = np.arange(slots)
+        """Whose audio a looped row sends: its own, or its partner's on a bridge."""
+
         self.silent = np.zeros(slots, np.bool_)
         self.silent_after = np.zeros(slots, np.float64)
         self.last_media = np.zeros(slots, np.float64)

@@ -17,6 +17,7 @@ from gateway.core.events import DigitPressed, LineFellSilent, LineRecovered, Spe
 from gateway.core.ids import Ids
 from gateway.media import commands as c
 from gateway.media.archive import Archive
+from gateway.media.bridge import Bridges
 from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import AnyCommand
 from gateway.media.control import ControlChannel
@@ -68,6 +69,7 @@ class MediaPlane:
         self._parting: list[ToSend] = []
         self._suppressor = suppressor
         self.table = LegTable(slots, ids)
+        self._bridges = Bridges(self.table)
         self._secure = SecureLegs()
         self._history = AudioHistory(slots)
         self._jitter = JitterBuffer(slots)
@@ -155,6 +157,7 @@ class MediaPlane:
         self._said += self._archive.start_recording(leg, self._position, now)
 
     def _close(self, leg: Leg, command: c.CloseLeg, now: float) -> None:
+        self._bridges.part(leg)
         self._said += self._flush_clips(leg, now)
         if goodbye := self._control.report(leg, now, bye=True):
             self._parting += self._secure.protect([goodbye])
@@ -187,6 +190,12 @@ class MediaPlane:
 
     def _set_loopback(self, leg: Leg, command: c.SetLoopback, now: float) -> None:
         self.table.loopback[leg.row] = command.on
+
+    def _bridge(self, leg: Leg, command: c.Bridge, now: float) -> None:
+        if command.to is None:
+            self._bridges.part(leg)
+        else:
+            self._bridges.join(leg, command.to)
 
     def _set_tone(self, leg: Leg, command: c.SetTone, now: float) -> None:
         sounds = command.hz is not None and math.isfinite(command.hz) and math.isfinite(command.dbm0)
@@ -358,6 +367,7 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.ResumePlayout: MediaPlane._resume,
     c.FlushPlayout: MediaPlane._flush,
     c.SetLoopback: MediaPlane._set_loopback,
+    c.Bridge: MediaPlane._bridge,
     c.SetTone: MediaPlane._set_tone,
     c.Listen: MediaPlane._listen,
     c.SendDigits: MediaPlane._send_digits,

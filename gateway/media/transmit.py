@@ -91,7 +91,7 @@ class Transmitter:
             self.music.mix(rows[~busy], spoken)
         frames[~busy] = spoken
         if looped.any():
-            frames[looped] = self._history.read(rows[looped], position, FRAME)
+            frames[looped] = self._history.read(self._table.sounds_like[rows[looped]], position, FRAME)
         if self._tones:
             self._sound(rows, frames)
         return passed

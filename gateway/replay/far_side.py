@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -138,6 +138,12 @@ def _told(events: tuple[e.AnyEvent, ...], start: float, patience_s: float) -> It
                 yield at - start, c.LineHeld(False)
             case e.DigitPressed(at=at, method="info" | "page"):
                 yield at - start, event
+            case e.TransferStarted(at=at, by="caller", to=to):
+                yield at - start, c.TransferAsked(to)
+            case e.TransferProgressed(at=at):
+                yield at - start, _progressed(event)
+            case e.CallMoved(at=at, by=by, codec=codec, caller=caller):
+                yield at - start, c.LineMoved(by, codec, caller)
             case e.LineFellSilent(at=at):
                 silent_since = at
             case e.LineRecovered():
@@ -151,6 +157,24 @@ def _told(events: tuple[e.AnyEvent, ...], start: float, patience_s: float) -> It
                     yield (ended_at if ended_at is not None else at) - start, ending
             case _:
                 pass
+
+
+def _progressed(event: e.TransferProgressed) -> Told:
+    """The inverse of `gateway.call.moving.progress`."""
+    reason = cast(e.EndReason, event.reason)
+    match event.of, event.status:
+        case "referred", status:
+            return c.TransferTold(status, event.refused)
+        case "target", 0:
+            return c.TargetEnded(reason)
+        case "target", 200:
+            return c.TargetAnswered()
+        case "target", status:
+            return c.TargetRang(status)
+        case _, 0:
+            return c.SuccessorEnded(reason)
+        case _, status:
+            return c.SuccessorRang(status)
 
 
 def _ending(ended: e.CallEnded, gave_up: bool) -> c.LineEnded | c.Stop | None:

@@ -13,12 +13,29 @@ from gateway.call.ports import Tell
 from gateway.core import events as e
 from gateway.core.clock import Clock
 from gateway.media import commands as media
+from gateway.media.datagrams import Address
 from gateway.media.io import InlineMedia
 from gateway.media.trace import TICK_S
 from gateway.replay.far_side import FarSide, Told
 
 AHEAD_OF_TICK_S = 0.001
 """How long before its tick a datagram comes at the latest, so that no rounding lets it miss the tick."""
+
+
+class _RecordedReferral:
+    """Implements `gateway.call.ports.Referral`: how the transfer went then is among what the far side tells."""
+
+    dialog = "replayed"
+    accepts_transfers = True
+
+    def refer(self, to: str, replaces: str) -> None:
+        pass
+
+    def answer_transfer(self, status: int) -> None:
+        pass
+
+    def report_transfer(self, status: int) -> None:
+        pass
 
 
 class ReplayLine:
@@ -54,6 +71,10 @@ class ReplayLine:
     def hang_up(self) -> None:
         self._stop()
 
+    @property
+    def referral(self) -> _RecordedReferral:
+        return _RecordedReferral()
+
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 
@@ -88,10 +109,18 @@ class ReplayLine:
             )
         )
 
-    def _connect(self) -> None:
+    def _reconnect(self, moved_at: float) -> None:
+        """Somebody else sends from here on."""
+        known = {one.source for one in self._side.datagrams if self._opened_at + one.at_s < moved_at}
+        later = (one.source for one in self._side.datagrams if self._opened_at + one.at_s >= moved_at)
+        source = next((source for source in later if source not in known), None)
+        if source is not None:
+            self._connect(source)
+
+    def _connect(self, source: Address | None = None) -> None:
         side = self._side
         if side.is_rtp:
-            host, port = side.datagrams[0].source if side.datagrams else ("192.0.2.1", 4000)
+            host, port = source or (side.datagrams[0].source if side.datagrams else ("192.0.2.1", 4000))
             self._leg.send(
                 media.ConnectLeg(
                     self._id,
@@ -128,6 +157,8 @@ class ReplayLine:
     async def _signal(self) -> None:
         for at_s, told in self._side.told:
             await self._clock.sleep_until(self._start + at_s)
+            if isinstance(told, c.LineMoved):
+                self._reconnect(self._start + at_s)
             self._tell(self._now(told))
 
     def _now(self, told: Told) -> Told:

@@ -12,10 +12,12 @@ import msgspec
 
 from gateway.call.io import Desk
 from gateway.call.live import DeskOptions, Services
+from gateway.call.ports import Placing, SuccessorFactory
 from gateway.core import events as e
 from gateway.core.clock import Clock, LoopClock
 from gateway.core.ids import SeededIds
 from gateway.dialplan import Dialplan
+from gateway.media.commands import AnyReport
 from gateway.media.io import InlineMedia
 from gateway.media.plane import MediaPlane, PlaneOptions
 from gateway.providers.load import build_agent, build_stt, build_tts, build_vad
@@ -134,6 +136,31 @@ class Cast:
         self.unanswered.append((round(self._clock.now(), 6), what))
 
 
+class SilentLine:
+    """Implements `gateway.call.ports.Line` for a target or successor of a recorded transfer: what became of it is
+    among what the recorded far side tells, and what it said is not in the bundle."""
+
+    referral = None
+
+    def ring(self) -> None:
+        pass
+
+    answer = hang_up = release = ring
+
+    def reject(self, status: int, reason: str | None) -> None:
+        pass
+
+    def press(self, digits: str) -> None:
+        pass
+
+    def media_said(self, report: AnyReport) -> None:
+        pass
+
+
+async def silent_line(placing: Placing) -> SuccessorFactory:
+    return lambda name, tell, former: SilentLine()
+
+
 async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str]]]:
     """Under a virtual loop: run the call to its end. Its bundle, in a new folder under `root`, and what was asked in
     vain, at which second of the call."""
@@ -160,6 +187,7 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
             stt=cast.stt,
             tts=cast.tts,
             agent=cast.agent,
+            dial=silent_line,
             dialplan=lambda: stage.dialplan,
             bundle=bundles,
             load_prompt=cast.load_prompt,

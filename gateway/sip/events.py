@@ -123,10 +123,14 @@ class TransferRequested(SipEvent, frozen=True, tag=True):
 
 
 class TransferProgressed(SipEvent, frozen=True, tag=True):
-    """How the transfer we asked for goes, as the peer tells it; 200 and up is the last word."""
+    """How the transfer we asked for goes, as the peer tells it; 200 and up is the last word.
+
+    `refused` says that it answered the REFER itself with this, and does not try.
+    """
 
     status: int
     reason: str
+    refused: bool = False
 
 
 class Registered(SipEvent, frozen=True, tag=True):

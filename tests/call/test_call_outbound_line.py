@@ -61,6 +61,7 @@ class Caller:
         self.clock, self.leg = Clock(), NotingLeg()
         self.sip: list[sip.AnyCommand] = []
         self.told: list[c.AnyInput | e.DigitPressed] = []
+        self.rings: list[int] = []
         self.gone = 0
         self.due: float | None = None
         self.ways: dict[str, Attempt] = {}
@@ -69,7 +70,7 @@ class Caller:
         self.line: OutboundLine = self.dialler.line(
             "c-1",
             Order(attempts, "sip:4711@provider.example", ring_s=ring_s),
-            tell=self.told.append,
+            tell=self._tell,
             record="call.wav",
             trace=None,
             redirect=lambda uri, by: self.ways.get(uri),
@@ -85,6 +86,12 @@ class Caller:
             self.due = at
 
         return wake
+
+    def _tell(self, told: c.AnyInput | e.DigitPressed) -> None:
+        if isinstance(told, c.LineRang):
+            self.rings.append(told.status)
+        else:
+            self.told.append(told)
 
     def _forget(self) -> None:
         self.gone += 1
@@ -119,7 +126,7 @@ def test_it_dials_at_once_and_is_answered_when_the_route_asks_and_the_called_par
     assert b"m=audio 20000" in place.sdp
     caller.hears(heard.CallProgressed, 180, "Ringing")
     caller.line.answer()
-    assert caller.told == []
+    assert (caller.told, caller.rings) == ([], [180])
     caller.accepts()
     assert isinstance(caller.leg.sent[-1], media.ConnectLeg)
     assert caller.told == [c.LineAnswered("PCMU")]

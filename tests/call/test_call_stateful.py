@@ -1,6 +1,8 @@
 """Whatever comes of line and conversation, in whatever order: a call ends once, and is still afterwards."""
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from gateway.call.control import Control
 from gateway.core import events as e
 from gateway.core.errors import PeerError
 from gateway.core.speech import Expectation
-from gateway.dialplan.control import BotStep, Prompt
+from gateway.dialplan.control import BotStep, Prompt, TransferMode, TransferStep
 
 ACTIONS = (
     "ring",
@@ -25,6 +27,9 @@ ACTIONS = (
     "tone",
     "press",
     "set",
+    "blind",
+    "attended",
+    "bridge",
     "hang_up",
     "reject",
     "break",
@@ -53,6 +58,8 @@ async def run_action(control: Control, action: str) -> None:
             await control.press("12")
         case "set":
             control.set("name", "value")
+        case "blind" | "attended" | "bridge":
+            await control.transfer(TransferStep("100", cast(TransferMode, action), ring_s=3.0))
         case "hang_up":
             await control.hang_up()
         case "reject":
@@ -96,6 +103,14 @@ class AnyCall(RuleBasedStateMachine):
             st.builds(c.Said, st.booleans()),
             st.builds(c.Heard, st.just("yes"), st.just(""), st.just(1.0), st.booleans()),
             st.builds(c.Finished, st.just("booked")),
+            st.builds(c.TransferTold, st.sampled_from([100, 180, 200, 486]), st.booleans()),
+            st.builds(c.TargetRang, st.just(180)),
+            st.builds(c.TargetAnswered),
+            st.builds(c.TargetEnded, st.sampled_from(["busy", "hangup", "error"])),
+            st.builds(c.TransferAsked, st.just("sip:200@192.0.2.9")),
+            st.builds(c.SuccessorRang, st.just(180)),
+            st.builds(c.SuccessorEnded, st.sampled_from(["busy", "unreachable"])),
+            st.builds(c.LineMoved, st.sampled_from(["refer", "replaces"]), st.just("PCMU"), st.sampled_from(["", "9"])),
             st.builds(c.Stop, st.sampled_from(["shutdown", "hangup"])),
         )
     )
@@ -132,6 +147,27 @@ class AnyCall(RuleBasedStateMachine):
         assert self.closed <= 1
         after = self.done[self.done.index(releases[0]) + 1 :]
         assert after == [], "release is the last word"
+
+    @invariant()
+    def every_transfer_that_began_ends_and_before_the_next_one(self) -> None:
+        open_ways: list[str] = []
+        for command in self.done:
+            match command:
+                case c.Record(event=e.TransferStarted(way=way)):
+                    assert way not in open_ways
+                    assert way == "move" or set(open_ways) <= {"move"}
+                    open_ways.append(way)
+                case c.Record(event=e.TransferEnded(outcome=outcome)):
+                    open_ways.remove("move" if "move" in open_ways and outcome == "moved" else open_ways[-1])
+                case c.Release():
+                    assert open_ways == []
+
+    @invariant()
+    def a_target_is_let_go_before_the_dialplan_goes_on(self) -> None:
+        wanted = [one for one in self.done if isinstance(one, c.CallTarget | c.DropTarget | c.Say | c.Ask | c.Release)]
+        for before, after in pairwise(wanted):
+            if isinstance(before, c.CallTarget):
+                assert isinstance(after, c.DropTarget | c.Release)
 
     @invariant()
     def the_line_is_refused_or_hung_up_but_not_both(self) -> None:

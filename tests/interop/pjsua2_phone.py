@@ -21,10 +21,11 @@ PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
 class Pjsua2Phone:
     """A context manager; `folder` takes its sounds and its recording."""
 
-    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = ()) -> None:
-        """With `suites`, it offers these for SRTP and takes nothing else."""
+    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = (), part: int = 3) -> None:
+        """With `suites` it takes SRTP with these, and nothing else. Phones at once each have a `part` of ports."""
         folder.mkdir(parents=True)
-        self._suites = suites
+        self._suites, self._part = suites, part
+        self.sip_port = 0
         self._folder, self._number = folder, number
         self._said = 0
         self._told: list[dict[str, Any]] = []
@@ -37,7 +38,7 @@ class Pjsua2Phone:
                 sys.executable,
                 str(PROGRAM),
                 str(self._folder),
-                str(rtp_ports(3)[0]),
+                str(rtp_ports(self._part)[0]),
                 self._number,
                 *self._suites,
             ],
@@ -49,7 +50,7 @@ class Pjsua2Phone:
         )
         threading.Thread(target=self._read, daemon=True).start()
         try:
-            self.wait("ready")
+            self.sip_port = self.wait("ready")["port"]
         except BaseException:
             self._kill()
             raise
@@ -103,6 +104,22 @@ class Pjsua2Phone:
         self.wait("state", state="CONFIRMED")
         self.wait("media", active=True)
 
+    @property
+    def uri(self) -> str:
+        return f"sip:{self._number}@127.0.0.1:{self.sip_port}"
+
+    def incoming(self, how: str) -> None:
+        """What becomes of calls that come: `answer` (as from the beginning), `busy` or `ring`."""
+        self._do(f"incoming {how}")
+
+    def transfer(self, uri: str) -> None:
+        """REFER: the newest call's peer is to call there."""
+        self._do(f"transfer {uri}")
+
+    def transfer_to_other(self) -> None:
+        """REFER with Replaces: the first call's peer is to take our place in the newest."""
+        self._do("transfer_to_other")
+
     def say(self, sound: Sound) -> None:
         self._said += 1
         self._do(f"say {sound.write(self._folder / f'speech-{self._said}.wav')}")
@@ -124,6 +141,14 @@ class Pjsua2Phone:
     def hang_up(self) -> None:
         self._do("hang_up")
         self.wait("state", state="DISCONNECTED")
+
+    def hang_up_all(self) -> None:
+        """Calls too that the library placed because it was told to, and that have no object of their own."""
+        self._do("hang_up_all")
+
+    def switch_off(self) -> None:
+        """Before the end of its `with` block, for its recording to be whole."""
+        self.__exit__(None, None, None)
 
     def listen(self, seconds: float) -> None:
         """Let that much of the call pass."""

@@ -1,7 +1,9 @@
 """A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER PORT NUMBER [SUITE...]`.
 
 Commands come as lines on standard input (`dial URI`, `say WAV`, `press DIGITS`, `hold`, `retrieve`, `hang_up`,
-`quit`); what happens goes out as lines of JSON. What the phone hears is written to FOLDER/heard.wav.
+`hang_up_all`, `transfer URI`, `transfer_to_other`, `incoming answer|busy|ring`, `quit`); what happens goes out as
+lines of JSON. What the phone hears is written to FOLDER/heard.wav. Calls are numbered from 0; commands are for the
+newest, but for `transfer_to_other`, which lets the first one's peer take our place in the newest.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ def tell(event: str, **facts: Any) -> None:
 
 
 class SoftCall(pj.Call):  # type: ignore[misc]
-    def __init__(self, account: pj.Account, phone: Softphone) -> None:
-        super().__init__(account)
-        self._phone = phone
+    def __init__(self, account: pj.Account, phone: Softphone, number: int, call_id: int = -1) -> None:
+        super().__init__(account, call_id)
+        self._phone, self._number = phone, number
 
     def onCallState(self, prm: Any) -> None:  # noqa: N802
         info = self.getInfo()
-        tell("state", state=info.stateText, status=info.lastStatusCode)
+        tell("state", call=self._number, state=info.stateText, status=info.lastStatusCode)
 
     def onCallMediaState(self, prm: Any) -> None:  # noqa: N802
         info = self.getInfo()  # kept while its media are read: they are parts of it
@@ -43,6 +45,30 @@ class SoftCall(pj.Call):  # type: ignore[misc]
 
     def onDtmfDigit(self, prm: Any) -> None:  # noqa: N802
         tell("digit", digit=prm.digit)
+
+    def onCallTransferStatus(self, prm: Any) -> None:  # noqa: N802
+        tell("transfer", call=self._number, status=prm.statusCode, last=bool(prm.finalNotify))
+
+    def onCallTransferRequest(self, prm: Any) -> None:  # noqa: N802
+        # `prm.newCall` must not be touched; the library makes the new call by itself.
+        tell("referred", call=self._number, to=prm.dstUri.strip("<>"))
+
+
+class SoftAccount(pj.Account):  # type: ignore[misc]
+    """Takes calls as it is told to."""
+
+    incoming = "answer"
+
+    def __init__(self, phone: Softphone) -> None:
+        super().__init__()
+        self._phone = phone
+
+    def onIncomingCall(self, prm: Any) -> None:  # noqa: N802
+        call = self._phone.take(prm.callId)
+        tell("incoming", call=len(self._phone.calls) - 1)
+        answer = pj.CallOpParam(True)
+        answer.statusCode = {"answer": 200, "busy": 486, "ring": 180}[self.incoming]
+        call.answer(answer)
 
 
 class Softphone:
@@ -64,16 +90,16 @@ class Softphone:
         self.endpoint.libInit(config)
         transport = pj.TransportConfig()
         transport.boundAddress = "127.0.0.1"
-        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self._transport = self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self.endpoint.libStart()
         self.endpoint.audDevManager().setNullDev()
         self._account = self._make_account(port)
-        self._call: SoftCall | None = None
+        self.calls: list[SoftCall] = []
         self._line: Any = None
         self._recorder = pj.AudioMediaRecorder()
         self._recorder.createRecorder(str(folder / "heard.wav"))
 
-    def _make_account(self, port: int) -> pj.Account:
+    def _make_account(self, port: int) -> SoftAccount:
         config = pj.AccountConfig()
         config.idUri = f"sip:{self._number}@127.0.0.1"
         config.regConfig.registerOnAdd = False
@@ -87,9 +113,14 @@ class Softphone:
                 crypto = pj.SrtpCrypto()
                 crypto.name = suite
                 config.mediaConfig.srtpOpt.cryptos.append(crypto)
-        account = pj.Account()
+        account = SoftAccount(self)
         account.create(config)
         return account
+
+    def take(self, call_id: int = -1) -> SoftCall:
+        self.calls.append(SoftCall(self._account, self, len(self.calls), call_id))
+        _kept.append(self.calls[-1])
+        return self.calls[-1]
 
     def connect(self, line: Any) -> None:
         """The call's audio flows (again)."""
@@ -99,28 +130,34 @@ class Softphone:
     def do(self, command: str, rest: str) -> bool:
         """False when it is time to go."""
         if command == "dial":
-            self._call = SoftCall(self._account, self)
-            _kept.append(self._call)
-            self._call.makeCall(rest, pj.CallOpParam(True))
+            self.take().makeCall(rest, pj.CallOpParam(True))
+        elif command == "incoming":
+            self._account.incoming = rest
+        elif command == "transfer":
+            self.calls[-1].xfer(rest, pj.CallOpParam())
+        elif command == "transfer_to_other":
+            self.calls[0].xferReplaces(self.calls[-1], pj.CallOpParam())
+        elif command == "hang_up_all":
+            self.endpoint.hangupAllCalls()
         elif command == "say":
             player = pj.AudioMediaPlayer()
             player.createPlayer(rest, pj.PJMEDIA_FILE_NO_LOOP)
             _kept.append(player)
             player.startTransmit(self._line)
         elif command == "press":
-            self._call.dialDtmf(rest)
+            self.calls[-1].dialDtmf(rest)
         elif command == "hold":
-            self._call.setHold(pj.CallOpParam(True))
+            self.calls[-1].setHold(pj.CallOpParam(True))
         elif command == "retrieve":
             parameters = pj.CallOpParam(True)
             parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
-            self._call.reinvite(parameters)
+            self.calls[-1].reinvite(parameters)
         elif command == "hang_up":
-            self._call.hangup(pj.CallOpParam())
+            self.calls[-1].hangup(pj.CallOpParam())
         return command != "quit"
 
     def run(self) -> None:
-        tell("ready")
+        tell("ready", port=int(self.endpoint.transportGetInfo(self._transport).localName.rpartition(":")[2]))
         while True:
             self.endpoint.libHandleEvents(10)
             if select.select([sys.stdin], [], [], 0)[0]:

@@ -81,6 +81,7 @@ def test_an_attended_transfer_carries_the_call_to_replace() -> None:
         (("Refer-To: <sip:a@h>", "Refer-To: <sip:b@h>"), 400),
         (("Refer-To: nonsense",), 400),
         (("Refer-To: <http://example.com/>",), 416),
+        (("Refer-To: <sip:a@h?Replaces=1%3Bto-tag%3D1%3Bfrom-tag%3D2%0D%0AX-Evil%3A+1>",), 400),
     ],
 )
 def test_broken_refers_are_refused(headers: tuple[str, ...], status: int) -> None:
@@ -143,7 +144,7 @@ def test_a_refused_transfer_is_told() -> None:
     line, _ = up()
     (sent,) = line.do(Transfer(line.offered, "sip:sales@192.0.2.50"))
     line.receive(reply(sent, 405))
-    assert line.event(TransferProgressed).status == 405
+    assert (line.event(TransferProgressed).status, line.event(TransferProgressed).refused) == (405, True)
     assert line.endpoint.calls == 1
 
 

@@ -20,7 +20,7 @@ import structlog
 
 from gateway.core.errors import ConfigError
 from gateway.core.ids import RandomIds
-from gateway.media.commands import AnyCommand, CloseLeg, ConnectLeg, LegFailed, OpenLeg
+from gateway.media.commands import AnyCommand, CloseLeg, ConnectLeg, LegFailed, OpenLeg, first_leg
 from gateway.media.files import QueuedFiles
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane
@@ -207,7 +207,7 @@ class Worker:
         if command.leg in self._group_of:
             self._tell([LegFailed(now, command.leg, "a leg of this name is open")])
             return
-        group = self._roomiest()
+        group = self._roomiest(command.leg)
         if group is None:
             self._tell([LegFailed(now, command.leg, "all media slots are in use")])
             return
@@ -237,11 +237,14 @@ class Worker:
             self._ports.give_back(group.network.close(leg), time.monotonic())
         group.parting.clear()
 
-    def _roomiest(self) -> _Group | None:
+    def _roomiest(self, leg: str) -> _Group | None:
+        """Beside the call's first leg, so that they can be bridged."""
         if len(self._group_of) >= self._setup.options.slots:
             return None
+        beside = self._group_of.get(first_leg(leg))
         # Every other one first: two groups in use have 10 ms each.
-        roomy = [group for group in self._groups[::2] + self._groups[1::2] if group.plane.has_room]
+        groups = self._groups[::2] + self._groups[1::2]
+        roomy = [group for group in groups if group.plane.has_room and beside in (None, group)]
         for group in roomy:
             if group.plane.open_legs < _CROWDED:
                 return group

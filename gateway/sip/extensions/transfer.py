@@ -44,6 +44,8 @@ def parse_refer_to(text: str) -> ReferTo:
         raise PeerError(f"cannot call {uri.scheme}:", status_hint=416)
     fields = (pair.partition("=") for pair in uri.headers.split("&"))
     replaces = next((unquote(value) for name, _, value in fields if name.lower() == "replaces"), "")
+    if not replaces.isprintable():
+        raise PeerError("a Replaces with a line of its own")  # it would become headers of ours
     return ReferTo(msgspec.structs.replace(uri, headers=""), replaces)
 
 
@@ -108,11 +110,11 @@ class OurRefer:
             call.sign(again)
             call.send(again, self)
         elif not call.gone(response):
-            self.progressed(response.status, response.reason)
+            self.progressed(response.status, response.reason, refused=True)
 
-    def progressed(self, status: int, reason: str) -> None:
+    def progressed(self, status: int, reason: str, *, refused: bool = False) -> None:
         self.over = status >= 200
-        self._call.core.emit(TransferProgressed(self._call.core.now, self._call.handle, status, reason))
+        self._call.core.emit(TransferProgressed(self._call.core.now, self._call.handle, status, reason, refused))
 
 
 class TransferExtension(Extension):

@@ -1,0 +1,237 @@
+"""Transfers with pjsua2, the stack under many softphones, at both other ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gateway_process import QUICK, CallBundle, GatewayProcess
+from pjsua2_phone import PJSUA2, Pjsua2Phone
+from sounds import likeness_in_pieces, speech, tone
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python, Python <= 3.12)"),
+]
+
+PLAN = """
+routes:
+  mode:
+    match: {called: [blind, attended, bridge]}
+    steps:
+      - transfer:
+          to: "{fact.target}"
+          mode: MODE
+          ring: 8s
+          then: {finished: [{say: They have gone.}, hangup]}
+          otherwise: [{say: "Nobody there."}, {set: {told: "{outcome}"}}, {wait: 300ms}, hangup]
+  echo:
+    match: {}
+    steps: [answer, {say: "Hello there, this is the gateway."}, echo]
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Pjsua2Phone]:
+    with Pjsua2Phone(tmp_path / "target", "200", part=4) as phone:
+        yield phone
+
+
+def gateway_for(folder: Path, target: Pjsua2Phone) -> GatewayProcess:
+    """`blind`, `attended` and `bridge`, when called, transfer to the target in that way; anybody else echoes."""
+    route = PLAN.split("  echo:")[0].removeprefix("\nroutes:\n")
+    ways = "".join(
+        route.replace("mode:\n", f"{mode}:\n", 1)
+        .replace("[blind, attended, bridge]", mode)
+        .replace("{fact.target}", target.uri)
+        .replace("MODE", mode)
+        for mode in ("blind", "attended", "bridge")
+    )
+    folder.mkdir(exist_ok=True)
+    plan = folder / "plan.yaml"
+    plan.write_text("routes:\n" + ways + "  echo:" + PLAN.split("  echo:")[1])
+    return GatewayProcess(folder / "data", "--dialplan", str(plan), config="accept_transfers = true\n" + QUICK)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, target: Pjsua2Phone) -> Iterator[GatewayProcess]:
+    with gateway_for(tmp_path / "gateway", target) as running:
+        yield running
+
+
+def dial(phone: Pjsua2Phone, gateway: GatewayProcess, called: str) -> CallBundle:
+    phone.dial(f"sip:{called}@127.0.0.1:{gateway.sip_port}")
+    return gateway.call()
+
+
+def test_a_caller_is_transferred_blind(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """REFER to the caller's phone, which calls the target; our part ends."""
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "blind")
+        phone.wait("referred", to=target.uri)
+        target.wait("state", state="CONFIRMED")
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("transferred", "bot")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
+    assert not gateway.troubles()
+
+
+def test_a_busy_target_gives_the_caller_back(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """The NOTIFY says 486; the caller is told, by the same bot on the same call."""
+    target.incoming("busy")
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "blind")
+        gateway.ended(call)
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["busy"]
+    assert "Nobody there." in call.said()
+    assert [event["value"] for event in call.find("VariableSet", name="told")] == ["busy"]
+
+
+def test_caller_and_target_talk_over_a_bridge(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """Voices and keys pass both ways; when the target hangs up, the caller is told."""
+    left, right = (
+        speech("The quick brown fox jumps over the lazy dog."),
+        speech("Pack my box with five dozen jugs.", "slt"),
+    )
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "bridge")
+        call.wait("TransferProgressed", of="target", status=200)
+        target.wait("media", active=True)
+        phone.say(left)
+        phone.listen(left.seconds + 0.5)
+        target.say(right)
+        target.listen(right.seconds + 0.5)
+        phone.press("5")
+        target.wait("digit", digit="5")
+        target.press("7")
+        phone.wait("digit", digit="7")
+        target.hang_up()
+        gateway.ended(call)
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["finished"]
+    assert "They have gone." in call.said()
+    assert [event["digit"] for event in call.find("DigitPressed")] == ["5"]
+    assert likeness_in_pieces(right, phone.heard()) > 0.8
+    caller, other = call.recording()
+    assert likeness_in_pieces(left, caller) > 0.8
+    assert likeness_in_pieces(right, other) > 0.8
+
+
+def test_a_target_that_does_not_pick_up_is_given_up(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """It rings for 8 s, the caller hears that, and then the bot."""
+    target.incoming("ring")
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "bridge")
+        gateway.ended(call, within_s=25)
+        target.wait("state", state="DISCONNECTED")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["no_answer"]
+    _, bot = call.recording()
+    begun = call.second(call.find("TransferStarted")[0]["at"])
+    assert bot.cut(begun + 0.3, begun + 0.8).hz() == pytest.approx(425, abs=2)
+
+
+def test_a_caller_who_hangs_up_ends_the_target_too(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """Nobody is left on a line to nobody."""
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "bridge")
+        target.wait("state", state="CONFIRMED")
+        phone.hang_up()
+        target.wait("state", state="DISCONNECTED")
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["left"]
+
+
+def test_a_caller_is_transferred_attended(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """We call the target, and the caller's phone takes our place there by an INVITE with Replaces."""
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "attended")
+        phone.wait("referred")
+        target.wait("state", state="CONFIRMED", count=2)
+        target.wait("state", state="DISCONNECTED")
+        ended = gateway.ended(call)
+        phone.wait("state", call=0, state="DISCONNECTED")
+    assert (ended["reason"], ended["by"]) == ("transferred", "bot")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
+
+
+def test_a_peer_transfers_our_call_blind(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """The conversation moves to whom the caller names, mid-step: the echo echoes somebody else now."""
+    sentence = speech("The quick brown fox jumps over the lazy dog.")
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "echo")
+        call.wait("StepEntered", step="echo/2:echo")
+        phone.transfer(target.uri)
+        phone.wait("transfer", status=200)
+        phone.wait("state", state="DISCONNECTED")
+        target.wait("media", active=True)
+        target.say(sentence)
+        target.listen(sentence.seconds + 0.7)
+        target.hang_up()
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert [(event["by"], event["caller"]) for event in call.find("CallMoved")] == [("refer", "200")]
+    target.switch_off()
+    assert likeness_in_pieces(sentence, target.heard()) > 0.8
+    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    assert len(gateway.find("call.started")) == 1
+
+
+def test_a_peer_whose_transfer_fails_keeps_the_call(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """It is told that the target is busy, and is still talking to us."""
+    target.incoming("busy")
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "echo")
+        call.wait("StepEntered", step="echo/2:echo")
+        phone.transfer(target.uri)
+        phone.wait("transfer", status=486)
+        phone.say(tone(800, 1.0))
+        phone.listen(1.5)
+        phone.hang_up()
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["busy"]
+    heard = phone.heard()
+    assert heard.cut(heard.seconds - 1.2, heard.seconds - 0.8).hz() == pytest.approx(800, abs=2)
+
+
+def test_a_receptionist_hands_a_caller_over_to_us(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """Attended: the receptionist has a caller on one line and us on the other. Their phones do the rest with an INVITE
+    with Replaces, and our conversation goes on with the caller, where it stood."""
+    sentence = speech("The quick brown fox jumps over the lazy dog.")
+    with Pjsua2Phone(tmp_path / "phone", number) as receptionist:
+        receptionist.dial(target.uri)
+        call = dial(receptionist, gateway, "echo")
+        call.wait("StepEntered", step="echo/2:echo")
+        receptionist.transfer_to_other()
+        call.wait("CallMoved", by="replaces")
+        receptionist.wait("state", call=1, state="DISCONNECTED")
+        assert len(gateway.get("/api/calls")) == 1
+        target.say(sentence)
+        target.listen(sentence.seconds + 0.7)
+        target.hang_up_all()
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    target.switch_off()
+    assert likeness_in_pieces(sentence, target.heard()) > 0.8
+    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    assert len(gateway.find("call.started")) == 1
+    assert [event["caller"] for event in call.find("CallMoved")] == [""]
