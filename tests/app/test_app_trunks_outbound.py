@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.app.outbound import Outbound
 from gateway.app.trunk_config import Trunk
 from gateway.app.trunks import Trunks
 from gateway.call.outbound_line import Attempt
-from gateway.call.ports import Incoming, LineFactory
+from gateway.call.ports import Incoming, Line, LineFactory, Placing
 from gateway.call.sip_line import SipDoor
 from gateway.call.sip_stream import SipLineOptions
 from gateway.core.errors import CapacityError, MisuseError, PeerError
@@ -45,6 +46,8 @@ class House:
             where = Way("udp", target.address.host, target.address.port or 5060)
             target.lead_to([Server((0,), 0, (where,))], lambda way: self.flow_to(way.host, way.port))
         self.outbound = Outbound(self, self.trunks, self, options)  # type: ignore[arg-type]
+
+    transports = ("udp", "tcp")
 
     def now(self) -> float:
         return 100.0
@@ -221,3 +224,46 @@ def test_what_is_agreed_with_a_trunk_holds_for_calls_that_come() -> None:
     plain = offer(msgspec.structs.replace(THEIR_OFFER, srtp="off"))
     door.on_event(msgspec.structs.replace(call, dialog="d-2", sdp=plain))
     assert house.commands[-1] == sip.Reject("d-2", 488)
+
+
+def dialled(house: House, placing: Placing, former: Line | None = None) -> sip.Place:
+    line = asyncio.run(house.outbound.dial(placing))("c-1.2", lambda told: None, former)
+    line.media_said(media.LegOpened(100.0, "c-1.2", port=20002, ssrc=1))
+    return house.placed[-1]
+
+
+def test_the_target_of_a_transfer_is_called_through_its_trunk(house: House) -> None:
+    """As any call of ours, but for how long it may ring; it counts among the trunk's calls until it is released."""
+    headers = (("Replaces", "1@h;to-tag=2;from-tag=3"), ("Referred-By", "<sip:desk@provider.example>"))
+    place = dialled(house, Placing("100", "provider", "555", 20.0, headers))
+    assert (place.uri, place.from_uri) == ("sip:100@provider.example", "sip:555@provider.example")
+    assert (place.flow.remote, place.credentials) == (("192.0.2.1", 5060), sip.Credentials("4711", "hush"))
+    assert place.headers == headers
+    assert house.trunks.book.live("provider") == 1
+
+
+def test_an_address_is_called_as_it_stands_through_a_trunk_and_a_telephone_number_in_its_domain(house: House) -> None:
+    """A Refer-To names a dialog's own address, whatever its domain; `tel:` has none."""
+    assert dialled(house, Placing("sip:x@198.51.100.7:5070", "provider")).uri == "sip:x@198.51.100.7:5070"
+    other = House(msgspec.structs.replace(TRUNK, max_calls=0))
+    assert dialled(other, Placing("tel:+4930", "provider")).uri == "sip:+4930@provider.example"
+
+
+def test_without_a_trunk_only_addresses_are_called_and_straight(house: House) -> None:
+    """No password of ours goes there, and numbers lead nowhere."""
+    house.trunks = Trunks([], clock=house)  # type: ignore[arg-type]
+    house.trunks.start(house)  # type: ignore[arg-type]
+    house.outbound = Outbound(house, house.trunks, house, SipLineOptions())  # type: ignore[arg-type]
+    place = dialled(house, Placing("sip:x@198.51.100.7:5070;transport=tcp"))
+    assert (place.flow.transport, place.flow.remote) == ("tcp", ("198.51.100.7", 5070))
+    assert (place.from_uri, place.credentials) == ("sip:gateway@192.0.2.9", None)
+    for nowhere in ("tel:+4930", "100", "http://x"):
+        with pytest.raises(PeerError):
+            asyncio.run(house.outbound.dial(Placing(nowhere)))
+
+
+def test_a_full_trunk_places_no_transfer_either(house: House) -> None:
+    """Its limit is its limit."""
+    dialled(house, Placing("100", "provider"))
+    with pytest.raises(CapacityError):
+        dialled(house, Placing("101", "provider"))

@@ -10,6 +10,10 @@ from gateway_process import QUICK, CallBundle, GatewayProcess
 from pjsua2_phone import PJSUA2, Pjsua2Phone
 from sounds import likeness_in_pieces, speech, tone
 
+from gateway.replay.cli import against
+from gateway.replay.reading import read_bundle
+from gateway.replay.run import replay_bundle
+
 pytestmark = [
     pytest.mark.interop,
     pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python, Python <= 3.12)"),
@@ -60,6 +64,14 @@ def gateway(tmp_path: Path, target: Pjsua2Phone) -> Iterator[GatewayProcess]:
         yield running
 
 
+def replays(call: CallBundle) -> bool:
+    """The bundle, played again without any of these phones, is the same call."""
+    recorded = read_bundle(call.folder)
+    difference = against(recorded, replay_bundle(recorded))
+    assert difference.same, difference.render()
+    return True
+
+
 def dial(phone: Pjsua2Phone, gateway: GatewayProcess, called: str) -> CallBundle:
     phone.dial(f"sip:{called}@127.0.0.1:{gateway.sip_port}")
     return gateway.call()
@@ -90,6 +102,7 @@ def test_a_busy_target_gives_the_caller_back(
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["busy"]
     assert "Nobody there." in call.said()
     assert [event["value"] for event in call.find("VariableSet", name="told")] == ["busy"]
+    assert replays(call)
 
 
 def test_caller_and_target_talk_over_a_bridge(
@@ -121,6 +134,7 @@ def test_caller_and_target_talk_over_a_bridge(
     caller, other = call.recording()
     assert likeness_in_pieces(left, caller) > 0.8
     assert likeness_in_pieces(right, other) > 0.8
+    assert replays(call)
 
 
 def test_a_target_that_does_not_pick_up_is_given_up(
@@ -150,6 +164,7 @@ def test_a_caller_who_hangs_up_ends_the_target_too(
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["left"]
+    assert replays(call)
 
 
 def test_a_caller_is_transferred_attended(
@@ -189,6 +204,7 @@ def test_a_peer_transfers_our_call_blind(
     assert likeness_in_pieces(sentence, target.heard()) > 0.8
     assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
     assert len(gateway.find("call.started")) == 1
+    assert replays(call)
 
 
 def test_a_peer_whose_transfer_fails_keeps_the_call(
@@ -234,4 +250,5 @@ def test_a_receptionist_hands_a_caller_over_to_us(
     assert likeness_in_pieces(sentence, target.heard()) > 0.8
     assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
     assert len(gateway.find("call.started")) == 1
+    assert replays(call)
     assert [event["caller"] for event in call.find("CallMoved")] == [""]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.call import commands as c
+from gateway.call.moving import progress
 from gateway.call.ports import Incoming
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
@@ -134,3 +135,35 @@ def test_a_recording_becomes_packets_and_a_goodbye() -> None:
     assert steps == {1}
     assert side.hangs_up_s == pytest.approx(53 * 0.02)
     assert side == talking(bytes(2 * 400), Incoming("replay", "a", "b"), SeededIds("x"), hang_up_after_s=1.0)
+
+
+def test_how_a_transfer_went_is_told_again() -> None:
+    """The peers' part of it; what the gateway concluded from that it must conclude again."""
+
+    def news(of: str, status: int, reason: str = "", refused: bool = False) -> e.TransferProgressed:
+        return e.TransferProgressed(11.0, "c-1", of, status, reason, refused)  # type: ignore[arg-type]
+
+    inputs: list[c.AnyInput] = [
+        c.TransferTold(100),
+        c.TransferTold(405, refused=True),
+        c.TargetRang(183),
+        c.TargetAnswered(),
+        c.TargetEnded("busy"),
+        c.SuccessorRang(180),
+        c.SuccessorEnded("no_answer"),
+    ]
+    events = [progress(received, 11.0, "c-1") for received in inputs]
+    side = far_side_of(
+        recorded(
+            e.TransferStarted(11.0, "c-1", "blind", "100", "bot"),
+            e.TransferStarted(11.0, "c-1", "move", "sip:200@192.0.2.9", "caller"),
+            *events,
+            e.TransferEnded(11.0, "c-1", "busy"),
+            e.CallMoved(12.0, "c-1", "replaces", "PCMU", "300"),
+        )
+    )
+    assert [told for _, told in side.told] == [
+        c.TransferAsked("sip:200@192.0.2.9"), *inputs, c.LineMoved("replaces", "PCMU", "300"),
+    ]  # fmt: skip
+    assert events[1] == news("referred", 405, refused=True)
+    assert events[4] == news("target", 0, "busy")
