@@ -280,6 +280,8 @@ class MediaPlane:
         for k in range(max(0, missed - 64), missed):
             self._history.write(self.table.rows, self._position + k * FRAME, silence)
         self._position += missed * FRAME
+        if self._echo is not None:
+            self._echo.patch(self.table.rows, self._position - FRAME, np.zeros((len(self.table.rows), 2), np.bool_))
         if self._detector is not None:
             self._detector.skip(self.table.rows, missed * FRAME)
 

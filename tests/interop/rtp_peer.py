@@ -83,7 +83,11 @@ class RtpPeer:
         while not self._over.wait(max(0.0, begun + count * self._packet / 8000 - time.monotonic())):
             size, silence = self._packet, b"\xd5" if self._kind else b"\xff"
             payload = self._codes[count * size : (count + 1) * size].ljust(size, silence)
-            header = struct.pack("!BBHII", 0x80, self._kind, count & 0xFFFF, count * size, 0x1234ABCD)
-            if self._far is not None:
-                self._socket.sendto(header + payload, self._far)
+            self.send_audio(count, payload)
             count += 1
+
+    def send_audio(self, number: int, payload: bytes) -> None:
+        """Its packet of this number."""
+        header = struct.pack("!BBHII", 0x80, self._kind, number & 0xFFFF, number * self._packet, 0x1234ABCD)
+        if self._far is not None:
+            self._socket.sendto(header + payload, self._far)
