@@ -13,7 +13,7 @@ from gateway.sip.dialog import FIRST_CSEQ, Dialog, as_caller
 from gateway.sip.early import EarlyOffers
 from gateway.sip.events import CallAccepted, CallFailed, CallProgressed, Send
 from gateway.sip.headers import parse_name_addr, quote_string
-from gateway.sip.message import Lines, Request, Response
+from gateway.sip.message import Lines, Request, Response, readable
 from gateway.sip.reach import over_tcp
 from gateway.sip.status import phrase
 from gateway.sip.transaction import Abandonment, ClientTransaction, ServerTransaction, cancel
@@ -331,7 +331,8 @@ def _targets(response: Response) -> tuple[str, ...]:
         except PeerError:
             continue
     contacts.sort(key=lambda contact: -_weight(contact.params.get("q")))
-    return tuple(str(contact.uri) for contact in contacts)
+    # What is not even text can be neither called nor written down.
+    return tuple(uri for contact in contacts if (uri := str(contact.uri)) == readable(uri))
 
 
 def _weight(q: str | None) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import ssl
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,19 +27,30 @@ SCENARIOS = Path(__file__).parent / "sipp"
 
 
 class Answerer:
-    """Rings and accepts every call; `busy` and `ring` (never answered) as called user parts do what they say."""
+    """Rings and accepts every call; `busy` and `ring` (never answered) as called user parts do what they say.
 
-    def __init__(self, options: EndpointOptions | None = None, host: str = "127.0.0.1") -> None:
+    `early` gets early media, and is accepted once it has offered another session. `tls` protects connections.
+    """
+
+    def __init__(
+        self, options: EndpointOptions | None = None, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.host = host
         self.counts: Counter[str] = Counter()
         self.events: list[AnySipEvent] = []
         self.media = LocalMedia(host, 40_000)
+        self._early: set[str] = set()
         self.server = SipServer(
-            options or EndpointOptions(), clock=SystemClock(), ids=RandomIds(), on_event=self._on_event
+            options or EndpointOptions(),
+            clock=SystemClock(),
+            ids=RandomIds(),
+            on_event=self._on_event,
+            tls_server=tls,
         )
+        self._transports: tuple[Transport, ...] = ("tls",) if tls else ("udp", "tcp")
 
     async def __aenter__(self) -> Answerer:
-        await self.server.start(self.host, 0)
+        await self.server.start(self.host, 0, self._transports)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,10 +64,17 @@ class Answerer:
         elif isinstance(event, OfferReceived):
             sdp = answer(event.sdp, self.media).sdp if event.sdp else offer(self.media)
             self.server.send(AnswerOffer(event.dialog, sdp))
+            if event.dialog in self._early:
+                self._early.discard(event.dialog)
+                self.server.send(Accept(event.dialog, sdp))
 
     def _offered(self, event: CallOffered) -> None:
         if event.called == "busy":
             self.server.send(Reject(event.dialog, 486))
+            return
+        if event.called == "early" and event.sdp:
+            self._early.add(event.dialog)
+            self.server.send(Ring(event.dialog, 183, answer(event.sdp, self.media).sdp))
             return
         self.server.send(Ring(event.dialog))
         if event.called == "ring":

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 from sip_answerer import SCENARIOS, Answerer, Caller, has_ipv6, sipp, sipp_callee
+from test_interop_sip_tls import make_certificate
 
 from gateway.sip.commands import Credentials
-from gateway.sip.events import CallAccepted, CallFailed
+from gateway.sip.events import CallAccepted, CallFailed, CallOffered
 from gateway.sip.flow import Transport
 from gateway.sip.io import EndpointOptions
+from gateway.sip.tls import client_context, server_context
 
 pytestmark = pytest.mark.interop
 
@@ -46,6 +53,43 @@ async def test_scenario(scenario: str) -> None:
     async with Answerer() as answerer:
         await sipp(answerer.server.port, "-sf", str(SCENARIOS / f"{scenario}.xml"))
         assert answerer.counts["CallEnded"] == 20
+
+
+@pytest.mark.parametrize("scenario", ["early_update", "prack_offers"])
+async def test_a_session_that_changes_while_it_rings(scenario: str) -> None:
+    """UPDATE and PRACK bring offers before the call is up (RFC 3262, 3311); sipp wants a 200 that repeats none."""
+    async with Answerer() as answerer:
+        await sipp(answerer.server.port, "-sf", str(SCENARIOS / f"{scenario}.xml"), "-s", "early")
+        assert (answerer.counts["OfferReceived"], answerer.counts["CallEnded"]) == (20, 20)
+
+
+async def test_sipps_own_caller_over_tls(tmp_path: Path) -> None:
+    """One TLS connection for each call. Debian's sipp has no TLS of its own, so a tunnel stands before it."""
+    make_certificate(tmp_path, "server")
+    context = server_context(tmp_path / "server.pem", tmp_path / "server.key")
+    async with Answerer(tls=context) as answerer, tunnel(answerer.server.port, tmp_path / "server.pem") as port:
+        await sipp(port, "-sn", "uac", "-d", "50", "-t", "tn", "-max_socket", "500", calls=50)
+        assert {event.flow.transport for event in answerer.events if isinstance(event, CallOffered)} == {"tls"}
+        assert answerer.counts["CallEnded"] == 50
+
+
+@contextlib.asynccontextmanager
+async def tunnel(to: int, authority: Path) -> AsyncIterator[int]:
+    """A port whose plain connections go on over TLS."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = await asyncio.open_connection("127.0.0.1", to, ssl=client_context(authority))
+        await asyncio.gather(carry(reader, far[1]), carry(far[0], writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_scenario_cancel() -> None:

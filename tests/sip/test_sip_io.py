@@ -13,7 +13,7 @@ from sip_wire import OUR_SDP, SDP, invite, request
 from gateway.core.clock import SystemClock
 from gateway.core.errors import ConfigError, MisuseError
 from gateway.core.ids import SeededIds
-from gateway.sip.commands import Accept, HangUp, Place, Ring
+from gateway.sip.commands import Accept, HangUp, Offer, Place, Ring
 from gateway.sip.events import (
     AnySipEvent,
     CallAccepted,
@@ -22,6 +22,8 @@ from gateway.sip.events import (
     CallFailed,
     CallOffered,
     CallProgressed,
+    OfferReceived,
+    OfferRefused,
 )
 from gateway.sip.flow import Transport
 from gateway.sip.io import EndpointOptions, SipServer
@@ -99,6 +101,26 @@ async def test_a_listener_that_raises_harms_nobody(phones: tuple[Phone, Phone]) 
     await callee.next(CallOffered)
     callee.server.send(Accept((await callee.next(CallOffered)).dialog, SDP))
     await caller.next(CallAccepted)
+
+
+async def test_a_listener_that_raises_at_an_offer_refuses_it_and_keeps_the_call(phones: tuple[Phone, Phone]) -> None:
+    """Else the other side would wait for its answer, and then hang up."""
+    caller, callee = phones
+
+    def fail_at_offers(event: AnySipEvent) -> None:
+        if isinstance(event, OfferReceived):
+            raise ZeroDivisionError
+        if isinstance(event, CallOffered):
+            callee.server.send(Accept(event.dialog, SDP))
+
+    callee.react = fail_at_offers
+    caller.call(callee)
+    await caller.next(CallAccepted)
+    await callee.next(CallConfirmed)
+    caller.server.send(Offer("out", OUR_SDP))
+    assert (await caller.next(OfferRefused)).status == 500
+    caller.server.send(HangUp("out"))
+    assert (await callee.next(CallEnded)).by == "bye"
 
 
 async def test_rubbish_and_empty_datagrams_harm_nobody(phones: tuple[Phone, Phone]) -> None:

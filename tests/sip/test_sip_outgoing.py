@@ -369,3 +369,11 @@ def test_a_target_that_has_said_anything_is_waited_for(status: int) -> None:
     line.event(CallAccepted)
     line.advance(100)
     assert not any(isinstance(event, CallFailed) for event in line.events)
+
+
+def test_a_redirect_to_what_is_not_text_leads_nowhere() -> None:
+    """The others are still told."""
+    line, sent = placed()
+    contacts = ("Contact: <sip:\udcff@192.0.2.77>;q=0.9, <sip:new@192.0.2.78>",)
+    line.receive(reply(sent, 302, headers=contacts))
+    assert line.event(CallFailed).targets == ("sip:new@192.0.2.78",)
