@@ -32,11 +32,16 @@ pytestmark = pytest.mark.interop
 
 DIALPLAN = """
 routes:
+  short:
+    match: {called: short}
+    steps: [answer, {wait: 200ms}, hangup]
   ours:
     match: {trunk: "*"}
     steps: [echo]
   remind:
     steps: [answer, {wait: 500ms}, hangup]
+  keys:
+    steps: [answer, {press: "5#"}, {wait: 500ms}, hangup]
 """
 
 
@@ -77,8 +82,8 @@ def sipp_callee(port: int, folder: Path, *scenario: str) -> Iterator[subprocess.
         process.wait()
 
 
-def order(gateway: GatewayProcess, trunk: str, to: str) -> CallBundle:
-    body = json.dumps({"to": to, "trunk": trunk, "route": "remind"}).encode()
+def order(gateway: GatewayProcess, trunk: str, to: str, route: str = "remind") -> CallBundle:
+    body = json.dumps({"to": to, "trunk": trunk, "route": route}).encode()
     with urllib.request.urlopen(gateway.http_url.rstrip("/") + "/api/calls", data=body, timeout=10) as reply:
         call_id = json.load(reply)["call"]
     gateway.wait_log("call.started", call=call_id)
@@ -222,6 +227,49 @@ def test_a_trunk_without_room_is_followed_by_the_next(tmp_path: Path, dialplan: 
         assert (first.wait(10), second.wait(10)) == (0, 0)
         ended = gateway.ended(order(gateway, "provider", "outside"))
         assert ended["reason"] == "unreachable", gateway.tail()
+
+
+def test_what_is_agreed_with_a_trunk_is_on_the_wire_both_ways(tmp_path: Path, dialplan: str) -> None:
+    """Codecs, keys by INFO, the session timer: sipp looks at what comes when it is called, and when it calls."""
+    outside = free_port()
+    agreed = {"codecs": ["PCMA"], "dtmf": "info", "session_expires_s": 600, "options_interval_s": 0}
+    scenario = ("-sf", str(SCENARIOS / "callee_agreed.xml"))
+    with (
+        sipp_callee(outside, tmp_path, *scenario) as callee,
+        GatewayProcess(
+            tmp_path / "data",
+            *("--dialplan", dialplan),
+            config=trunk("provider", host="127.0.0.1", port=outside, **agreed),
+        ) as gateway,
+    ):
+        assert gateway.ended(order(gateway, "provider", "outside", "keys"))["reason"] == "hangup", gateway.tail()
+        assert callee.wait(10) == 0
+        caller = ["-sf", str(SCENARIOS / "agreed.xml"), "-i", "127.0.0.1", "-m", "1", "-nostdin", "-s", "short"]
+        program = shutil.which("sipp")
+        assert program is not None
+        done = subprocess.run(
+            [program, f"127.0.0.1:{gateway.sip_port}", *caller],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-3000:]
+
+
+def test_a_large_invite_finds_a_peer_that_has_tcp_only(tmp_path: Path, dialplan: str) -> None:
+    """The trunk says UDP, where nobody listens; above 1300 octets the request goes over TCP (RFC 3261 18.1.1)."""
+    outside = free_port()
+    long_name = "a" * 180 + ".example"
+    large = {"domain": long_name, "srtp": "optional", "options_interval_s": 0}
+    with (
+        sipp_callee(outside, tmp_path, "-sn", "uas", "-t", "t1") as callee,
+        GatewayProcess(
+            tmp_path / "data",
+            *("--dialplan", dialplan),
+            config=trunk("provider", host="127.0.0.1", port=outside, **large),
+        ) as gateway,
+    ):
+        ended = gateway.ended(order(gateway, "provider", "outside"))
+        assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
+        assert callee.wait(10) == 0
 
 
 def test_every_trouble_of_a_trunk_is_one_line_with_its_remedy(tmp_path: Path, secret: Path) -> None:
