@@ -17,6 +17,7 @@ import socket
 import struct
 import sys
 import time
+import wave
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,6 +39,18 @@ _HEAD = 4
 _SILENCE = b"\xff" * 160
 TIMED = 8
 """One call of so many is timed."""
+
+
+PROMPTS = Path(__file__).parents[1] / "dialplans" / "prompts"
+
+
+def bot_speech(seconds: float = 20.0) -> npt.NDArray[np.int16]:
+    """What the bot says: prompts as they are shipped, 8 kHz. Not what the callers say, which would be an echo."""
+    said: list[npt.NDArray[np.int16]] = []
+    for path in sorted(PROMPTS.glob("*.wav")):
+        with wave.open(str(path)) as file:
+            said.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
+    return np.concatenate(said)[: int(8000 * seconds)]
 
 
 class Plan(msgspec.Struct):

@@ -11,6 +11,7 @@ memory    of the workers (PSS), kB a call, by how much it grew from no calls to 
 silent    from the order to be silent (a barge-in) to the caller's last packet with sound: median and worst, ms
 load      CPU of the telephones and of the gateway's end of the workers' sockets, us a call and second: not in `cpu`
 behind    how late the telephones themselves were at their worst, ms: beyond 20 they are what is being measured
+guard     whether the echo guard was on: it works where both talk at once, which bots do for moments and this one always
 others    what everything else on this machine used, in cores: figures are worth what this is small
 """
 
@@ -29,7 +30,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from benchmarks._media_load import SPEECH, TIMED, Measured, Plan
+from benchmarks._media_load import TIMED, Measured, Plan, bot_speech
 from gateway.core.clock import SystemClock
 from gateway.media.commands import (
     CloseLeg,
@@ -56,6 +57,7 @@ _SILENT_S = 1.0
 _COLUMNS = {
     "calls": 6,
     "workers": 7,
+    "guard": 5,
     "lost": 11,
     "late": 6,
     "cpu": 5,
@@ -89,7 +91,7 @@ class Bench:
             bind="127.0.0.1",
             rtp_ports=(arguments.port, arguments.port + 2 * (calls + 64 * arguments.workers) - 1),
             clock=SystemClock(),
-            options=PlaneOptions(slots=-(-calls // arguments.workers) + 8),
+            options=PlaneOptions(slots=-(-calls // arguments.workers) + 8, echo_guard=arguments.echo_guard),
             vad=arguments.vad,
         )
         self._pool.on_pulse = lambda worker, pulse: self._pulses.setdefault(worker, []).append(pulse)
@@ -160,9 +162,7 @@ class Bench:
 
     async def _talk(self, until: float) -> list[float]:
         """The bot talks to every call, a second at a time, then falls silent. Gives when each was told to."""
-        with np.load(SPEECH) as file:
-            speech = file["pcm"][4000:-4000]
-        length = int(8000 * _CLIP_S)
+        speech, length = bot_speech(), int(8000 * _CLIP_S)
         pieces = [speech[k : k + length].tobytes() for k in range(0, len(speech) - length, length)]
         turn, start = 0, time.monotonic()
         while time.monotonic() < until:
@@ -194,6 +194,7 @@ class Bench:
         return {
             "calls": str(calls),
             "workers": str(workers),
+            "guard": "on" if self._arguments.echo_guard else "-",
             "lost": f"{measured.sent - sum(s.packets_received for s in stats)} / {measured.missing}",
             "late": str(sum(s.packets_late for s in stats)),
             "cpu": f"{1e6 * cpu_s / calls:.0f}",
@@ -239,6 +240,9 @@ def main() -> None:
     parser.add_argument("--vad", choices=["silero", "none"], default="silero")
     parser.add_argument("--as-is", action="store_true", help="do not let OpenBLAS choose its code by the processor")
     parser.add_argument("--port", type=int, default=20000, help="first RTP port of the workers")
+    parser.add_argument(
+        "--echo-guard", action="store_true", help="with it: here everybody talks over the bot all the time"
+    )
     parser.add_argument("--explain", action="store_true", help="say what the columns are")
     arguments = parser.parse_args()
     if arguments.seconds < 8:

@@ -24,9 +24,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-import numpy as np
+import structlog
 
-from benchmarks._media_load import SPEECH, Measured, Plan
+from benchmarks._media_load import Measured, Plan, bot_speech
 from benchmarks.media_calls import Bench
 
 HERE = Path(__file__).parent
@@ -55,8 +55,8 @@ async def measure(name: str, python: str, arguments: argparse.Namespace) -> tupl
     pipe = asyncio.subprocess.PIPE
     load_command = (sys.executable, "-m", "benchmarks._media_load")
     load = await asyncio.create_subprocess_exec(*load_command, stdin=pipe, stdout=pipe, limit=1 << 24)
-    with tempfile.NamedTemporaryFile(suffix=".pcm") as speech, np.load(SPEECH) as file:
-        speech.write(file["pcm"][4000:-4000].tobytes())
+    with tempfile.NamedTemporaryFile(suffix=".pcm") as speech:
+        speech.write(bot_speech().tobytes())
         speech.flush()
         peer_command = (python, "-m", f"benchmarks.peers.{name}")
         path = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
@@ -109,7 +109,7 @@ def _peer(name: str, arguments: argparse.Namespace) -> None:
 
 def _gateway(arguments: argparse.Namespace) -> None:
     calls = arguments.calls or CALLS["gateway"]
-    options = argparse.Namespace(**{**vars(arguments), "workers": 1, "vad": "silero"})
+    options = argparse.Namespace(**{**vars(arguments), "workers": 1, "vad": "silero", "echo_guard": False})
     report = asyncio.run(Bench(calls, options).run())
     lost, pacing = report["lost"].partition(" / ")[2], " ".join(report["pacing"].split()[:2])
     _print("gateway", version("voicebot-gateway"), DETECTS["gateway"], str(calls), report["cpu"], lost, pacing)
@@ -126,6 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(CALLS):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     _print("peer", "release", "detector", "calls", "cpu", "lost", "pacing")
     for name in arguments.names or CALLS:
         if name == "gateway":

@@ -80,6 +80,11 @@ _SURE = 0.8
 _NEARLY = 0.25
 """Echo with this share of what makes a caller is looked at again with the next window: one may be beginning."""
 
+_SETTLED = 4 * 256
+_SETTLED_AT_FIRST = 16 * 256
+"""How seldom a caller who speaks over the bot is judged again, in samples at 8 kHz: 128 ms where the line is seen to
+echo, 512 ms where it is not. An echo that takes over keeps the end of the caller's speech back by as much."""
+
 _FFT = 1024
 _LINE = _DECIMATION * (_COMPARED + 2)
 _REFERENCE = _DECIMATION * (_COMPARED + _LAGS + 2)
@@ -155,6 +160,11 @@ class EchoGuard:
             unsure[doubted] = still | ~(sure | self._doubt(*again, still))
         return Verdict(echo, unsure)
 
+    def settled(self, rows: Int64s) -> Int64s:
+        """Samples for which a caller who was told from the bot may be taken to go on speaking, before asking again."""
+        settled: Int64s = np.where(self._known(rows), _SETTLED, _SETTLED_AT_FIRST)
+        return settled
+
     def _doubtful(self, rows: Int64s, ends: Int64s, line: Float32s, foreign: Float32s) -> Bools:
         """What speaks against a caller though the filter did not explain the line."""
         doubtful: Bools = self._known(rows) | self._made_up(rows, ends) | (_mean(foreign) < _PARTLY * _mean(line))
@@ -228,9 +238,8 @@ def _likeness(line: Float32s, sent: Float32s) -> Float32s:
     windows = power[:, line.shape[1] - 1 :].copy()
     windows[:, 1:] -= power[:, :_LAGS]
     windows = np.maximum(windows, windows.max(axis=1, keepdims=True) * 1e-3 + 1.0)
-    likeness: Float32s = (np.square(product) / (windows * np.square(line).sum(axis=1, keepdims=True))).astype(
-        np.float32
-    )
+    heard = np.maximum(np.square(line).sum(axis=1, keepdims=True), 1.0)  # a line may be digital silence
+    likeness: Float32s = (np.square(product) / (windows * heard)).astype(np.float32)
     return likeness
 
 

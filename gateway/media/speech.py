@@ -59,6 +59,7 @@ class SpeechDetector:
         self._window_end = np.zeros(slots, np.int64)
         self._likely_ms = np.zeros(slots, np.float32)  # probability high for so long
         self._unlikely_ms = np.zeros(slots, np.float32)  # probability low for so long
+        self._settled = np.zeros(slots, np.int64)  # until when a speaker is not asked whether he is the bot
         self.speaking = np.zeros(slots, np.bool_)
 
     def reset(self, row: int, position: int) -> None:
@@ -68,6 +69,7 @@ class SpeechDetector:
         self._open_for[row] = 0
         self._was_open[row] = self.speaking[row] = False
         self._likely_ms[row] = self._unlikely_ms[row] = 0.0
+        self._settled[row] = 0
         self._window_end[row] = position + self._vad.window + row % 8 * (FRAME // 5)
 
     def skip(self, rows: Int64s, samples: int) -> None:
@@ -120,7 +122,8 @@ class SpeechDetector:
         unlikely = np.where(probabilities < options.end_probability, self._unlikely_ms[rows] + step, 0)
         speaking = self.speaking[rows]
         if self._echo is not None:
-            echo, unsure = self._bot_alone(rows, ends, np.where(speaking, unlikely == 0, likely >= options.begin_ms))
+            speech = np.where(speaking, (unlikely == 0) & (ends >= self._settled[rows]), likely >= options.begin_ms)
+            echo, unsure = self._bot_alone(rows, ends, speech)
             unlikely = np.where(echo, self._unlikely_ms[rows] + step, unlikely)
             likely = np.where(unsure, options.begin_ms - step, np.where(echo, 0, likely))
         self._likely_ms[rows], self._unlikely_ms[rows] = likely, unlikely
@@ -142,4 +145,6 @@ class SpeechDetector:
         unsure = np.zeros_like(echo)
         if len(asked := np.flatnonzero(echo)):
             echo[asked], unsure[asked] = self._echo.judge(rows[asked], ends[asked])
+            callers = asked[~(echo[asked] | unsure[asked])]
+            self._settled[rows[callers]] = ends[callers] + self._echo.settled(rows[callers])
         return Verdict(echo, unsure)
