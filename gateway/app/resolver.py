@@ -64,18 +64,22 @@ class Resolver:
     async def _answer(self, question: Question) -> list[Record]:
         if literal(question.name) is not None:
             return [question.name]
+        fault: Unresolved | None = None
+        records: list[Record] = []
         try:
             records = await self._records(question)
-        except Unresolved:
-            # Some resolvers of home routers know no NAPTR, and it is only advice. SRV decides where calls go.
-            if question.kind != "NAPTR":
-                raise
-            return []
+        except Unresolved as error:
+            fault = error
         if not records and question.kind == self._family and not self._own_servers:
-            return await self._from_system(question.name)
+            records = await self._from_system(question.name)
+        if fault is not None and not records and not _advice(question):
+            raise fault
         return records
 
     async def _records(self, question: Question) -> list[Record]:
+        if not self._resolver.nameservers:
+            # A machine without any: what the system knows of addresses is all there is.
+            return []
         try:
             answer = await self._resolver.resolve(question.name, question.kind, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
@@ -120,6 +124,16 @@ def _record(kind: Kind, data: object) -> Record:
             return Srv(data.priority, data.weight, data.port, host)  # type: ignore[attr-defined]
         case _:
             return str(data.address)  # type: ignore[attr-defined]
+
+
+def _advice(question: Question) -> bool:
+    """Whether nothing is lost when nobody can tell.
+
+    Some resolvers know no NAPTR, and it is only advice. SRV decides where calls go; but a name of one label is of our
+    own network (a container's, say), whose resolver may have nobody to ask for more.
+    """
+    domain = question.name.split(".", 2)[-1] if question.kind == "SRV" else question.name
+    return question.kind == "NAPTR" or (question.kind == "SRV" and "." not in domain)
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,8 @@ from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.events import CallOffered
 from gateway.sip.headers import parse_name_addr, split_commas
 
-ASSERTED = "P-Asserted-Identity"
+IDENTITIES = ("P-Asserted-Identity", "P-Preferred-Identity")
+"""What a proxy knows of the caller, and what a PBX (RFC 3325: a user agent) wishes to be known; the former first."""
 OUR_OWN = ("account",)
 """Facts that do not rest on what the caller's side wrote."""
 INTERNAL = ("replaces",)
@@ -91,7 +92,7 @@ class TrunkBook:
         trusted = rules is not None and rules.trusted
         caller = (trusted and asserted_caller(offered.headers)) or offered.caller
         # RFC 3325 5: an identity that somebody we do not trust asserts is worth nothing, and must not look like one.
-        headers = {name: value for name, value in offered.headers if trusted or name != ASSERTED}
+        headers = {name: value for name, value in offered.headers if trusted or name not in IDENTITIES}
         facts = known_facts(offered, rules)
         if rules is None:
             return Screened(caller, headers, facts)
@@ -154,10 +155,12 @@ def asserted_caller(headers: Headers) -> str:
         token.strip().lower() for name, text in headers if name == "Privacy" for token in text.split(";")
     }:
         return ""
-    asserted = (text for name, text in headers if name == ASSERTED)
-    users = [user for text in asserted for user in _users(text)]
-    users.sort(key=lambda user: not user.lstrip("+").isdigit())
-    return users[0] if users else ""
+    for identity in IDENTITIES:
+        users = [user for name, text in headers if name == identity for user in _users(text)]
+        users.sort(key=lambda user: not user.lstrip("+").isdigit())
+        if users:
+            return users[0]
+    return ""
 
 
 def _users(text: str) -> list[str]:

@@ -113,6 +113,27 @@ async def test_what_the_system_knows_besides_is_found_too(monkeypatch: pytest.Mo
     assert ways(found) == [f"udp {socket.gethostbyname('localhost')}:5060"]
 
 
+async def test_a_name_of_our_own_network_needs_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's resolver that cannot ask outside fails for SRV; the container's address is known all the same."""
+    monkeypatch.setattr(resolving, "WITHIN_S", 0.4)
+    with DnsServer({}) as names:
+        names.broken = True
+        resolver = Resolver()
+        resolver._resolver.nameservers = Resolver([names.address])._resolver.nameservers
+        found = await resolver.locate(Address("localhost", None, "udp"), ("udp",))
+        assert ways(found) == [f"udp {socket.gethostbyname('localhost')}:5060"]
+        with pytest.raises(Unresolved):
+            await resolver.locate(Address("sip.provider.test", None, "udp"), ("udp",))
+
+
+async def test_a_machine_without_name_servers_knows_its_own_names() -> None:
+    """And nothing else."""
+    resolver = Resolver()
+    resolver._resolver.nameservers = []
+    found = await resolver.locate(Address("localhost", None, "udp"), ("udp",))
+    assert ways(found) == [f"udp {socket.gethostbyname('localhost')}:5060"]
+
+
 def test_a_name_server_is_an_address() -> None:
     """Its name could not be looked up."""
     assert name_server("192.0.2.53") == ("192.0.2.53", 53)

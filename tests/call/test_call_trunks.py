@@ -18,6 +18,7 @@ from gateway.sip.offer_answer import LocalMedia, offer
 
 PROVIDER, STRANGER = "198.51.100.7", "203.0.113.9"
 ASSERTED = ("P-Asserted-Identity", '"Ann" <sip:+4930123@provider.example>')
+PREFERRED = ("P-Preferred-Identity", "<sip:200@pbx.example>")
 
 
 def offered(
@@ -65,7 +66,7 @@ def test_only_a_trusted_trunk_may_say_who_calls() -> None:
     assert trusted.screen(offered(PROVIDER, "100", ASSERTED)).caller == "+4930123"
     assert trusted.screen(offered(PROVIDER, "100")).caller == "1001"
     for one in (book(), trusted):
-        screened = one.screen(offered(STRANGER, "100", ASSERTED, ("X-Shop", "7")))
+        screened = one.screen(offered(STRANGER, "100", ASSERTED, PREFERRED, ("X-Shop", "7")))
         assert (screened.caller, screened.headers) == ("1001", {"X-Shop": "7"})
 
 
@@ -103,6 +104,9 @@ def test_a_fact_is_of_a_length_that_can_be_spoken() -> None:
         ((("P-Asserted-Identity", "<sip:ann@x>"), ("P-Asserted-Identity", ',"')), "ann"),
         ((ASSERTED, ("Privacy", "header; ID")), ""),
         ((ASSERTED, ("Privacy", "none")), "+4930123"),
+        ((PREFERRED,), "200"),
+        ((PREFERRED, ASSERTED), "+4930123"),
+        ((PREFERRED, ("P-Asserted-Identity", "rubbish")), "200"),
         ((), ""),
     ],
 )
