@@ -245,6 +245,8 @@ def _desk_options(config: GatewayConfig) -> DeskOptions:
 def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
     return EndpointOptions(
         advertised=_advertised(config),
+        # Two dialogs a call where it is connected on; the desk counts calls, and says no first.
+        max_calls=max(2000, 2 * config.limits.max_calls),
         unknown_sources=config.unknown_sources,
         digest_algorithms=config.digest_algorithms,
         known_networks=tuple(network for trunk in config.trunk for network in trunk.known_networks),

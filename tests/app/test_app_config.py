@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from gateway.app import config as configuration
-from gateway.app.config import GatewayConfig, load, provider, shipped
+from gateway.app.config import GatewayConfig, Limits, load, provider, shipped
+from gateway.app.gateway import _endpoint_options
 from gateway.core.errors import ConfigError
 
 
@@ -146,3 +147,10 @@ def test_the_documented_file_documents_every_key_with_its_default() -> None:
 def test_every_command_line_key_is_an_option_of_the_configuration() -> None:
     """`--sip-port`, `sip_port`, `GATEWAY_SIP_PORT`: one name in three spellings."""
     assert set(configuration.COMMAND_LINE_KEYS) <= set(GatewayConfig.__struct_fields__)
+
+
+def test_the_sip_layer_has_room_for_as_many_calls_as_the_desk_admits() -> None:
+    """However many an operator allows; twice that, as a call that is connected on has two dialogs."""
+    config = msgspec.structs.replace(GatewayConfig(), limits=Limits(max_calls=5000, calls_per_s=7.5))
+    options = _endpoint_options(config)
+    assert (options.max_calls, options.invites_per_s) == (10_000, 7.5)
