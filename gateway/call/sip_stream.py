@@ -199,21 +199,22 @@ class SipStream:
         self._join(agreed)
         return agreed.codec
 
-    def _join(self, agreed: Negotiated) -> None:
+    def _join(self, agreed: Negotiated, *, newcomer: bool = False) -> None:
         """Not anew to where it is: an answer that early media brought already must not be heard to click."""
         joined = connect_leg(self._id, agreed, inband_digits=self._options.dtmf == "inband")
         if joined != self._joined:
             self._joined = joined
-            self._wires.leg.send(joined)
+            self._wires.leg.send(msgspec.structs.replace(joined, newcomer=newcomer))
 
     def _connect(self, agreed: Negotiated) -> None:
+        newcomer = self._former is not None
         if self._former is not None:
             self._former._opened, self._opened, self._former = False, True, None
         self.codec = agreed.codec
         if agreed.srtp is not None and self._local is not None:
             # What is protected stays so: a re-offer without keys is refused, not followed into the open.
             self._local = msgspec.structs.replace(self._local, srtp="required")
-        self._join(agreed)
+        self._join(agreed, newcomer=newcomer)
         if agreed.held != self._held:
             self._held = agreed.held
             self._tell(c.LineHeld(agreed.held))

@@ -58,6 +58,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     60 ms, the longest within `ptime_ms`. With `silence` nothing but comfort noise (RFC 3389) leaves while nothing is
     said.
     `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
+    With `newcomer` another peer takes over: what the one before still sends is not taken, and not latched to.
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
     the leg is plain.
     """
@@ -71,6 +72,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     ptime_ms: int = 20
     direction: Direction = "sendrecv"
     rtcp_mux: bool = False
+    newcomer: bool = False
     srtp: Srtp | None = None
     receives: dict[int, Codec] = {}
     silence: bool = False

@@ -47,6 +47,9 @@ class Leg:
     clock_ratio: int = 1
     """RTP clock of our audio over 8000 Hz."""
 
+    former: Address | None = None
+    """Where the media of the peer before this one came from; it may take a while to cease."""
+
     dtmf_payload_type: int | None = None
     dtmf_clock_hz: int = 8000
     rtcp_mux: bool = False
@@ -163,7 +166,9 @@ class LegTable:
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
         row, signalled = leg.row, (command.host, command.port)
         leg.dtmf_payload_type, leg.rtcp_mux = command.dtmf_payload_type, command.rtcp_mux
-        if signalled != leg.signalled:
+        if command.newcomer:
+            leg.former = leg.latched
+        if signalled != leg.signalled or command.newcomer:
             # The peer has moved: whoever sends now may be latched to.
             leg.signalled, leg.latched = signalled, None
             self.latched[row] = None

@@ -174,6 +174,8 @@ class Receiver:
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
         """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that."""
+        if leg.former == datagram.source != leg.signalled:
+            return False
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True
         return rtp.is_rtcp(datagram.data) and datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -22,14 +23,33 @@ AHEAD_OF_TICK_S = 0.001
 """How long before its tick a datagram comes at the latest, so that no rounding lets it miss the tick."""
 
 
-class _RecordedReferral:
-    """Implements `gateway.call.ports.Referral`: how the transfer went then is among what the far side tells."""
+class Cues:
+    """What the far side of a transfer must have been asked before it may tell how it went.
+
+    Implements `gateway.call.ports.Referral`: the telling itself is up to the line.
+    """
 
     dialog = "replayed"
     accepts_transfers = True
 
+    def __init__(self) -> None:
+        self.referred, self.called = asyncio.Event(), asyncio.Event()
+
+    async def wait_for(self, told: Told) -> None:
+        match told:
+            case c.TransferTold(status=status, refused=refused):
+                await self.referred.wait()
+                if refused or status >= 200:
+                    self.referred.clear()
+            case c.TargetRang() | c.TargetAnswered() | c.TargetEnded():
+                await self.called.wait()
+                if isinstance(told, c.TargetEnded):
+                    self.called.clear()
+            case _:
+                pass
+
     def refer(self, to: str, replaces: str) -> None:
-        pass
+        self.referred.set()
 
     def answer_transfer(self, status: int) -> None:
         pass
@@ -51,9 +71,10 @@ class ReplayLine:
         tell: Tell,
         record: str | None,
         trace: str | None,
+        cues: Cues | None = None,
     ) -> None:
         self._id, self._side, self._leg, self._clock, self._tell = call_id, side, leg, clock, tell
-        self._record, self._trace = record, trace
+        self._record, self._trace, self._cues = record, trace, cues or Cues()
         self._start = self._opened_at = clock.now()
         self._opened = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,8 +93,8 @@ class ReplayLine:
         self._stop()
 
     @property
-    def referral(self) -> _RecordedReferral:
-        return _RecordedReferral()
+    def referral(self) -> Cues:
+        return self._cues
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
@@ -110,12 +131,10 @@ class ReplayLine:
         )
 
     def _reconnect(self, moved_at: float) -> None:
-        """Somebody else sends from here on."""
-        known = {one.source for one in self._side.datagrams if self._opened_at + one.at_s < moved_at}
-        later = (one.source for one in self._side.datagrams if self._opened_at + one.at_s >= moved_at)
-        source = next((source for source in later if source not in known), None)
-        if source is not None:
-            self._connect(source)
+        """Somebody else sends from here on: whoever sends most, as who was there may take a while to stop."""
+        later = Counter(one.source for one in self._side.datagrams if self._opened_at + one.at_s >= moved_at)
+        if later:
+            self._connect(later.most_common(1)[0][0])
 
     def _connect(self, source: Address | None = None) -> None:
         side = self._side
@@ -157,6 +176,7 @@ class ReplayLine:
     async def _signal(self) -> None:
         for at_s, told in self._side.told:
             await self._clock.sleep_until(self._start + at_s)
+            await self._cues.wait_for(told)
             if isinstance(told, c.LineMoved):
                 self._reconnect(self._start + at_s)
             self._tell(self._now(told))

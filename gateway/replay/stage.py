@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.call.io import Desk
 from gateway.call.live import DeskOptions, Services
-from gateway.call.ports import Placing, SuccessorFactory
+from gateway.call.ports import Dial, Placing, SuccessorFactory
 from gateway.core import events as e
 from gateway.core.clock import Clock, LoopClock
 from gateway.core.ids import SeededIds
@@ -24,7 +24,7 @@ from gateway.providers.load import build_agent, build_stt, build_tts, build_vad
 from gateway.replay import layout
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.replay.far_side import FarSide
-from gateway.replay.line import ReplayLine
+from gateway.replay.line import Cues, ReplayLine
 from gateway.replay.players import ReplayedAgent, ReplayedStt, ReplayedTts
 from gateway.replay.reading import Recorded
 from gateway.replay.spool import InlineSpool
@@ -157,8 +157,12 @@ class SilentLine:
         pass
 
 
-async def silent_line(placing: Placing) -> SuccessorFactory:
-    return lambda name, tell, former: SilentLine()
+def silent_lines(cues: Cues) -> Dial:
+    async def dial(placing: Placing) -> SuccessorFactory:
+        cues.called.set()
+        return lambda name, tell, former: SilentLine()
+
+    return dial
 
 
 async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str]]]:
@@ -177,6 +181,7 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
         spool=InlineSpool(),
         utc_offset_s=stage.utc_offset_s,
     )
+    cues = Cues()
     zone = timezone(timedelta(seconds=stage.utc_offset_s))
     desk = Desk(
         Services(
@@ -187,7 +192,7 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
             stt=cast.stt,
             tts=cast.tts,
             agent=cast.agent,
-            dial=silent_line,
+            dial=silent_lines(cues),
             dialplan=lambda: stage.dialplan,
             bundle=bundles,
             load_prompt=cast.load_prompt,
@@ -201,7 +206,7 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
     call_id = desk.incoming(
         stage.side.incoming,
         lambda call_id, tell, record, trace: ReplayLine(
-            call_id, stage.side, leg=leg, clock=clock, tell=tell, record=record, trace=trace
+            call_id, stage.side, leg=leg, clock=clock, tell=tell, record=record, trace=trace, cues=cues
         ),
     )
     await desk.drain()

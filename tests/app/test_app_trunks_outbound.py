@@ -267,3 +267,12 @@ def test_a_full_trunk_places_no_transfer_either(house: House) -> None:
     dialled(house, Placing("100", "provider"))
     with pytest.raises(CapacityError):
         dialled(house, Placing("101", "provider"))
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+def test_a_trunk_says_whether_it_may_transfer(transfers: bool) -> None:
+    """Off unless its entry says so, whatever holds for others."""
+    trunk = msgspec.structs.replace(TRUNK, transfers=transfers)
+    rules = House(trunk).trunks.book.rules("provider")
+    assert SipLineOptions(accept_transfers=not transfers).for_trunk(rules).accept_transfers is transfers
+    assert not TRUNK.transfers

@@ -55,6 +55,12 @@ STEPS = {
     "step in a branch": (
         "- menu: {say: a, choices: [{digits: 1, then: [{goto: b}]}]}", "4:60", "no route `b`", "known: a",
     ),
+    "transfer to nobody": ("- transfer: {to: ''}", "4:20", "nobody to connect the caller with", "a number, or a sip:"),
+    "transfer without an end": ("- transfer: {mode: blind}", "4:9", "`transfer` needs `to`", "add `to:`"),
+    "outcome of no transfer": (
+        "- transfer: {to: 1, then: {bussy: a}}", "4:34", "a transfer has no outcome `bussy`", "did you mean `busy`?",
+    ),
+    "mode of no transfer": ("- transfer: {to: 1, mode: blnd}", "4:33", "`mode` cannot be `blnd`", "did you mean `blind`?"),
     "behind an end": ("- hangup\n      - answer", "5:9", "`answer` is never reached: `hangup` does not come back", ""),
     "behind an endless step": ("- echo\n      - hangup", "5:9", "`hangup` is never reached", "remove it"),
     "goes round": ("- goto: a", "2:3", "goes round for ever: a -> a", "let a step speak"),

@@ -276,3 +276,46 @@ def test_headers_and_confidence_reach_the_dialplan(plan_of: PlanOf) -> None:
     """A heard answer is more than its text; the menu takes what the recogniser is sure of."""
     played = steps(plan_of, MENU, Heard("two", confidence=0.9))
     assert "say You chose two." in played.log
+
+
+TRANSFER = """
+- transfer:
+    to: "{{fact.desk}}100"
+    mode: bridge
+    music: wait.wav
+    ring: 12s
+    then:
+      busy: b
+      {finished}
+    otherwise: [{{say: "{{outcome}}, sorry."}}]
+- say: Anything else?
+"""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "log"),
+    [
+        ("connected", ["hang up"]),
+        ("busy", ["outcome = busy", "say This is b.", "hang up"]),
+        ("no_answer", ["outcome = no_answer", "say no_answer, sorry.", "say Anything else?", "hang up"]),
+        ("finished", ["outcome = finished", "hang up"]),
+    ],
+)
+def test_a_transfer_goes_on_by_its_outcome(plan_of: PlanOf, tmp_path: Path, outcome: str, log: list[str]) -> None:
+    """A call that is gone ends; a target that hung up ends it too, unless the plan says otherwise."""
+    with wave.open(str(tmp_path / "wait.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(160))
+    played = steps(plan_of, TRANSFER.format(finished="rejected: b"), outcome)
+    assert played.log == ["answer", "transfer bridge to 100", *log]
+    (step,) = played.transfers
+    assert (step.ring_s, Path(step.music or "").name) == (12.0, "wait.wav")
+
+
+def test_a_bridge_that_is_over_can_lead_on(plan_of: PlanOf) -> None:
+    """`transfer: 100` is the short form; `then: {finished: ...}` takes the caller back."""
+    assert steps(plan_of, "- transfer: 100\n- say: Back.", "rejected").log[-2] == "say Back."
+    back = "- transfer: {to: sip:x@192.0.2.1, then: {finished: [{say: They have gone.}]}}"
+    assert steps(plan_of, back, "finished").log[1:] == [
+        "transfer blind to sip:x@192.0.2.1", "outcome = finished", "say They have gone.", "hang up",
+    ]  # fmt: skip

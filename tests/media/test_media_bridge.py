@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from media_world import Phone, World, frames, sine, through_code
 
 from gateway.core.clock import SystemClock
-from gateway.media.commands import Bridge, CloseLeg, OpenLeg, PcmReady, PushPcm, QueueAudio, first_leg
+from gateway.media.commands import (
+    Bridge,
+    CloseLeg,
+    LegLatched,
+    OpenLeg,
+    PcmReady,
+    PushPcm,
+    QueueAudio,
+    SetLoopback,
+    first_leg,
+)
 from gateway.media.datagrams import Received
 from gateway.media.io import MediaPool
 from gateway.media.options import PlaneOptions
@@ -73,6 +83,15 @@ def test_a_bridge_that_ends_leaves_each_to_its_own_playout() -> None:
     assert np.abs(world.spoken("c-1.2", law=1).astype(int)).max() <= 8  # the nearest to silence that A-law has
 
 
+def test_hold_on_a_bridge_lets_the_holders_music_through() -> None:
+    """A caller who holds hears nothing of us, and what its telephone plays meanwhile is for the target."""
+    world, caller, target = two_legs()
+    world.do(Bridge("c-1", "c-1.2")).connect("c-1", direction="recvonly")
+    talk_both(world, caller, target, CALLER_SAYS, TARGET_SAYS)
+    assert world.packets("c-1") == []
+    assert abs(hz(tail(world.spoken("c-1.2", law=1))) - 440) < 5
+
+
 def test_a_row_that_changes_hands_is_not_listened_to_any_more() -> None:
     """The target is gone, and a stranger's call gets its row: the caller must not hear them, nor they the caller."""
     world, caller, _ = two_legs()
@@ -110,6 +129,25 @@ def test_a_bridged_call_is_recorded_with_both_voices(tmp_path: Path) -> None:
     stereo = np.frombuffer(path.read_bytes()[44:], "<i2").reshape(-1, 2)
     assert abs(hz(tail(stereo[:, 0])) - 440) < 5
     assert abs(hz(tail(stereo[:, 1])) - 900) < 5
+
+
+def test_a_newcomer_is_heard_though_the_one_before_still_sends() -> None:
+    """Another peer on the same leg, behind a NAT that its SDP does not know: the former's last packets, which come
+    first, must not be latched to."""
+    world = World().open("c-1").connect("c-1")
+    former, newcomer = Phone("c-1"), Phone("c-1", ssrc=99, sequence=7, timestamp=90)
+    newcomer.source = ("203.0.113.5", 4444)
+    world.talk(former, CALLER_SAYS[:1600])
+    world.connect("c-1", host="10.0.0.1", port=4444, newcomer=True)
+    world.talk(former, CALLER_SAYS[:1600])
+    world.do(SetLoopback("c-1", True)).sent.clear()
+    for mine, theirs in zip(frames(CALLER_SAYS), frames(TARGET_SAYS), strict=True):
+        at = world.now - 0.005
+        packets = ((former, mine), (newcomer, theirs))
+        world.take([Received("c-1", phone.packet(pcm), phone.source, at) for phone, pcm in packets])
+    world.ticks(5)
+    assert [latched.host for latched in world.all(LegLatched)] == ["198.51.100.7", "203.0.113.5"]
+    assert abs(hz(tail(world.spoken("c-1"))) - 900) < 5
 
 
 @given(
