@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from certificates import make_certificate
-from sip_wire import OUR_SDP
+from sip_wire import OUR_SDP, request
 from structlog.testing import capture_logs
 
 from gateway.core.clock import SystemClock
@@ -111,6 +111,24 @@ async def test_it_is_logged_once(phone: Phone, closed_port: int) -> None:
             await phone.next()
     told = [line for line in logged if line["event"] == "sip.unreachable"]
     assert [(line["remote"][1], line["error"]) for line in told] == [(closed_port, "Connection refused")]
+
+
+async def test_answers_that_reach_nobody_are_nobodys_concern(phone: Phone) -> None:
+    """A flood with forged senders brings an ICMP error for each: no line in the log, and calls go on."""
+    other = Phone()
+    await other.server.start("127.0.0.1", 0)
+    with capture_logs() as logged:
+        for number in range(50):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.bind(("127.0.0.1", 0))
+                branch = f"z9hG4bK-{number}"
+                stranger.sendto(request("OPTIONS", branch=branch), ("127.0.0.1", phone.server.port))
+        phone.call(other.server.port)
+        assert isinstance(await phone.next(), CallAccepted)
+        phone.call(other.server.port, "again")
+        assert isinstance(await phone.next(), CallAccepted)
+    assert not [line for line in logged if line["event"] != "sip.listening"]
+    await other.server.close()
 
 
 async def reason_of(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, list[str]]:

@@ -44,7 +44,7 @@ class Listener(NamedTuple):
     """What the connections need of the server."""
 
     received: Callable[[bytes, Flow], None]
-    lost: Callable[[Flow, str], None]
+    lost: Callable[[Flow, str], object]
     local: Callable[[str, Transport], tuple[str, int]]
     in_use: Callable[[Flow], bool]
     refused: Callable[[], None]

@@ -19,7 +19,7 @@ from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, OfferRec
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.io.connections import USUAL_PATIENCE, Connections, Listener, Patience
 from gateway.sip.io.handshakes import TlsListener
-from gateway.sip.io.sockets import OurAddresses, Unreached, bind, bind_error, bind_pair, unreachable
+from gateway.sip.io.sockets import OurAddresses, Unreached, bind, bind_error, bind_pair, undelivered
 from gateway.sip.options import EndpointOptions
 from gateway.sip.uri import bare
 
@@ -187,14 +187,14 @@ class SipServer:
             self.received(data, Flow("udp", self._local(address[0], "udp"), (address[0], address[1])))
 
     def _tell_unreachable(self) -> bool:
-        """Whether ICMP has told of peers that cannot be reached (RFC 3261 18.4)."""
+        """Whether ICMP has told of anything that did not get through (RFC 3261 18.4)."""
         assert self._udp is not None
-        found = unreachable(self._udp)
-        for remote, reason in found:
+        told, requests = undelivered(self._udp)
+        for remote, reason in requests:
             flow = Flow("udp", self._local(remote[0], "udp"), remote)
-            self._unreached.tell("sip.unreachable", flow, reason)
-            self._lost(flow, reason)
-        return bool(found)
+            if self._lost(flow, reason):
+                self._unreached.tell("sip.unreachable", flow, reason)
+        return told > 0
 
     def received(self, data: bytes, flow: Flow) -> None:
         self._unreached.forget(flow)
@@ -281,8 +281,11 @@ class SipServer:
                     self._loop.call_soon(self._lost, action.flow, reason)
                     return
 
-    def _lost(self, flow: Flow, reason: str = "") -> None:
-        self._do(self.endpoint.connection_lost(flow, self._clock.now(), reason))
+    def _lost(self, flow: Flow, reason: str = "") -> bool:
+        """Whether anybody minds."""
+        actions = self.endpoint.connection_lost(flow, self._clock.now(), reason)
+        self._do(actions)
+        return bool(actions)
 
     def _count_refused(self) -> None:
         self.endpoint.counters["connections_refused"] += 1

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import sys
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -22,6 +22,7 @@ _SOCKET_BUFFER = 4 * 1024 * 1024  # bytes; a burst of 4,000 messages must not be
 _EPHEMERAL_TRIES = 20
 _REMEMBERED_PEERS = 4096
 _IP_RECVERR, _IPV6_RECVERR = 11, 25  # of Linux; Python names the first from 3.14 on
+_ANSWER = b"SIP/2.0 "
 _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT)
 
 
@@ -48,7 +49,7 @@ def bind(kind: Kind, host: str, port: int) -> socket.socket:
 
 
 def _ask_for_icmp(sock: socket.socket) -> None:
-    """So that `unreachable` has something to tell."""
+    """So that `undelivered` has something to tell."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
     else:
@@ -132,17 +133,28 @@ class Unreached:
             self._told.pop((flow.transport, flow.remote), None)
 
 
-def unreachable(sock: socket.socket) -> list[tuple[tuple[str, int], str]]:
-    """Where datagrams could not be delivered, by what ICMP says, and why. Takes them off the socket's queue."""
-    found = []
+class Undelivered(NamedTuple):
+    """What ICMP has told since it was last asked. `told` counts all of it, `requests` are those of ours it concerns."""
+
+    told: int
+    requests: list[tuple[tuple[str, int], str]]
+
+
+def undelivered(sock: socket.socket) -> Undelivered:
+    """Where requests could not be delivered, and why. Takes everything off the socket's queue of errors.
+
+    Answers that reach nobody concern nobody: a flood with forged senders brings one error for each.
+    """
+    told, requests = 0, []
     with contextlib.suppress(OSError):
         while True:
-            _, notes, _, remote = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+            head, notes, _, remote = sock.recvmsg(len(_ANSWER), 512, socket.MSG_ERRQUEUE)
+            told += 1
             number = next((_errno(data) for _, kind, data in notes if kind in (_IP_RECVERR, _IPV6_RECVERR)), 0)
             # RFC 3261 18.4: unreachable hosts, networks, ports and protocols; the rest may pass by itself.
-            if number in _UNREACHABLE:
-                found.append(((remote[0], remote[1]), os.strerror(number)))
-    return found
+            if number in _UNREACHABLE and head != _ANSWER:
+                requests.append(((remote[0], remote[1]), os.strerror(number)))
+    return Undelivered(told, requests)
 
 
 def _errno(data: bytes) -> int:
