@@ -70,6 +70,8 @@ class _WorkerLink(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.legs: set[str] = set()
         self.pulse: WorkerPulse | None = None
+        self.heard_at = 0.0
+        """When it last said anything, or got its first leg."""
 
     @property
     def alive(self) -> bool:
@@ -94,6 +96,7 @@ class _WorkerLink(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._pool.now()
         for message in self._unpacker.feed(data):
             if isinstance(message, WorkerPulse):
                 self.pulse = message
@@ -147,9 +150,11 @@ class MediaPool:
         vad: str | Guest = "silero",
         noise: Guest | None = None,
         guests: str = "",
+        hung_after_s: float = 10.0,
     ) -> None:
         """`rtp_ports` are the first and the last. Raises `ConfigError` when they do not give each worker a pair.
 
+        A worker with legs that says nothing for `hung_after_s` (its pulse is due every second) is killed and replaced.
         `guests` is the module that builds detectors and suppressors of other kinds than ours (see `WorkerSetup`).
         """
         self._bind, self._clock = bind, clock
@@ -160,6 +165,8 @@ class MediaPool:
         self._link_of: dict[str, _WorkerLink] = {}
         self._listeners = _Listeners()
         self._restarts: set[asyncio.Task[None]] = set()
+        self._hung_after_s = hung_after_s
+        self._watching: asyncio.Task[None] | None = None
         self._closing = False
         self.on_pulse: Callable[[int, WorkerPulse], None] = lambda worker, pulse: None
         """Called with each worker's number and pulse, once a second while it has legs."""
@@ -185,6 +192,25 @@ class MediaPool:
         except GatewayError:
             await self.close()
             raise
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Kill workers that hang: their calls would hang with them, and nobody would say so."""
+        interval_s = self._hung_after_s / 5
+        while True:
+            due = self.now() + interval_s
+            await self._clock.sleep_until(due)
+            if self.now() > due + interval_s:
+                continue  # it was this process that hung; what the workers said meanwhile is still to be read
+            for link in self._links:
+                silent_s = self.now() - link.heard_at
+                if link.alive and link.legs and link.process is not None and silent_s > self._hung_after_s:
+                    log.error("media.worker_hangs", pid=link.process.pid, legs=len(link.legs), silent_s=round(silent_s))
+                    with contextlib.suppress(ProcessLookupError):
+                        link.process.kill()
+
+    def now(self) -> float:
+        return self._clock.now()
 
     async def _start(self, link: _WorkerLink) -> None:
         await link.start(WorkerSetup(self._bind, link.ports, self._options, self._vad, self._noise, self._guests))
@@ -194,8 +220,9 @@ class MediaPool:
     async def close(self) -> None:
         """End all legs and workers; recordings are finished first."""
         self._closing = True
-        for task in self._restarts:
-            task.cancel()
+        for task in [*self._restarts, self._watching]:
+            if task is not None:
+                task.cancel()
         await asyncio.gather(*(link.stop() for link in self._links))
 
     def send(self, command: AnyCommand) -> None:
@@ -213,6 +240,8 @@ class MediaPool:
             asyncio.get_running_loop().call_soon(self._listeners.deliver, failed)
             return None
         link = min(live, key=lambda link: len(link.legs))
+        if not link.legs:
+            link.heard_at = self.now()
         link.legs.add(command.leg)
         self._link_of[command.leg] = link
         return link

@@ -198,7 +198,9 @@ Start = Callable[..., "asyncio.Future[MediaPool]"]
 async def start() -> AsyncIterator[Start]:
     pools: list[MediaPool] = []
 
-    async def begin(*, workers: int = 1, pairs: int = 16, ports: tuple[int, int] | None = None) -> MediaPool:
+    async def begin(
+        *, workers: int = 1, pairs: int = 16, ports: tuple[int, int] | None = None, hung_after_s: float = 10.0
+    ) -> MediaPool:
         options = PlaneOptions(slots=32)
         pool = MediaPool(
             workers=workers,
@@ -206,6 +208,7 @@ async def start() -> AsyncIterator[Start]:
             rtp_ports=ports or free_range(pairs),
             clock=SystemClock(),
             options=options,
+            hung_after_s=hung_after_s,
         )
         pools.append(pool)
         await pool.start()
@@ -307,6 +310,21 @@ async def test_a_worker_that_dies_takes_only_its_own_calls_along(start: Start) -
     await again.open()
     assert pool._link_of["again"] is not doomed
     assert not [s for s in callers[1].said + callers[3].said if isinstance(s, MediaDied)]
+
+
+async def test_a_worker_that_hangs_is_replaced_and_its_calls_are_told(start: Start) -> None:
+    """No call hangs for ever: a worker that goes on living but says nothing any more is as good as dead."""
+    pool = await start(workers=2, hung_after_s=3.0)
+    callers = [Caller(pool, f"call{k}") for k in range(2)]
+    for caller in callers:
+        await caller.open()
+    hung = pool._link_of["call0"]
+    assert hung.process is not None
+    os.kill(hung.process.pid, signal.SIGSTOP)
+    assert (await callers[0].hear(MediaDied)).leg == "call0"
+    again = Caller(pool, "again")
+    await again.open()
+    assert not [s for s in callers[1].said if isinstance(s, MediaDied)]
 
 
 async def test_more_legs_than_room_are_refused(start: Start) -> None:
