@@ -24,7 +24,7 @@ from gateway.sip.io import EndpointOptions, Patience, SipServer
 from gateway.sip.tls import client_context, server_context
 
 E = TypeVar("E")
-SHORT = Patience(handshake_s=0.1, first_message_s=0.1, idle_s=0.1, pong_s=0.1)
+SHORT = Patience(first_message_s=0.1, idle_s=0.1)
 
 
 class Phone:
@@ -122,9 +122,9 @@ class Registrar:
 
 
 @contextlib.asynccontextmanager
-async def registered_at(registrar: Registrar) -> AsyncIterator[Phone]:
+async def registered_at(registrar: Registrar, *, pong_s: float = 10.0) -> AsyncIterator[Phone]:
     server = await asyncio.start_server(registrar.serve, "127.0.0.1", 0)
-    phone = Phone("one", keep_alive_s=0.05)
+    phone = Phone("one", keep_alive_s=0.05, patience=Patience(pong_s=pong_s))
     async with server, listening(phone):
         flow = phone.server.flow_to("127.0.0.1", server.sockets[0].getsockname()[1], "tcp")
         phone.server.send(Register("trunk", "sip:example.org", "sip:desk@example.org", flow))
@@ -146,7 +146,7 @@ async def test_a_registrar_that_answers_no_keep_alive_is_gone() -> None:
     """The connection is given up, and said to be dead, long before TCP would notice."""
     registrar = Registrar(b"")
     with capture_logs() as logged:
-        async with registered_at(registrar):
+        async with registered_at(registrar, pong_s=0.1):
             await asyncio.wait_for(registrar.gone.wait(), 10)
     assert [line["log_level"] for line in logged if line["event"] == "sip.connection_dead"] == ["warning"]
 
@@ -240,7 +240,8 @@ async def test_who_does_not_get_in_is_one_clear_line(
 ) -> None:
     """With whose fault it is and what to do; the same peer's same fault is told once."""
     context = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")
-    phone = Phone("one", tls_server=context)
+    patience = Patience(handshake_s=0.1) if come is silently else Patience()
+    phone = Phone("one", tls_server=context, patience=patience)
     with capture_logs() as logged:
         async with listening(phone, "tls") as port:
             for _ in range(2):
