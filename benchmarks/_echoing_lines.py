@@ -25,7 +25,7 @@ from gateway.media.datagrams import Received, ToSend
 from gateway.media.history import FRAME
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
-from gateway.media.ports import Said
+from gateway.media.ports import NoiseSuppressor, Said
 from gateway.media.vad import SileroVad
 from gateway.providers.tts.flite_library import VOICES, Voice
 from gateway.session.resample import to_8k
@@ -67,9 +67,16 @@ class Line:
 class Lines:
     """A plane with one leg for each line. `run` plays them all; `began` holds when speech began on each, in s."""
 
-    def __init__(self, lines: Sequence[Line], options: PlaneOptions, *, seed: int = 1) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        options: PlaneOptions,
+        *,
+        seed: int = 1,
+        suppressor: NoiseSuppressor | None = None,
+    ) -> None:
         self.lines, self._rng = lines, np.random.default_rng(seed)
-        self.plane = MediaPlane(options, SeededIds(seed), SileroVad(options.slots))
+        self.plane = MediaPlane(options, SeededIds(seed), SileroVad(options.slots), suppressor=suppressor)
         self.names = [f"line-{k}" for k in range(len(lines))]
         self._index = {name: k for k, name in enumerate(self.names)}
         self._hybrids = [self._hybrid(line) for line in lines]

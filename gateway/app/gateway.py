@@ -68,7 +68,7 @@ class Gateway:
             bind=config.bind,
             rtp_ports=config.rtp_range,
             clock=self._clock,
-            options=PlaneOptions(echo_guard=config.media.echo_guard),
+            options=PlaneOptions(echo_guard=config.media.echo_guard, gain_control=config.media.gain_control),
             vad=_guest(config.vad, "vad", build_vad),
             noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
             guests="gateway.providers.load",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gateway.media import g711
 from gateway.media.commands import AudioFormat
+from gateway.media.gain import GainControl
 from gateway.media.history import DEPTH, FRAME, AudioHistory
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Int64s
@@ -18,6 +19,9 @@ from gateway.media.wide_receive import WideReceiver
 
 _OLDEST = DEPTH - FRAME - TAPS
 """How far back a piece may begin, so that its filter's past is still there."""
+
+_ONSET = 6 * FRAME
+"""As much of a stretch's beginning as its gain is chosen by, at most."""
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -35,6 +39,7 @@ class SpeechCutter:
 
     def __init__(self, slots: int, history: AudioHistory, options: PlaneOptions, wide: WideReceiver) -> None:
         self._history, self._wide = history, wide
+        self._gain = GainControl(slots) if options.gain_control else None
         self._piece = 8 * options.piece_ms
         self._preroll = 8 * options.preroll_ms
         self._formats: list[AudioFormat | None] = [None] * slots
@@ -43,6 +48,8 @@ class SpeechCutter:
         self._next = np.full(slots, _NEVER, np.int64)  # first sample of the next piece; _NEVER between stretches
 
     def reset(self, row: int, position: int) -> None:
+        if self._gain is not None:
+            self._gain.reset(row)
         self._formats[row] = None
         self._first[row] = position
         self._next[row] = _NEVER
@@ -58,6 +65,9 @@ class SpeechCutter:
             return
         self._speech_began[row] = began
         self._next[row] = max(began - self._preroll, int(self._first[row]), now - _OLDEST)
+        if self._gain is not None:
+            there = max(0, min(now - began, _ONSET))
+            self._gain.begin(row, self._history.read(np.array([row]), now, there)[0])
 
     def cut(self, rows: Int64s, now: int) -> list[Piece]:
         """Every whole piece there is up to `now`."""
@@ -105,10 +115,12 @@ class SpeechCutter:
         self, rows: Int64s, ends: Int64s, length: int, audio_format: AudioFormat | None
     ) -> npt.NDArray[np.int16] | npt.NDArray[np.uint8]:
         if audio_format == "pcm_16k":
-            doubled = double_rate(self._history.read(rows, ends, length + TAPS - 1))
-            self._wide.overlay(rows, ends, doubled)
-            return doubled
-        pcm = self._history.read(rows, ends, length)
+            pcm = double_rate(self._history.read(rows, ends, length + TAPS - 1))
+            self._wide.overlay(rows, ends, pcm)
+        else:
+            pcm = self._history.read(rows, ends, length)
+        if self._gain is not None:
+            pcm = self._gain.apply(rows, pcm, ends > self._speech_began[rows])
         return g711.encode(pcm) if audio_format == "ulaw_8k" else pcm
 
 

@@ -20,6 +20,9 @@ class PlaneOptions(msgspec.Struct, frozen=True):
     echo_guard: bool = True
     """Whether the bot's own voice, returned by the line within 350 ms, is kept from being taken for a caller's."""
 
+    gain_control: bool = False
+    """Whether quiet callers are raised, up to 30 dB, in what recognisers get. The built-in one does so by itself."""
+
     preroll_ms: int = 300
     """Audio sent along from before the speech began."""
 
