@@ -80,7 +80,9 @@ class WideReceiver:
     def insert(self, row: int, codec: Wide, packet: RtpPacket) -> int:
         """Put a packet in its place. Gives its unwrapped position, as the jitter buffer does. Raises `PeerError`."""
         length = codecs.duration_ms(codec, packet.payload) // 10
-        stream = self._streams.setdefault(row, _Stream())
+        stream = self._streams.get(row)
+        if stream is None:
+            stream = self._streams[row] = _Stream()
         timestamp = _at_8_khz(stream, packet.timestamp, codecs.CLOCK_RATIO.get(codec, 1))
         silence = np.zeros((1, length * CELL), np.int16)
         position = int(self._jitter.insert(np.array([row]), np.array([timestamp]), silence)[0])
@@ -101,7 +103,9 @@ class WideReceiver:
 
     def _play(self, row: int, stream: _Stream, pcm: Int16s, have: Bools) -> None:
         first, after = int(self._jitter.popped[row]), self._jitter.next_cell(row)
-        kept = self._kept.setdefault(row, _Kept()) if self._keep else None
+        if self._keep and row not in self._kept:
+            self._kept[row] = _Kept()
+        kept = self._kept.get(row)
         cells = self._cells(stream, first, after)
         if kept is not None:
             kept.there = [False, False]

@@ -154,3 +154,15 @@ def test_the_sip_layer_has_room_for_as_many_calls_as_the_desk_admits() -> None:
     config = msgspec.structs.replace(GatewayConfig(), limits=Limits(max_calls=5000, calls_per_s=7.5))
     options = _endpoint_options(config)
     assert (options.max_calls, options.invites_per_s) == (10_000, 7.5)
+
+
+@pytest.mark.parametrize("where", ["codecs = ['G722']", "[[trunk]]\nname = 'a'\nhost = '192.0.2.1'\ncodecs = ['G722']"])
+def test_a_codec_whose_package_is_missing_is_said_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Not in the middle of the first call that wants it."""
+    (tmp_path / "gateway.toml").write_text(where)
+    assert load(tmp_path / "gateway.toml", {}, {})
+    monkeypatch.setattr("gateway.media.codecs.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="the package behind G722 is not installed"):
+        load(tmp_path / "gateway.toml", {}, {})

@@ -1,0 +1,63 @@
+"""What a call costs by its codec: the plane alone, in one process and without sockets, everybody talking both ways."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from gateway.core.ids import SeededIds
+from gateway.media import codecs, g711, rtp
+from gateway.media.commands import Codec, ConnectLeg, Listen, OpenLeg, QueueAudio
+from gateway.media.datagrams import Received
+from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
+from gateway.media.vad import SileroVad
+
+NUMBERS: dict[Codec, int] = {"PCMU": 0, "G722": 9, "opus": 107}
+
+
+def payloads(codec: Codec, seconds: float) -> list[bytes]:
+    """A voice-like sound, a packet of 20 ms each."""
+    t = np.arange(int(16000 * seconds)) / 16000
+    swell = np.abs(np.sin(2 * np.pi * 1.5 * t))
+    wave = sum(np.cos(2 * np.pi * 140 * h * t) / h for h in range(1, 20)) * swell
+    pcm = np.rint(2500 * np.asarray(wave)).astype(np.int16)
+    if codec == "G722" or codec == "opus":
+        encoder = codecs.encoder(codec, 20)
+        return [encoder.encode(pcm[k : k + 320]) for k in range(0, len(pcm), 320)]
+    return [g711.encode(np.ascontiguousarray(pcm[k : k + 320 : 2])).tobytes() for k in range(0, len(pcm), 320)]
+
+
+def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool) -> str:
+    plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls))
+    voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2").tobytes()
+    for k in range(calls):
+        plane.command(OpenLeg(f"c{k}"), 0.0, port=20000 + 2 * k)
+        plane.command(ConnectLeg(f"c{k}", "192.0.2.1", 4000 + 2 * k, codec, NUMBERS[codec]), 0.0)
+        plane.command(Listen(f"c{k}", "pcm_16k" if wide_listener else "pcm_8k"), 0.0)
+        plane.command(QueueAudio(f"c{k}", 1, voice, last=True), 0.0)
+    coded = payloads(codec, seconds)
+    clock = 160 * codecs.CLOCK_RATIO.get(codec, 1)
+    spent = 0.0
+    for n, payload in enumerate(coded):
+        now = TICK_S * n
+        packets = [rtp.build(rtp.RtpPacket(NUMBERS[codec], n, n * clock, k, payload)) for k in range(calls)]
+        received = [Received(f"c{k}", data, ("192.0.2.1", 4000 + 2 * k), now - 0.001) for k, data in enumerate(packets)]
+        began = time.process_time()
+        plane.tick(now, received)
+        spent += time.process_time() - began
+    return f"{codec:5} {calls:4} calls: {spent / calls / seconds * 1e6:6.0f} us of CPU per call and second"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    arguments = parser.parse_args()
+    for codec in NUMBERS:
+        print(measure(codec, arguments.calls, arguments.seconds, wide_listener=codec != "PCMU"))
+
+
+if __name__ == "__main__":
+    main()
