@@ -50,6 +50,12 @@ _WEIGHTS = np.hanning(_WINDOW + 2)[1:-1]
 _TURNS = np.exp(-2j * np.pi * np.arange(_WINDOW)[:, None] * _FREQUENCIES / tones.RATE)
 _PROBES = (_WEIGHTS[:, None] * np.concatenate([_TURNS.real, _TURNS.imag], axis=1)).astype(np.float32)
 _SUM, _SQUARES = float(_WEIGHTS.sum()), float((_WEIGHTS**2).sum())
+_TURNS_OFF = np.exp(
+    -2j * np.pi * np.minimum(np.arange(tones.RATE // (2 * _HOP) + 1), 60)[:, None] * np.arange(_WINDOW) / tones.RATE
+)
+_RESPONSE = (np.abs(_TURNS_OFF @ _WEIGHTS / _SUM) ** 2).astype(np.float32)
+"""What a filter leaves of the power of a tone so many hertz beside its middle; 60 stand for all beyond."""
+
 _QUIETEST = tones.amplitude(_QUIETEST_DBM0, 0) ** 2
 _ADVANCE = 2 * np.pi * _HOP * _FREQUENCIES / tones.RATE
 _MOST_ADVANCE = (_OFF * _ADVANCE).astype(np.float32)
@@ -119,15 +125,20 @@ class ToneListener:
         self._phases[rows] = found[:, -1]
         squares = 4 / _SUM**2 * (found.real**2 + found.imag**2)  # of the amplitudes
         low, high = squares[..., :4].argmax(axis=-1), squares[..., 4:].argmax(axis=-1) + 4
+        loud = np.minimum(_pick(squares, low), _pick(squares, high)) >= _QUIETEST / 2
+        if not loud.any():
+            return np.full(loud.shape, _NONE)
+        off = np.angle(found * np.conj(before) * np.exp(-1j * _ADVANCE))
+        good = loud
+        for tone in (low, high):
+            good &= np.abs(_pick(off, tone)) <= _MOST_ADVANCE[tone]
+        # A tone beside the middle of its filter is louder than it came out.
+        squares /= _RESPONSE[np.abs(np.rint(off * (tones.RATE / (2 * np.pi * _HOP)))).astype(np.int64)]
         lows, highs = _pick(squares, low), _pick(squares, high)
         energy = ((windows * _WEIGHTS.astype(np.float32)) ** 2).sum(axis=-1)
-        good = np.minimum(lows, highs) >= _QUIETEST
+        good &= np.minimum(lows, highs) >= _QUIETEST
         good &= (lows + highs) * (_SQUARES / 2) >= _PURE * energy
         good &= (highs <= lows * 10 ** (_MOST_ABOVE_DB / 10)) & (lows <= highs * 10 ** (_MOST_BELOW_DB / 10))
-        if good.any():
-            off = np.angle(found * np.conj(before) * np.exp(-1j * _ADVANCE))
-            for tone in (low, high):
-                good &= np.abs(_pick(off, tone)) <= _MOST_ADVANCE[tone]
         keys: Int64s = np.where(good, 4 * low + high - 4, _NONE)
         return keys
 

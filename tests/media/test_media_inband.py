@@ -71,6 +71,16 @@ def test_every_key_within_the_limits_is_told_once(
     assert found[0].duration_ms == pytest.approx(ms, abs=15)
 
 
+@pytest.mark.parametrize("twist_db", [-8.0, 4.0])
+@pytest.mark.parametrize("off", [(a, b) for a in (-0.015, 0.015) for b in (-0.015, 0.015)])
+@pytest.mark.parametrize("key", "17#D")
+def test_no_key_is_missed_where_all_limits_meet(key: str, off: tuple[float, float], twist_db: float) -> None:
+    """The shortest, faintest, most crooked and most deviant press at once, wherever its frames begin."""
+    for at_ms in range(0, 20, 3):
+        sound = press(key, 40, dbm0=-25.0, twist_db=twist_db, off=off, phase=at_ms)
+        assert [one.digit for one in heard(quiet(60 + at_ms), sound)] == [key], at_ms
+
+
 @given(
     key=st.sampled_from(KEYS),
     ms=st.floats(3, 23),
