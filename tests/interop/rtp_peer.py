@@ -62,7 +62,8 @@ class RtpPeer:
 
     def heard(self, since: float, until: float) -> Sound:
         """What came between two moments, packet after packet."""
-        codes = b"".join(packet.payload for packet in self.received if since <= packet.at < until)
+        wanted = (packet for packet in self.received if since <= packet.at < until and packet.payload_type != 13)
+        codes = b"".join(packet.payload for packet in wanted)
         return Sound(g711.decode(np.frombuffer(codes, np.uint8)).astype(np.float64))
 
     def _receive(self) -> None:
@@ -72,7 +73,7 @@ class RtpPeer:
             except TimeoutError:
                 continue
             first, kind, sequence, timestamp = struct.unpack_from("!BBHI", data)
-            if first >> 6 == 2 and kind & 0x7F in (0, 8):
+            if first >> 6 == 2 and kind & 0x7F in (0, 8, 13):
                 self._far = source
                 self._called.set()
                 self.received.append(Packet(time.monotonic(), sequence, timestamp, kind & 0x7F, data[12:]))

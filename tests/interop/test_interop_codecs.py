@@ -24,7 +24,7 @@ from gateway.media import g711, tones
 pytestmark = pytest.mark.interop
 
 needs_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
-CODECS = 'codecs = ["PCMU", "PCMA", "G722", "opus"]\n'
+CODECS = 'codecs = ["PCMU", "PCMA", "G722", "opus"]\ncomfort_noise = true\n'
 TRUNK = "[[trunk]]\nname = 'old'\nhost = '127.0.0.1'\ndtmf = 'inband'\noptions_interval_s = 0\n"
 MUSIC = """
 default: wait
@@ -110,6 +110,27 @@ def test_a_peer_of_30_ms_packets_hears_itself(gateway: GatewayProcess, number: s
     assert {b.timestamp - a.timestamp for a, b in zip(peer.received, peer.received[1:], strict=False)} == {240}
     heard = peer.heard(0, peer.received[-1].at)
     assert likeness_in_pieces(sentence, heard) > 0.9
+
+
+def test_silence_goes_as_comfort_noise_to_who_takes_it(gateway: GatewayProcess, number: str) -> None:
+    """Agreed in the answer; an echo of silence is a packet now and then, and of speech the speech itself."""
+    sentence = speech(SENTENCE)
+    with (
+        RawCaller(gateway.sip_port, "echo", number=number) as caller,
+        RtpPeer(silence(1.5).then(sentence)) as peer,
+    ):
+        answered = caller.ask(caller.request("INVITE", caller.sdp(peer.port, "m=audio {port} RTP/AVP 0 13\r\n")))
+        assert answered is not None
+        assert re.search(r"m=audio \d+ RTP/AVP 0 13", answered.text)
+        call = gateway.call()
+        threading.Event().wait(sentence.seconds + 3.0)
+        caller.hang_up()
+        gateway.ended(call)
+    noise = [packet for packet in peer.received if packet.payload_type == 13]
+    assert len(noise) >= 3
+    assert {len(packet.payload) for packet in noise} == {1}
+    assert len(peer.received) < (sentence.seconds + 1.5) * 50
+    assert likeness_in_pieces(sentence, peer.heard(0, peer.received[-1].at)) > 0.9
 
 
 def test_a_peer_may_send_another_law_than_it_gets(gateway: GatewayProcess, number: str) -> None:
