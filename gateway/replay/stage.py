@@ -140,7 +140,8 @@ class SilentLine:
     """Implements `gateway.call.ports.Line` for a target or successor of a recorded transfer: what became of it is
     among what the recorded far side tells, and what it said is not in the bundle."""
 
-    referral = None
+    def __init__(self, cues: Cues) -> None:
+        self.referral = cues
 
     def ring(self) -> None:
         pass
@@ -160,7 +161,7 @@ class SilentLine:
 def silent_lines(cues: Cues) -> Dial:
     async def dial(placing: Placing) -> SuccessorFactory:
         cues.called.set()
-        return lambda name, tell, former: SilentLine()
+        return lambda name, tell, former: SilentLine(cues)
 
     return dial
 

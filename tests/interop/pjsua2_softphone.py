@@ -65,7 +65,8 @@ class SoftAccount(pj.Account):  # type: ignore[misc]
 
     def onIncomingCall(self, prm: Any) -> None:  # noqa: N802
         call = self._phone.take(prm.callId)
-        tell("incoming", call=len(self._phone.calls) - 1)
+        number = call.getInfo().remoteUri.strip("<>").removeprefix("sip:").partition("@")[0]
+        tell("incoming", call=len(self._phone.calls) - 1, number=number)
         answer = pj.CallOpParam(True)
         answer.statusCode = {"answer": 200, "busy": 486, "ring": 180}[self.incoming]
         call.answer(answer)

@@ -90,6 +90,7 @@ def test_a_caller_is_transferred_blind(
     assert (ended["reason"], ended["by"]) == ("transferred", "bot")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
     assert not gateway.troubles()
+    assert replays(call)
 
 
 def test_a_busy_target_gives_the_caller_back(
@@ -182,6 +183,7 @@ def test_a_caller_is_transferred_attended(
         phone.wait("state", call=0, state="DISCONNECTED")
     assert (ended["reason"], ended["by"]) == ("transferred", "bot")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
+    assert replays(call)
 
 
 def test_a_peer_transfers_our_call_blind(
@@ -254,6 +256,32 @@ def test_a_receptionist_hands_a_caller_over_to_us(
     assert len(gateway.find("call.started")) == 1
     assert replays(call)
     assert [event["caller"] for event in call.find("CallMoved")] == [""]
+    assert replays(call)
+
+
+def test_a_receptionist_hands_us_over_to_somebody(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """Attended, the other way round: we follow the REFER, with its Replaces, into the receptionist's other call."""
+    sentence = speech("The quick brown fox jumps over the lazy dog.")
+    with Pjsua2Phone(tmp_path / "phone", number) as receptionist:
+        call = dial(receptionist, gateway, "echo")
+        call.wait("StepEntered", step="echo/2:echo")
+        receptionist.dial(target.uri)
+        receptionist.wait("state", call=1, state="CONFIRMED")
+        receptionist.transfer_to_other()
+        call.wait("CallMoved", by="refer")
+        receptionist.wait("state", call=0, state="DISCONNECTED")
+        receptionist.wait("state", call=1, state="DISCONNECTED")
+        target.say(sentence)
+        target.listen(sentence.seconds + 0.7)
+        target.hang_up_all()
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert [event["caller"] for event in call.find("CallMoved")] == ["200"]
+    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    target.switch_off()
+    assert likeness_in_pieces(sentence, target.heard()) > 0.8
 
 
 baresip_only = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
@@ -294,3 +322,33 @@ def test_baresip_transfers_our_call(gateway: GatewayProcess, target: Pjsua2Phone
     target.switch_off()
     heard = target.heard()
     assert heard.cut(heard.seconds - 1.2, heard.seconds - 0.9).hz() == pytest.approx(700, abs=3)
+
+
+def test_a_target_is_called_through_a_trunk_and_the_caller_may_not_transfer(
+    target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """Its own way there, its number shown, its limit (which the callers, from the same address, count for too). A REFER
+    is declined, unless the trunk is said to transfer."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text('default: desk\nroutes:\n  desk: {steps: [{transfer: {to: "200", mode: bridge, trunk: pbx}}]}\n')
+    trunk = f'[[trunk]]\nname = "pbx"\nhost = "127.0.0.1"\nport = {target.sip_port}\ncaller = "4930"\nmax_calls = 3\n'
+    with (
+        GatewayProcess(
+            tmp_path / "data", "--dialplan", str(plan), config=trunk + "options_interval_s = 0\n"
+        ) as gateway,
+        Pjsua2Phone(tmp_path / "phone", number) as phone,
+        Pjsua2Phone(tmp_path / "other", "5559999", part=5) as other,
+    ):
+        call = dial(phone, gateway, "desk")
+        target.wait("state", state="CONFIRMED")
+        phone.transfer("sip:300@127.0.0.1:9")
+        phone.wait("transfer", status=603)
+        other.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        full = gateway.call(2)
+        full.wait("TransferEnded", outcome="unreachable")
+        gateway.ended(full)
+        target.hang_up()
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "bot")
+    assert [event["outcome"] for event in call.find("TransferEnded")] == ["finished"]
+    assert target.wait("incoming")["number"] == "4930"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.core import events as e
@@ -238,3 +239,37 @@ def test_a_folder_of_bundles_is_a_test_suite(calls: Path, bundle: Path) -> None:
     assert '+ UserTurnEnded "coffee' in failed.stdout
     assert suite("--update-bundles").returncode == 0
     assert suite().returncode == 0
+
+
+TRANSFERRING = """
+default: desk
+routes:
+  desk:
+    steps:
+      - transfer: {to: "100", mode: attended, ring: 2s, otherwise: [{say: Nobody there.}]}
+"""
+
+
+def test_a_transfer_is_replayed_without_those_who_took_part(calls: Path, tmp_path: Path) -> None:
+    """What they told then is told again, not before they are asked; what the gateway makes of it, it makes anew."""
+    (tmp_path / "plan.yaml").write_text(TRANSFERRING)
+    options = ReplayOptions(dialplan=tmp_path / "plan.yaml", out=tmp_path / "bundle")
+    unanswered = replay_wav(calls / "caller.wav", options)
+    (ended,) = [event for event in unanswered.events if isinstance(event, e.TransferEnded)]
+    assert ended.outcome == "no_answer"
+    recorded = read_bundle(tmp_path / "bundle")
+    assert cli.against(recorded, replay_bundle(recorded), tolerance_s=0).same
+    begun = next(k for k, event in enumerate(recorded.events) if isinstance(event, e.TransferStarted))
+    at, call = recorded.events[begun].at, recorded.events[begun].call
+    news = (
+        e.TransferProgressed(at - 0.001, call, "target", 180),
+        e.TransferProgressed(at + 0.5, call, "target", 200),
+        e.TransferProgressed(at + 0.9, call, "referred", 100),
+        e.TransferProgressed(at + 1.0, call, "referred", 200),
+    )
+    connected = replay_bundle(msgspec.structs.replace(recorded, events=(*recorded.events[: begun + 1], *news)))
+    told = [event.status for event in connected.events if isinstance(event, e.TransferProgressed)]
+    assert told == [180, 200, 100, 200]
+    last = connected.events[-1]
+    assert isinstance(last, e.CallEnded)
+    assert (last.reason, last.by) == ("transferred", "bot")
