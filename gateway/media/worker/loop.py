@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 _GROUPS = 4
 _STEP_S = 0.02 / _GROUPS
-_CROWDED = 256
+_CROWDED = 512
 """Legs of one group before the next one is used: a tick costs as much for itself as for a hundred legs."""
 
 _HOPELESS_S = 0.2
