@@ -26,6 +26,9 @@ _WIDE_CELL = 2 * CELL
 _LONGEST = 6
 """Cells of the longest packet."""
 
+_CELLS = 64
+"""That the jitter buffer has."""
+
 _MOST_WAITING = 128
 """Packets of one leg: twice what the jitter buffer has cells for."""
 
@@ -44,6 +47,9 @@ class _Stream:
 
     decoders: dict[Wide, Decoder] = field(default_factory=dict)
     halver: Decimator = field(default_factory=lambda: Decimator(2, codecs.RATE))
+    latest: int = 0
+    """First cell of the packet taken last."""
+
     clock: tuple[int, int] | None = None
     """The latest timestamp of a clock that is not 8000 Hz, wrapped and unwrapped."""
 
@@ -88,10 +94,15 @@ class WideReceiver:
         position = int(self._jitter.insert(np.array([row]), np.array([timestamp]), silence)[0])
         cell = self._jitter.cell_of(row, position)
         if self._jitter.holds(row, cell + length - 1):
+            if abs(cell - stream.latest) >= _CELLS:
+                # The peer's clock was stepped: what waits under these numbers is of another time.
+                stream.coded.clear()
+                stream.decoded.clear()
+            stream.latest = cell
             stream.coded[cell] = codec, packet.payload
         if len(stream.coded) > _MOST_WAITING:
             head = self._jitter.next_cell(row)
-            stream.coded = {at: coded for at, coded in stream.coded.items() if head - _LONGEST <= at < head + 64}
+            stream.coded = {at: coded for at, coded in stream.coded.items() if head - _LONGEST <= at < head + _CELLS}
         return position
 
     def play(self, rows: Int64s, pcm: Int16s, have: Bools) -> None:

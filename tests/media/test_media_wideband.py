@@ -233,6 +233,31 @@ def test_a_packet_that_overtook_another_harms_neither(codec: str) -> None:
     assert np.array_equal(heard(swap=False), heard(swap=True))
 
 
+@pytest.mark.parametrize("cells", range(98, 104))
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_a_clock_stepped_back_brings_nothing_of_the_past_back(codec: str, cells: int) -> None:
+    """Packets of 60 ms; half a second of one pitch still waits when the clock goes back a second and the pitch is
+    another: of the first one nothing is heard again, not even where its numbers return."""
+    w, phone = world(codec), WidePhone(codec, 60)
+
+    def coded(hz: float, count: int) -> list[bytes]:
+        t = np.arange(960 * count) / 16000
+        return [phone.packet(one) for one in frames(np.rint(6000 * np.sin(2 * np.pi * hz * t)).astype(np.int16), 960)]
+
+    def say(packets: list[bytes]) -> None:
+        for packet in packets:
+            w.tick(packet)
+            w.ticks(2)
+
+    say(coded(500, 30))
+    waiting = coded(500, 8)
+    phone.timestamp -= 80 * cells * CLOCK[codec]
+    w.tick(*waiting, *coded(1100, 6))
+    say(coded(1100, 50))
+    heard = w.heard()[8000 * 2 + 4800 : -1600]
+    assert max(level_at(piece, 500, 8000) for piece in frames(heard, 160)) < 600
+
+
 @pytest.mark.parametrize("codec", ["G722", "opus"])
 def test_a_lost_packet_is_concealed_and_what_follows_is_whole(codec: str) -> None:
     """No hole, no crack: the level of a tone never falls below half, nor does its slope exceed the tone's own."""
