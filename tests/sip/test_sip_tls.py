@@ -101,6 +101,25 @@ async def test_a_server_we_do_not_trust_is_a_failed_call(folder: Path) -> None:
     assert failed.status == 503
 
 
+async def test_a_connection_is_used_again_only_for_the_name_it_was_checked_for(folder: Path) -> None:
+    """Two domains on one address (RFC 5923 8.1): what is meant for the second never goes to the first's connection."""
+    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
+    caller = Phone("caller", client=client_context(folder / "server.pem"))
+    await callee.server.start("127.0.0.1", 0, ("tls",))
+    await caller.server.start("127.0.0.1", 0, ("udp",))
+    try:
+        outcomes = {}
+        for name in ("", "other.example", ""):
+            flow = caller.server.flow_to("127.0.0.1", callee.server.port, "tls", name=name)
+            dialog = f"{name}-{len(outcomes)}"
+            caller.server.send(Place(dialog, "sips:desk@127.0.0.1", flow, SDP, "sip:caller@127.0.0.1"))
+            outcomes[dialog] = type(await caller.next())
+        assert outcomes == {"-0": CallAccepted, "other.example-1": CallFailed, "-2": CallAccepted}
+    finally:
+        await caller.server.close()
+        await callee.server.close()
+
+
 async def test_mutual_tls_lets_in_who_has_a_certificate(folder: Path) -> None:
     """And nobody else."""
     guarded = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")

@@ -22,7 +22,8 @@ UNSENT_LIMIT = 1024 * 1024  # bytes; a peer that does not read is cut off
 MAX_CONNECTIONS = 4096
 PING, PONG = b"\r\n\r\n", b"\r\n"
 
-Far: TypeAlias = tuple[Transport, tuple[str, int]]
+Far: TypeAlias = tuple[Transport, tuple[str, int], str]
+"""The other end of a connection, and the name its certificate was checked for: "" where none was asked for."""
 
 
 class Patience(NamedTuple):
@@ -84,7 +85,7 @@ class Connections:
 
     def send(self, action: Send) -> None:
         flow = action.flow
-        connection = self._by_number.get(flow.connection) or self._by_far.get((flow.transport, flow.remote))
+        connection = self._by_number.get(flow.connection) or self._by_far.get(_far(flow))
         if connection is not None:
             connection.write(action.data)
         elif flow.connection:
@@ -94,7 +95,7 @@ class Connections:
             self._connect_and_send(action)
 
     def _connect_and_send(self, action: Send) -> None:
-        far = (action.flow.transport, action.flow.remote)
+        far = _far(action.flow)
         waiting = self._waiting.get(far)
         if waiting is not None:
             waiting.append(action)
@@ -106,13 +107,13 @@ class Connections:
 
     async def _connect(self, flow: Flow) -> None:
         context = self._client_context if flow.transport == "tls" else None
-        far = (flow.transport, flow.remote)
+        far = _far(flow)
         try:
             if flow.transport == "tls" and context is None:
                 raise ConfigError("calling over TLS needs a client context")
             async with asyncio.timeout(self.patience.connect_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self, flow.transport),
+                    lambda: Connection(self, flow.transport, flow.name),
                     *flow.remote,
                     ssl=context,
                     server_hostname=(flow.name or flow.remote[0]) if context is not None else None,
@@ -141,15 +142,17 @@ class Connections:
         local = self.listener.local(connection.remote[0], connection.kind)
         connection.flow = Flow(connection.kind, local, connection.remote, self._numbered)
         self._by_number[self._numbered] = connection
-        self._by_far[connection.kind, connection.remote] = connection
+        for name in connection.names:
+            self._by_far[connection.kind, connection.remote, name] = connection
         return True
 
     def gone(self, connection: Connection, error: Exception | None) -> None:
         if self._by_number.pop(connection.flow.connection, None) is None:
             return
-        far = (connection.kind, connection.remote)
-        if self._by_far.get(far) is connection:
-            del self._by_far[far]
+        for name in connection.names:
+            far = (connection.kind, connection.remote, name)
+            if self._by_far.get(far) is connection:
+                del self._by_far[far]
         if self._closed:
             return
         if isinstance(error, ssl.SSLError):
@@ -161,7 +164,8 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One TCP or TLS connection, whoever opened it."""
 
-    def __init__(self, connections: Connections, kind: Transport) -> None:
+    def __init__(self, connections: Connections, kind: Transport, name: str = "") -> None:
+        """`name` is what the peer's certificate was checked for."""
         self._connections = connections
         self._listener = connections.listener
         self._framer = Framer()
@@ -170,6 +174,8 @@ class Connection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._pong_due: asyncio.TimerHandle | None = None
         self.kind: Transport = kind
+        # Who asks for a name gets no connection but one checked for it (RFC 5923 8.1); who asks for none, any.
+        self.names = {name, ""}
         self.remote = ("", 0)
         self.flow = Flow(kind, ("", 0), ("", 0))
 
@@ -239,3 +245,7 @@ class Connection(asyncio.Protocol):
             self._watch_for(self._connections.patience.idle_s)
         else:
             self.close()
+
+
+def _far(flow: Flow) -> Far:
+    return (flow.transport, flow.remote, flow.name if flow.transport == "tls" else "")
