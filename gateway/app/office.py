@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app.browser import BrowserDoor
+from gateway.app.outbound import check_numbers
 from gateway.app.trunk_office import TrunkOffice
 from gateway.call import commands as c
 from gateway.call.io import Desk
@@ -18,6 +19,7 @@ from gateway.core import events as e
 from gateway.core.errors import PeerError
 from gateway.dialplan import Dialplan
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
+from gateway.sip.uri import parse_uri
 from gateway.store.ports import Session, SessionInfo, SessionStore
 
 CALL_ID = re.compile(r"c-[0-9a-z]+")
@@ -97,6 +99,16 @@ class Office:
         if call is None:
             raise PeerError(f"no live call {call_id!r}", status_hint=404)
         call.tell(c.Stop("hangup", "gateway"))
+
+    def transfer(self, call_id: str, to: str) -> None:
+        call = self._desk.board.find(call_id)
+        if call is None:
+            raise PeerError(f"no live call {call_id!r}", status_hint=404)
+        if ":" in to:
+            parse_uri(to)
+        else:
+            check_numbers(to, "")
+        call.transfer(to)
 
     def recording(self, call_id: str) -> Path | None:
         if not CALL_ID.fullmatch(call_id) or self._desk.board.find(call_id) is not None:

@@ -14,6 +14,7 @@ import msgspec
 from gateway.call import commands as c
 from gateway.call.control import Control
 from gateway.call.moving import Moving, progress
+from gateway.call.ordered import Ordered
 from gateway.call.request import Request
 from gateway.core import events as e
 from gateway.core.errors import GatewayError, MisuseError
@@ -70,6 +71,7 @@ class Call:
         self._lost_at: float | None = None
         self._held = False
         self._moving = Moving(call_id)
+        self._ordered = Ordered(call_id)
         if resumption:
             control.resumed_away_s = resumption.away_s
 
@@ -99,6 +101,13 @@ class Call:
                 self._watch_for_media()
                 self._record(e.CallAnswered(now, self.id, codec))
                 self._answer_request(received)
+            case c.TransferOrdered(to=to) if self.may_be_transferred:
+                self._out += self._ordered.begin(to, now)
+            case c.TransferTold() if self._ordered.due is not None:
+                self._record(progress(received, now, self.id))
+                self._out += self._ordered.told(received, now)
+                if received.succeeded:
+                    self._hang_up("transferred", "gateway")
             case c.TransferTold() | c.TargetRang() | c.TargetAnswered() | c.TargetEnded():
                 self._record(progress(received, now, self.id))
                 self._answer_request(received)
@@ -108,6 +117,12 @@ class Call:
                 self._answer_request(received)
         return self._take()
 
+    @property
+    def may_be_transferred(self) -> bool:
+        """It is up, and nobody is just sending it elsewhere."""
+        under_way = self._control.transferring or self._moving.under_way or self._ordered.due is not None
+        return self.line == "up" and not under_way
+
     def _hold(self, on: bool) -> None:
         if on != self._held:
             self._held = on
@@ -115,7 +130,7 @@ class Call:
 
     def _move(self, received: c.AnyInput) -> None:
         """Somebody is to take the caller's place, or has."""
-        self._out += self._moving.handle(received, self._now, may=self.line == "up" and not self._control.transferring)
+        self._out += self._moving.handle(received, self._now, may=self.may_be_transferred)
         match received:
             case c.LineEnded():
                 # Nobody is there until the successor is.
@@ -132,7 +147,8 @@ class Call:
     def next_deadline(self) -> float | None:
         if self.line == "ended":
             return None
-        return min((t for t in (self._wakes_at, self._ends_at, self._gives_up_at) if t is not None), default=None)
+        deadlines = (self._wakes_at, self._ends_at, self._gives_up_at, self._ordered.due)
+        return min((due for due in deadlines if due is not None), default=None)
 
     def on_deadline(self, now: float) -> list[c.AnyCommand]:
         self._now = now
@@ -142,6 +158,8 @@ class Call:
             self._hang_up("limit", "gateway")
         elif self._gives_up_at is not None and now >= self._gives_up_at:
             self._hang_up("line_lost", "caller")
+        elif self._ordered.due is not None and now >= self._ordered.due:
+            self._out += self._ordered.end("no_answer", now)
         elif self._wakes_at is not None and now >= self._wakes_at:
             self._resume_after_wait()
         return self._take()
@@ -216,7 +234,7 @@ class Call:
         self._waiting = self._wakes_at = None
         self._program.close()
         self._record_noted()
-        self._out += self._moving.close(self._now)
+        self._out += self._moving.close(self._now) + self._ordered.end("left", self._now)
 
     def _step_entered(self, position: str) -> None:
         self.step = position

@@ -206,6 +206,10 @@ class TransferTold(Input, frozen=True, tag=True):
     status: int
     refused: bool = False
 
+    @property
+    def succeeded(self) -> bool:
+        return not self.refused and 200 <= self.status < 300
+
 
 class TargetRang(Input, frozen=True, tag=True):
     status: int = 180
@@ -227,6 +231,12 @@ class TransferAsked(Input, frozen=True, tag=True):
     to: str
     replaces: str = ""
     referred_by: str = ""
+
+
+class TransferOrdered(Input, frozen=True, tag=True):
+    """An operator wants the caller's side to call `to` instead."""
+
+    to: str
 
 
 class SuccessorRang(Input, frozen=True, tag=True):
@@ -257,5 +267,5 @@ class Stop(Input, frozen=True, tag=True):
 AnyInput: TypeAlias = (
     LineAnswered | LineRang | LineEnded | LineHeld | LineSilent | Said | Heard | Finished | Stop
     | TransferTold | TargetRang | TargetAnswered | TargetEnded
-    | TransferAsked | SuccessorRang | SuccessorEnded | LineMoved
+    | TransferAsked | TransferOrdered | SuccessorRang | SuccessorEnded | LineMoved
 )  # fmt: skip

@@ -149,6 +149,12 @@ class LiveCall:
         """The handle of its caller's dialog; "" where there is none."""
         return self._parties.dialog
 
+    def transfer(self, to: str) -> None:
+        """Ask the caller's side to call `to` instead. Raises `PeerError` 409 when it cannot be now."""
+        if self._call is None or not self._call.may_be_transferred:
+            raise PeerError("the call is not up, or being transferred already", status_hint=409)
+        self.tell(c.TransferOrdered(to))
+
     def replace_caller(self, incoming: Incoming, line: SuccessorFactory) -> None:
         """Somebody comes in its caller's place (RFC 3891). Raises `PeerError` when that cannot be."""
         if self._call is None or self._call.line != "up":

@@ -89,8 +89,8 @@ async def _attended(desk: Desk, step: TransferStep) -> Outcome:
             case c.TargetEnded():
                 # With or without our caller; the peer's last word says which.
                 last = await _last_word(desk, (), desk.now + LAST_WORD_WITHIN_S)
-                return "connected" if last is not None and _is_success(last) else await _finish("finished")
-            case c.TransferTold() if _is_success(news):
+                return "connected" if last is not None and last.succeeded else await _finish("finished")
+            case c.TransferTold() if news.succeeded:
                 return "connected"
             case c.TransferTold(status=status, refused=refused) if not refused and status < 200:
                 continue
@@ -99,10 +99,6 @@ async def _attended(desk: Desk, step: TransferStep) -> Outcome:
                 return await _finish("finished")
             case _:
                 return await _finish("refused")
-
-
-def _is_success(told: c.TransferTold) -> bool:
-    return not told.refused and 200 <= told.status < 300
 
 
 async def _reach(desk: Desk, step: TransferStep) -> TransferFailure | None:

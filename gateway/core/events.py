@@ -29,6 +29,11 @@ EndReason = Literal[
 ]
 
 
+TransferOutcome = Literal[
+    "connected", "moved", "finished", "left", "busy", "no_answer", "rejected", "unreachable", "refused"
+]
+
+
 class Event(msgspec.Struct, frozen=True, tag=True):
     """The root of all events; `tag` is the class name, under the key `type` on disk."""
 
@@ -99,9 +104,7 @@ class TransferProgressed(Event, frozen=True, tag=True):
 class TransferEnded(Event, frozen=True, tag=True):
     """`connected`: without us; `finished`: they talked through us, and the target hung up; `left`: the caller did."""
 
-    outcome: Literal[
-        "connected", "moved", "finished", "left", "busy", "no_answer", "rejected", "unreachable", "refused"
-    ]
+    outcome: TransferOutcome
 
 
 class CallMoved(Event, frozen=True, tag=True):

@@ -27,6 +27,12 @@ class CallOrder(msgspec.Struct, forbid_unknown_fields=True):
     caller: str = ""
 
 
+class TransferOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /api/calls/{id}/transfer`."""
+
+    to: str
+
+
 class Api:
     def __init__(self, desk: CallDesk) -> None:
         self._desk = desk
@@ -62,6 +68,17 @@ class Api:
         self._desk.hang_up(call_id)
         log.info("api.hung_up", call=call_id)
         return as_json({"ended": True})
+
+    async def transfer(self, request: web.Request) -> web.Response:
+        """`POST /api/calls/{id}/transfer`: send the caller elsewhere; the call's events tell how it goes."""
+        try:
+            order = msgspec.json.decode(await request.read(), type=TransferOrder)
+        except msgspec.DecodeError as error:
+            raise PeerError(f"a transfer is ordered as {{to}}: {error}") from error
+        call_id = request.match_info["id"]
+        self._desk.transfer(call_id, order.to)
+        log.info("api.transfer_ordered", call=call_id)
+        return as_json({"call": call_id}, 202)
 
     async def recording(self, request: web.Request) -> web.StreamResponse:
         path = self._desk.recording(request.match_info["id"])

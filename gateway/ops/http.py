@@ -72,6 +72,7 @@ class HttpOffice:
                 web.post("/api/calls", operators(api.place_call)),
                 web.get("/api/calls/{id}", operators(api.call)),
                 web.post("/api/calls/{id}/hangup", operators(api.hang_up)),
+                web.post("/api/calls/{id}/transfer", operators(api.transfer)),
                 web.get("/api/calls/{id}/recording", operators(api.recording)),
                 web.get("/api/sessions", operators(api.sessions)),
                 web.get("/api/sessions/{id}", operators(api.session)),

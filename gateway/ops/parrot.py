@@ -200,6 +200,10 @@ class ParrotDesk:
     def hang_up(self, call_id: str) -> None:
         self._call(call_id).end("hangup", "gateway")
 
+    def transfer(self, call_id: str, to: str) -> None:
+        self._call(call_id)
+        raise PeerError("a parrot cannot be transferred", status_hint=409)
+
     def recording(self, call_id: str) -> Path | None:
         self._call(call_id)
         return None

@@ -111,6 +111,13 @@ class CallDesk(Protocol):
         """End any call, as an operator."""
         ...
 
+    def transfer(self, call_id: str, to: str) -> None:
+        """Ask a caller's side to call `to`, a number or an address, instead; the call's events tell how it goes.
+
+        Raises `PeerError`, with hint 409 for a call that is not up or under way elsewhere, 400 for what is no address.
+        """
+        ...
+
     def recording(self, call_id: str) -> Path | None:
         """The call's stereo WAV, if one was made and is complete."""
         ...

@@ -140,6 +140,8 @@ def _told(events: tuple[e.AnyEvent, ...], start: float, patience_s: float) -> It
                 yield at - start, event
             case e.TransferStarted(at=at, by="caller", to=to):
                 yield at - start, c.TransferAsked(to)
+            case e.TransferStarted(at=at, by="gateway", to=to):
+                yield at - start, c.TransferOrdered(to)
             case e.TransferProgressed(at=at):
                 yield at - start, _progressed(event)
             case e.CallMoved(at=at, by=by, codec=codec, caller=caller):

@@ -108,6 +108,7 @@ class AnyCall(RuleBasedStateMachine):
             st.builds(c.TargetAnswered),
             st.builds(c.TargetEnded, st.sampled_from(["busy", "hangup", "error"])),
             st.builds(c.TransferAsked, st.just("sip:200@192.0.2.9")),
+            st.builds(c.TransferOrdered, st.just("300")),
             st.builds(c.SuccessorRang, st.just(180)),
             st.builds(c.SuccessorEnded, st.sampled_from(["busy", "unreachable"])),
             st.builds(c.LineMoved, st.sampled_from(["refer", "replaces"]), st.just("PCMU"), st.sampled_from(["", "9"])),

@@ -310,3 +310,55 @@ def test_a_newcomer_who_is_not_known_does_not_change_who_calls() -> None:
     desk = Desk(None)
     desk.hear(c.LineMoved("replaces", "PCMU"))
     assert desk.control.caller == "1001"
+
+
+# An operator transfers
+
+
+def ordered() -> Desk:
+    desk = Desk(None)
+    desk.hear(c.TransferOrdered("100"))
+    return desk
+
+
+def test_an_operators_transfer_ends_the_call_when_the_caller_has_gone() -> None:
+    """The dialplan knows nothing of it, and runs until then."""
+    desk = ordered()
+    assert desk.asked[1:] == [c.ReferCaller("100")]
+    assert not desk.call.may_be_transferred
+    desk.hear(c.TransferTold(180))
+    desk.hear(c.TransferTold(200))
+    assert desk.asked[2:] == [c.HangUpLine(), c.Release("transferred", "gateway")]
+    assert desk.ended == "connected"
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [(c.TransferTold(486), "busy"), (c.TransferTold(405, refused=True), "refused"), (None, "no_answer")],
+)
+def test_an_operators_transfer_that_fails_leaves_everything_as_it_was(
+    told: c.TransferTold | None, outcome: str
+) -> None:
+    """And it may be tried again."""
+    desk = ordered()
+    if told is None:
+        desk.pass_time(61)
+    else:
+        desk.hear(told)
+    assert (desk.ended, desk.call.line, desk.asked[2:]) == (outcome, "up", [])
+    assert desk.call.may_be_transferred
+
+
+def test_what_is_not_up_or_on_its_way_is_not_sent_elsewhere() -> None:
+    """One at a time, from whichever side."""
+    desk = Desk("bridge")
+    desk.hear(c.TransferOrdered("300"))
+    assert c.ReferCaller("300") not in desk.asked
+    desk = asked_to_move()
+    desk.hear(c.TransferOrdered("300"))
+    assert c.ReferCaller("300") not in desk.asked
+    desk = ordered()
+    desk.hear(c.TransferAsked("sip:200@192.0.2.9"))
+    assert desk.asked[-1] == c.AnswerTransfer(603)
+    desk.hear(c.LineEnded("hangup", "caller"))
+    assert desk.ended == "left"

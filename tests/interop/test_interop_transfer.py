@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +92,25 @@ def test_a_caller_is_transferred_blind(
     assert (ended["reason"], ended["by"]) == ("transferred", "bot")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
     assert not gateway.troubles()
+    assert replays(call)
+
+
+def test_an_operator_sends_a_caller_elsewhere(
+    gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
+) -> None:
+    """By the HTTP API, in the midst of a step: first in vain, and the bot talks on; then for good."""
+    target.incoming("busy")
+    with Pjsua2Phone(tmp_path / "phone", number) as phone:
+        call = dial(phone, gateway, "echo")
+        call.wait("StepEntered", step="echo/2:echo")
+        for outcome in ("busy", "connected"):
+            order = json.dumps({"to": target.uri}).encode()
+            with urllib.request.urlopen(f"{gateway.http_url}api/calls/{call.id}/transfer", data=order) as reply:
+                assert reply.status == 202
+            call.wait("TransferEnded", outcome=outcome)
+            target.incoming("answer")
+        ended = gateway.ended(call)
+    assert (ended["reason"], ended["by"]) == ("transferred", "gateway")
     assert replays(call)
 
 

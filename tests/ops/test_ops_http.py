@@ -68,6 +68,10 @@ class DeskOnPaper:
         self.events(call_id)
         self.asked.append(("hang_up", call_id))
 
+    def transfer(self, call_id: str, to: str) -> None:
+        self.events(call_id)
+        self.asked.append(("transfer", call_id, to))
+
     def recording(self, call_id: str) -> Path | None:
         return self.wav
 
@@ -237,6 +241,15 @@ async def test_an_operator_can_end_a_call(ask: Client, desk: DeskOnPaper) -> Non
     assert (await ask("POST", "/api/calls/c1/hangup"))[0] == 200
     assert desk.asked == [("hang_up", "c1")]
     assert (await ask("POST", "/api/calls/c2/hangup"))[0] == 404
+
+
+async def test_an_operator_can_send_a_caller_elsewhere(ask: Client, desk: DeskOnPaper) -> None:
+    """202: how it goes is told by the call's events."""
+    assert (await ask("POST", "/api/calls/c1/transfer", json={"to": "100"}))[0] == 202
+    assert desk.asked == [("transfer", "c1", "100")]
+    assert (await ask("POST", "/api/calls/c2/transfer", json={"to": "100"}))[0] == 404
+    for wrong in ({}, {"to": 1}, {"to": "1", "mode": "x"}):
+        assert (await ask("POST", "/api/calls/c1/transfer", json=wrong))[0] == 400
 
 
 async def test_metrics_count_what_the_calls_log(ask: Client) -> None:
