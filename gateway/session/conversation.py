@@ -101,6 +101,7 @@ class Conversation(Recovery):
                 self._handle_playback(received, now)
             case e.CallHeld() | e.CallRetrieved():
                 self._scene.on_hold = isinstance(received, e.CallHeld)
+                self._follow(self._turns.cut(now), now)
             case e.LineFellSilent() | e.LineRecovered():
                 self._scene.line_is_silent = isinstance(received, e.LineFellSilent)
                 self._told_of_silent_line = False

@@ -208,6 +208,14 @@ class TurnTaker:
             return [*self._interrupt("words"), *self._take(speech, transcript)]
         return [*([Dismissed(transcript.text)] if speech.suspect else []), *self._take_carried(speech)]
 
+    def cut(self, now: float) -> list[Signal]:
+        """The line is on hold from now, or back: an open turn ends here, and the rest of what is said is nobody's."""
+        self._speaking_since, speech = None, self._hearing
+        if speech is None:
+            return []
+        speech.ended_at = speech.ended_at or max(now, speech.began_at)
+        return self._close(speech)
+
     def drop(self, turn: int) -> list[Signal]:
         """Forget one turn whose transcript will not come."""
         speech = self._settling.pop(turn, None)

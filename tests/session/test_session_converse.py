@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from parlour import Parlour, Script
 
 from gateway.core import events as e
@@ -261,6 +262,41 @@ def test_on_hold_the_bot_waits_in_the_middle_of_its_word() -> None:
     parlour.advance(3)
     assert parlour.history == [("agent", "What can I do for you?")]
     assert parlour.states[-1] == "listening"
+
+
+@pytest.mark.parametrize("heard_for_s", [2.0, 9.0])
+def test_speech_that_began_on_hold_interrupts_nobody_when_the_call_is_retrieved(heard_for_s: float) -> None:
+    """What the hold brought (music, talk beside the phone) is nobody's turn, also when it goes on after the hold."""
+    parlour = opened()
+    parlour.until(e.UtteranceStarted)
+    parlour.advance(1.0)
+    parlour.tell(e.CallHeld(parlour.now, "call"))
+    parlour.speaks(heard_for_s)
+    parlour.advance(1.5)
+    parlour.tell(e.CallRetrieved(parlour.now, "call"))
+    parlour.advance(4)
+    assert not parlour.logged(e.BargedIn)
+    assert not parlour.commanded(c.StartRecognition)
+    assert parlour.history == [("agent", "What can I do for you?")]
+    parlour.advance(heard_for_s)
+    parlour.speaks(1.0, "a haircut please")
+    parlour.advance(4)
+    assert [turn.text for turn in parlour.logged(e.UserTurnEnded) if not turn.silent] == ["a haircut please"]
+
+
+def test_a_turn_ends_where_the_hold_begins() -> None:
+    """What the caller said before counts; what follows it on hold is no part of it, however it sounds."""
+    parlour = opened()
+    parlour.advance(4)
+    parlour.speaks(6.0, "a haircut please")
+    parlour.advance(1.0)
+    parlour.tell(e.CallHeld(parlour.now, "call"))
+    assert [done.turn for done in parlour.commanded(c.FinishRecognition)] == [2]
+    parlour.advance(60)
+    parlour.tell(e.CallRetrieved(parlour.now, "call"))
+    parlour.advance(3)
+    assert [turn.text for turn in parlour.logged(e.UserTurnEnded)] == ["a haircut please"]
+    assert len(parlour.commanded(c.StartRecognition)) == 1
 
 
 def test_a_dead_line_does_not_end_the_dialogue() -> None:
