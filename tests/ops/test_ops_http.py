@@ -289,8 +289,10 @@ async def test_an_operator_sees_the_trunks_and_calls_out(ask: Client, desk: Desk
     _, _, body = await ask("GET", "/api/trunks")
     assert msgspec.json.decode(body)[0]["targets"][0] == {
         "address": "192.0.2.1:5060",
+        "name": "",
         "reachable": True,
         "round_trip_ms": 3.2,
+        "fault": "",
     }
     status, _, body = await ask("POST", "/api/calls", data=b'{"to": "100", "trunk": "provider", "route": "desk"}')
     assert (status, msgspec.json.decode(body)) == (202, {"call": "c2"})
