@@ -62,6 +62,8 @@ class Gateway:
         self.config = config
         self._clock, ids = SystemClock(), RandomIds()
         self._dialplan = load_dialplan(config.dialplan_path)
+        for kind in self._dialplan.noises:
+            build_noise(kind, slots=1)  # better now than in a call
         self._store = open_store(config.store_url)
         self._media = MediaPool(
             workers=config.media_workers,

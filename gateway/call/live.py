@@ -120,6 +120,7 @@ class LiveCall:
         self._runner: ConversationRunner | None = None
         self._early: list[c.AnyInput] = []
         self._listening = False
+        self._noise = ""
         self._gone: Latch[bool] = Latch()
         self._alarm = Alarm(services.clock, self._deadline)
         self._stats: Latch[media.LegStats] = Latch()
@@ -178,6 +179,7 @@ class LiveCall:
             self.bundle.resumes(opened.earlier)
         self.journal = Journal(next_sequence=opened.next_sequence)
         incoming = self.incoming
+        self._noise = plan.noise
         started = e.CallStarted(
             now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers, incoming.facts
         )
@@ -320,6 +322,8 @@ class LiveCall:
         assert runner is not None, "a call speaks only after `begin`"
         if not self._listening:
             self._listening = True
+            if self._noise:
+                self._services.media.send(media.SetNoise(self.id, self._noise))
             self._services.media.send(media.Listen(self.id, self._services.stt.audio_format))
             if gain_db := self._desk.options.call.voice_gain_db:
                 self._services.media.send(media.SetGain(self.id, gain_db))

@@ -57,6 +57,9 @@ class Route(Struct, frozen=True):
     match: Match | None = None
     about: str = ""
     """A line for people."""
+    noise: str = ""
+    """What cleans callers' audio before detection and recognition: `spectral`, `webrtc` or another kind of noise
+    suppressor, `off`; left out, what the configuration says. Of the route that a call begins with."""
 
 
 class Document(Struct, frozen=True):

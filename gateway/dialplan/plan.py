@@ -30,6 +30,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     route: str
     steps: tuple[Step, ...]
+    noise: str = ""
+    """The noise suppressor for this call, "off", or "" for the configured one."""
 
 
 NO_ROUTE = Plan("", (Step("/0:reject", "reject", RejectOptions(404)),))
@@ -83,11 +85,17 @@ class Dialplan:
         """Which file is played for which text."""
         return {text: file for file, text in self._document.prompts.items()}
 
+    @property
+    def noises(self) -> frozenset[str]:
+        """The kinds of noise suppressors that routes ask for."""
+        return frozenset(route.noise for route in self._document.routes.values()) - {"", "off"}
+
     def plan(self, route: str) -> Plan:
         """The plan of a route by its name. Raises `MisuseError` when there is none."""
         if route not in self._document.routes:
             raise MisuseError(f"no route {route!r}")
-        return Plan(route, self._document.routes[route].steps)
+        found = self._document.routes[route]
+        return Plan(route, found.steps, found.noise)
 
     def route(self, offer: Offer, at: datetime) -> Plan:
         """The plan for a call. Give `at` with its zone; one without is taken as local to the dialplan already."""

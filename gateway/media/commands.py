@@ -154,6 +154,15 @@ class Listen(Command, frozen=True, tag=True):
     format: AudioFormat | None
 
 
+class SetNoise(Command, frozen=True, tag=True):
+    """Clean what is detected and recognised by the suppressor `kind`, by none ("off"), or by the configured one ("").
+
+    A kind that is not to be had leaves it as it was.
+    """
+
+    kind: str
+
+
 class SendDigits(Command, frozen=True, tag=True):
     """Send RFC 4733 events, `duration_ms` each with as much pause between them. A comma is a pause of a second.
 
@@ -177,7 +186,7 @@ class PushPcm(Command, frozen=True, tag=True):
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
     | SetLoopback | Bridge | SetTone | Listen | SendDigits | PushPcm | TellStats
-    | PlayMusic | SetGain
+    | PlayMusic | SetGain | SetNoise
 )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from gateway.core.errors import GatewayError
+from gateway.core.errors import ConfigError, GatewayError
 from gateway.core.events import DigitPressed, LineFellSilent, LineRecovered, SpeechBegan, SpeechEnded
 from gateway.core.ids import Ids
 from gateway.media import commands as c
@@ -29,6 +30,7 @@ from gateway.media.inband import Int16s, ToneListener
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.listening import Piece, SpeechCutter
+from gateway.media.noise import NoiseRows
 from gateway.media.options import PlaneOptions
 from gateway.media.playout import Playouts
 from gateway.media.plc import Concealer
@@ -61,13 +63,15 @@ class MediaPlane:
         *,
         files: FileSink | None = None,
         suppressor: NoiseSuppressor | None = None,
+        build_suppressor: Callable[[str], NoiseSuppressor] | None = None,
     ) -> None:
+        """`build_suppressor` gives those that `SetNoise` asks for; it raises `ConfigError`."""
         slots = options.slots
         self._position = 0
         self._epoch: float | None = None  # time of position 0; None before the first tick with a leg
         self._said: list[Said] = []
         self._parting: list[ToSend] = []
-        self._suppressor = suppressor
+        self._suppression = NoiseRows(slots, suppressor, build_suppressor)
         self.table = LegTable(slots, ids)
         self._bridges = Bridges(self.table)
         self._secure = SecureLegs()
@@ -152,8 +156,7 @@ class MediaPlane:
             self._detector.reset(leg.row, self._position)
         if self._echo is not None:
             self._echo.reset(leg.row)
-        if self._suppressor is not None:
-            self._suppressor.reset(np.array([leg.row]))
+        self._suppression.reset(leg.row)
         self._said += self._archive.start_recording(leg, self._position, now)
 
     def _close(self, leg: Leg, command: c.CloseLeg, now: float) -> None:
@@ -215,6 +218,10 @@ class MediaPlane:
         self._cutter.listen(leg.row, command.format)
         if leg.row in self._began:
             self._cutter.begin(leg.row, self._began[leg.row], self._position)
+
+    def _set_noise(self, leg: Leg, command: c.SetNoise, now: float) -> None:
+        with suppress(ConfigError):  # whoever configured it was told at the start
+            self._wide.keep(leg.row, not self._suppression.choose(leg.row, command.kind))
 
     def _send_digits(self, leg: Leg, command: c.SendDigits, now: float) -> None:
         self._transmitter.send_digits(leg.row, command.digits, command.duration_ms)
@@ -299,10 +306,7 @@ class MediaPlane:
         if self._echo is not None:
             self._echo.patch(rows, self._position, have)
         self._archive.record(rows, self._position, pcm, self._transmitter.sent)
-        samples = pcm.astype(np.float32)
-        if self._suppressor is not None:
-            samples = self._suppressor.clean(rows, samples / np.float32(32768)) * np.float32(32768)
-            pcm = np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+        pcm, samples = self._suppression.clean(rows, pcm)
         self._history.write(rows, self._position, pcm)
         self._wide.remember(self._position)
         changes: list[SpeechChange] = []
@@ -372,6 +376,7 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.Bridge: MediaPlane._bridge,
     c.SetTone: MediaPlane._set_tone,
     c.Listen: MediaPlane._listen,
+    c.SetNoise: MediaPlane._set_noise,
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
     c.PlayMusic: MediaPlane._play_music,

@@ -73,11 +73,19 @@ class WideReceiver:
         self._jitter, self._history, self._keep = jitter, history, keep
         self._streams: dict[int, _Stream] = {}
         self._kept: dict[int, _Kept] = {}
+        self._wanted: dict[int, bool] = {}  # rows that differ from `keep`
         self.undecodable = 0
 
     def reset(self, row: int) -> None:
         self._streams.pop(row, None)
         self._kept.pop(row, None)
+        self._wanted.pop(row, None)
+
+    def keep(self, row: int, wanted: bool) -> None:
+        """Keep this row's wideband audio for listeners, or do not."""
+        self._wanted[row] = wanted
+        if not wanted:
+            self._kept.pop(row, None)
 
     def change_source(self, row: int) -> None:
         """Another stream begins, with its own memory."""
@@ -114,7 +122,7 @@ class WideReceiver:
 
     def _play(self, row: int, stream: _Stream, pcm: Int16s, have: Bools) -> None:
         first, after = int(self._jitter.popped[row]), self._jitter.next_cell(row)
-        if self._keep and row not in self._kept:
+        if self._wanted.get(row, self._keep) and row not in self._kept:
             self._kept[row] = _Kept()
         kept = self._kept.get(row)
         cells = self._cells(stream, first, after)

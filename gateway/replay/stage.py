@@ -20,7 +20,7 @@ from gateway.dialplan import Dialplan
 from gateway.media.commands import AnyReport
 from gateway.media.io import InlineMedia
 from gateway.media.plane import MediaPlane, PlaneOptions
-from gateway.providers.load import build_agent, build_stt, build_tts, build_vad
+from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_vad
 from gateway.replay import layout
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.replay.far_side import FarSide
@@ -171,7 +171,10 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
     vain, at which second of the call."""
     clock = LoopClock(asyncio.get_running_loop(), wall_at_zero=stage.wall)
     plane = MediaPlane(
-        PlaneOptions(slots=SLOTS), SeededIds(f"{stage.seed}/media"), build_vad(stage.live.vad, slots=SLOTS)
+        PlaneOptions(slots=SLOTS),
+        SeededIds(f"{stage.seed}/media"),
+        build_vad(stage.live.vad, slots=SLOTS),
+        build_suppressor=lambda kind: build_noise(kind, slots=SLOTS),
     )
     leg, cast, store = InlineMedia(plane, clock), Cast(stage, clock), MemoryStore()
     bundles = BundleFolder(

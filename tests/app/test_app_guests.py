@@ -87,3 +87,11 @@ def test_a_fault_in_a_providers_table_is_told_before_anything_starts(table: dict
     """Not by a worker that dies in the background."""
     with pytest.raises(ConfigError, match=fault):
         Gateway(GatewayConfig(bind="127.0.0.1", store="memory:", **table))  # type: ignore[arg-type]
+
+
+def test_a_route_that_asks_for_what_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    """A suppressor by route is looked for before the first call comes in."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("routes:\n  desk:\n    noise: webrtk\n    steps: [answer]\ndefault: desk\n")
+    with pytest.raises(ConfigError, match=r"webrtk.*webrtc"):
+        Gateway(GatewayConfig(bind="127.0.0.1", store="memory:", dialplan=str(plan)))

@@ -162,3 +162,11 @@ def test_only_routes_that_exist_have_a_plan(shipped: Dialplan) -> None:
     assert shipped.plan("echo").steps[0].position == "echo/0:answer"
     with pytest.raises(MisuseError):
         shipped.plan("nowhere")
+
+
+def test_a_route_may_name_its_noise_suppressor(plan_of: PlanOf) -> None:
+    """Its plan says so; a route that does not leaves it to the configuration. Written `off`, it is a word."""
+    routes = "a: {noise: spectral, steps: [answer]}, b: {noise: off, steps: [answer]}, c: {steps: [answer]}"
+    dialplan = plan_of(f"routes: {{{routes}}}")
+    assert [dialplan.plan(name).noise for name in "abc"] == ["spectral", "off", ""]
+    assert dialplan.noises == {"spectral"}

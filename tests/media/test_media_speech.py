@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from media_world import FRAME, Phone, World, frames, sine, speech, through_code
 
+from gateway.core.errors import ConfigError
 from gateway.core.events import SpeechBegan, SpeechEnded
 from gateway.core.ids import SeededIds
 from gateway.media import g711
-from gateway.media.commands import CloseLeg, HeardAudio, Listen
+from gateway.media.commands import CloseLeg, HeardAudio, Listen, SetNoise
 from gateway.media.plane import MediaPlane, PlaneOptions
 from gateway.media.ports import Float32s, Int64s
 from gateway.media.resample import TAPS, double_rate
@@ -187,6 +188,33 @@ class Muffler:
 
     def reset(self, rows: Int64s) -> None:
         pass
+
+
+def test_a_leg_may_have_its_own_suppressor_or_none() -> None:
+    """By command, from then on; one that is not to be had changes nothing; the next leg gets the configured one."""
+    built: list[str] = []
+
+    def build(kind: str) -> Muffler:
+        if kind == "missing":
+            raise ConfigError("no such kind")
+        built.append(kind)
+        return Muffler()
+
+    def heard(world: World, leg: str) -> bool:
+        before = len(world.all(SpeechBegan))
+        world.talk(Phone(leg), level(0.9, 0.5)).talk(Phone(leg), level(0.0, 0.5))
+        return len(world.all(SpeechBegan)) > before
+
+    world = World()
+    world.plane = MediaPlane(PlaneOptions(slots=2), SeededIds(1), ScriptedVad(), build_suppressor=build)
+    world.open("a").connect("a").open("b").connect("b")
+    world.do(SetNoise("a", "muffler")).do(SetNoise("b", "missing"))
+    assert (heard(world, "a"), heard(world, "b")) == (False, True)
+    world.do(SetNoise("b", "muffler")).do(SetNoise("a", "off"))
+    assert (heard(world, "a"), heard(world, "b")) == (True, False)
+    assert built == ["muffler"]
+    world.do(CloseLeg("b")).ticks(1).open("c").connect("c")
+    assert heard(world, "c")
 
 
 def test_a_noise_suppressor_cleans_what_is_detected_but_not_what_is_recorded(tmp_path: Path) -> None:

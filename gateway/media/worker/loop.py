@@ -65,12 +65,15 @@ def build_vad(setup: WorkerSetup, slots: int) -> BatchVad | None:
 
 def build_suppressor(setup: WorkerSetup, slots: int) -> NoiseSuppressor | None:
     """The noise suppressor asked for; this room has none of its own."""
-    noise = setup.noise
-    if noise is None:
-        return None
+    return None if setup.noise is None else build_suppressor_of(setup, setup.noise.kind, slots)
+
+
+def build_suppressor_of(setup: WorkerSetup, kind: str, slots: int) -> NoiseSuppressor:
+    """One of this kind, with the options that are configured for it."""
     if not setup.guests:
-        raise ConfigError(f"unknown noise suppressor {noise.kind!r}")
-    return cast(NoiseSuppressor, import_module(setup.guests).build_noise(noise.kind, noise.options, slots=slots))
+        raise ConfigError(f"unknown noise suppressor {kind!r}")
+    options = setup.noise.options if setup.noise is not None and setup.noise.kind == kind else {}
+    return cast(NoiseSuppressor, import_module(setup.guests).build_noise(kind, options, slots=slots))
 
 
 class _Group:
@@ -111,7 +114,14 @@ class Worker:
 
     def _plane(self, options: PlaneOptions, files: QueuedFiles) -> MediaPlane:
         vad, suppressor = build_vad(self._setup, options.slots), build_suppressor(self._setup, options.slots)
-        return MediaPlane(options, RandomIds(), vad, files=files, suppressor=suppressor)
+        return MediaPlane(
+            options,
+            RandomIds(),
+            vad,
+            files=files,
+            suppressor=suppressor,
+            build_suppressor=lambda kind: build_suppressor_of(self._setup, kind, options.slots),
+        )
 
     def run(self) -> None:
         """Until the gateway closes its end."""
