@@ -101,6 +101,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turn: dict[str, Any] = {}
     accept_transfers: bool = False
     unknown_sources: Literal["accept", "challenge", "reject"] = "accept"
+    nonce_secret_env: str | None = None
+    """The environment variable that holds what signs our challenges: the same for all who share callers."""
+    nonce_secret_file: str | None = None
+    """Or the file whose first line it is."""
     digest_algorithms: tuple[Literal["SHA-512-256", "SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
     dns_servers: tuple[str, ...] = ()
     trunk: tuple[Trunk, ...] = ()
@@ -283,6 +287,8 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
             raise ConfigError(f"codecs: the package behind {codec} is not installed; leave it out, or install it")
     if not config.digest_algorithms:
         raise ConfigError("digest_algorithms must name at least one of SHA-512-256, SHA-256, MD5")
+    if config.nonce_secret_env and config.nonce_secret_file:
+        raise ConfigError("`nonce_secret_env` and `nonce_secret_file` exclude each other")
     for text in config.dns_servers:
         trunk_config.name_server(text)
     trunk_config.check(

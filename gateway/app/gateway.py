@@ -21,7 +21,7 @@ from gateway.app.outbound import Outbound, line_options
 from gateway.app.prompts import PromptShelf
 from gateway.app.resolver import Resolver
 from gateway.app.ticks import TickWatch
-from gateway.app.trunk_config import passwords
+from gateway.app.trunk_config import nonce_secret, passwords
 from gateway.app.trunk_office import TrunkOffice
 from gateway.app.trunks import Trunks
 from gateway.app.warmup import speak_ahead, start_engines
@@ -251,6 +251,7 @@ def _endpoint_options(config: GatewayConfig) -> EndpointOptions:
         max_calls=max(2000, 2 * config.limits.max_calls),
         unknown_sources=config.unknown_sources,
         digest_algorithms=config.digest_algorithms,
+        nonce_secret=nonce_secret(config.nonce_secret_env, config.nonce_secret_file, os.environ),
         known_networks=tuple(network for trunk in config.trunk for network in trunk.known_networks),
         accounts=passwords(config.account, os.environ),
         invites_per_s=config.limits.calls_per_s,

@@ -22,6 +22,7 @@ ADDRESS = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?(?:;transport=(?P<transport>udp|tcp|tls))?"
 )
 DNS_PORT = 53
+SHORTEST_NONCE_SECRET = 16
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -247,17 +248,36 @@ def passwords(accounts: tuple[Account, ...], environment: Mapping[str, str]) -> 
     return {one.username: _password(one, f"account {one.username!r}", environment) for one in accounts}
 
 
+def nonce_secret(variable: str | None, file: str | None, environment: Mapping[str, str]) -> bytes:
+    """What signs our challenges; empty for one of this process alone. Raises `ConfigError`."""
+    if variable is None and file is None:
+        return b""
+    whose = "the nonce secret"
+    secret = _secret(whose, variable, file, environment, "secret")
+    if len(secret) < SHORTEST_NONCE_SECRET:
+        # Whoever guesses it forges nonces that never grow old.
+        raise ConfigError(f"{whose} must have at least {SHORTEST_NONCE_SECRET} characters, not {len(secret)}")
+    return secret.encode()
+
+
 def _password(owner: Trunk | Account, whose: str, environment: Mapping[str, str]) -> str:
-    if owner.password_file is not None:
-        try:
-            password = Path(owner.password_file).read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{whose}: cannot read its password file: {error}", path=owner.password_file) from error
-    elif owner.password_env is not None:
-        password = environment.get(owner.password_env, "")
-    else:
+    if owner.password_file is None and owner.password_env is None:
         raise ConfigError(f"{whose}: name its `password_env` or `password_file`")
-    if not password:
-        source = f"the file {owner.password_file}" if owner.password_file else f"the variable {owner.password_env}"
-        raise ConfigError(f"{whose}: {source} holds no password")
-    return password
+    return _secret(whose, owner.password_env, owner.password_file, environment)
+
+
+def _secret(
+    whose: str, variable: str | None, file: str | None, environment: Mapping[str, str], what: str = "password"
+) -> str:
+    """From the first line of a file, or the environment. Raises `ConfigError`, which never quotes it."""
+    if file is not None:
+        try:
+            secret = Path(file).read_text(encoding="utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{whose}: cannot read its {what} file: {error}", path=file) from error
+    else:
+        secret = environment.get(variable or "", "")
+    if not secret:
+        source = f"the file {file}" if file else f"the variable {variable}"
+        raise ConfigError(f"{whose}: {source} holds no {what}")
+    return secret

@@ -37,10 +37,17 @@ PING, PONG = b"\r\n\r\n", b"\r\n"
 class Endpoint:
     """Every entry returns what is to be done, in order: `Send`, `Close`, and events."""
 
-    def __init__(self, options: EndpointOptions, ids: Ids, extensions: tuple[Extension, ...] | None = None) -> None:
-        """`extensions` None takes all there are."""
+    def __init__(
+        self,
+        options: EndpointOptions,
+        ids: Ids,
+        extensions: tuple[Extension, ...] | None = None,
+        *,
+        epoch: float = 0.0,
+    ) -> None:
+        """`extensions` None takes all there are. `epoch` is the time since 1970 at `now` 0, for `nonce_secret`."""
         self._core = Core(options, ids, Extensions(found() if extensions is None else extensions))
-        self._doorkeeper = Doorkeeper(options, ids)
+        self._doorkeeper = Doorkeeper(options, ids, epoch)
 
     @property
     def counters(self) -> Counter[str]:

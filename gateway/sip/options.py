@@ -65,7 +65,7 @@ class EndpointOptions(msgspec.Struct, frozen=True):
     """Offered in this order; old peers look at the first challenge only, and want ("MD5",)."""
 
     nonce_secret: bytes = b""
-    """Signs nonces. Empty takes a random one; name it where several gateways share their callers."""
+    """Signs nonces. Empty takes a random one; name it where several gateways share their callers. Never logged."""
 
     invites_per_s: float = 0.0
     """New calls a second from everybody together, with a second's worth at once; the excess gets 503. 0: no limit."""

@@ -120,7 +120,7 @@ def test_the_documented_file_documents_every_key_with_its_default() -> None:
         lines.append(line[1:] if example else line)
     documented = tomllib.loads("\n".join(lines))
     defaults = _defaults(GatewayConfig())
-    free = {"tls_certificate", "tls_key", "tls_client_authority"} | {
+    free = {"tls_certificate", "tls_key", "tls_client_authority", "nonce_secret_env", "nonce_secret_file"} | {
         "advertise",
         "dialplan",
         "store",

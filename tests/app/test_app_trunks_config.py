@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.app.config import load, shipped
-from gateway.app.trunk_config import Account, Address, Trunk, address, credentials, passwords
+from gateway.app.trunk_config import Account, Address, Trunk, address, credentials, nonce_secret, passwords
 from gateway.core.errors import ConfigError
 
 
@@ -149,6 +149,32 @@ def test_a_missing_password_is_said_by_its_source() -> None:
         credentials(Trunk("a", "x", username="u", password_file="/nowhere/secret"), {})
     with pytest.raises(ConfigError, match="password_env"):
         passwords((Account("p"),), {})
+
+
+def test_the_nonce_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    """The same as a password; without one each gateway makes up its own."""
+    file = tmp_path / "secret"
+    file.write_text("0123456789abcdef\n")
+    assert nonce_secret(None, None, {}) == b""
+    assert nonce_secret("NONCES", None, {"NONCES": "fedcba9876543210"}) == b"fedcba9876543210"
+    assert nonce_secret(None, str(file), {}) == b"0123456789abcdef"
+
+
+def test_a_nonce_secret_that_can_be_guessed_or_is_missing_is_refused_without_quoting_it() -> None:
+    """Who has it can sign challenges of his own; what is wrong with it must not put it into a log."""
+    with pytest.raises(ConfigError, match="at least 16") as refused:
+        nonce_secret("NONCES", None, {"NONCES": "hush"})
+    assert "hush" not in str(refused.value)
+    with pytest.raises(ConfigError, match="variable NONCES holds no secret"):
+        nonce_secret("NONCES", None, {})
+    with pytest.raises(ConfigError, match="cannot read"):
+        nonce_secret(None, "/nowhere/secret", {})
+
+
+def test_the_nonce_secret_is_named_once(tmp_path: Path) -> None:
+    """Of two sources nobody knows which counts."""
+    with pytest.raises(ConfigError, match="exclude"):
+        load(written(tmp_path, "nonce_secret_env = 'A'\nnonce_secret_file = 'B'\n"), {}, {})
 
 
 @pytest.mark.parametrize("text", ["", "a b", "host:", "host:0", "host:70000", "[::1", "http://x"])

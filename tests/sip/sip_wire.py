@@ -29,8 +29,8 @@ class Line:
     """`sent` holds everything the endpoint sent, parsed; `events` everything it told. Both are emptied by `clear`."""
 
     def __init__(self, flow: Flow = UDP, seed: str = "line", **options: Any) -> None:
-        extensions = options.pop("extensions", None)
-        self.endpoint = Endpoint(EndpointOptions(**options), SeededIds(seed), extensions)
+        extensions, epoch = options.pop("extensions", None), options.pop("epoch", 0.0)
+        self.endpoint = Endpoint(EndpointOptions(**options), SeededIds(seed), extensions, epoch=epoch)
         self.flow = flow
         self.now = 100.0
         self.sent: list[Request | Response] = []

@@ -58,6 +58,34 @@ def test_an_old_nonce_is_stale() -> None:
     assert "stale=true" in again.required("WWW-Authenticate")
 
 
+def test_gateways_with_one_secret_take_the_answer_to_one_anothers_challenge() -> None:
+    """Behind a dispatcher the signed request may reach another machine, whose uptime, and so `now`, is another."""
+    first, second = (
+        guarded(nonce_secret=b"shared by both", epoch=1e9),
+        guarded(nonce_secret=b"shared by both", epoch=2e6),
+    )
+    second.now = 100.0 + 1e9 - 2e6 + 1.0
+    (challenge,) = first.receive(invite())
+    assert statuses(second.receive(signed(challenge))) == [100]
+    assert ("account", "alice") in second.event(CallOffered).facts
+
+
+def test_gateways_with_secrets_of_their_own_do_not() -> None:
+    """The other one challenges anew, stale: the caller may sign again without asking its user."""
+    first, second = guarded(seed="first"), guarded(seed="second")
+    (challenge,) = first.receive(invite())
+    (again,) = second.receive(signed(challenge))
+    assert "stale=true" in again.required("WWW-Authenticate")
+
+
+def test_a_nonce_of_the_far_future_is_stale() -> None:
+    """A gateway whose clock once was wrong must not have left nonces that live for years."""
+    first, second = guarded(nonce_secret=b"shared by both", epoch=1e9), guarded(nonce_secret=b"shared by both")
+    (challenge,) = first.receive(invite())
+    (again,) = second.receive(signed(challenge))
+    assert "stale=true" in again.required("WWW-Authenticate")
+
+
 def test_a_known_network_needs_no_password() -> None:
     """Trunks are known by where they are."""
     line = guarded(known_networks=("192.0.2.0/24", "2001:db8::/32"))

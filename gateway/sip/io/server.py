@@ -43,7 +43,7 @@ class SipServer:
         patience: Patience = USUAL_PATIENCE,
     ) -> None:
         """`tls_server` is needed to listen on TLS, `tls_client` to call out on it (see `gateway.sip.tls`)."""
-        self.endpoint = Endpoint(options, ids)
+        self.endpoint = Endpoint(options, ids, epoch=clock.wall() - clock.now())
         self._clock = clock
         self._on_event = on_event
         self._tls_server = tls_server
