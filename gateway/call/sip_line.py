@@ -18,6 +18,7 @@ from gateway.media.ports import MediaControl
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.offer_answer import answer
+from gateway.sip.uri import bracketed
 
 __all__ = ["SipDoor", "SipLine", "SipLineOptions"]
 
@@ -39,7 +40,7 @@ class SipLine:
         gone: Callable[[], None],
     ) -> None:
         stream.dialog = self._dialog = offered.dialog
-        stream.realm = host_of(offered.from_uri)
+        stream.realm = _realm(offered)
         allowed = [value.upper() for name, value in offered.headers if name == "Allow"]
         stream.refers = not allowed or any("REFER" in value for value in allowed)
         self._offer, self._host = offered.sdp, offered.flow.local[0]
@@ -117,6 +118,12 @@ class SipLine:
         if not self._confirmed and self._stream.codec:
             self._confirmed = True
             self._tell(c.LineAnswered(self._stream.codec))
+
+
+def _realm(offered: heard.CallOffered) -> str:
+    """Where the caller's numbers are at home: in its own domain, unless it hides that or names none (`tel:`)."""
+    domain = host_of(offered.from_uri)
+    return domain if domain and not domain.endswith(".invalid") else bracketed(offered.flow.remote[0])
 
 
 class SipDoor:

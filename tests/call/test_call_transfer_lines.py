@@ -263,6 +263,15 @@ def test_a_number_is_referred_to_in_the_callers_domain() -> None:
     assert house.told == [c.TransferTold(486)]
 
 
+@pytest.mark.parametrize("hidden", ["sip:anonymous@anonymous.invalid", "tel:+4930"])
+def test_a_caller_without_a_domain_is_at_home_where_the_call_came_from(hidden: str) -> None:
+    """RFC 3323 4.1.1.3: `anonymous.invalid` is nobody's domain, and nobody can be referred to there."""
+    house = House()
+    house.door.on_event(msgspec.structs.replace(offered("d-3"), from_uri=hidden))
+    house.parties.refer("100", attended=False)
+    assert house.sip == [sip.Transfer("d-3", "sip:100@192.0.2.7")]
+
+
 @pytest.mark.parametrize(("allow", "asks"), [("INVITE, ACK, BYE", False), ("INVITE, REFER", True), ("", True)])
 def test_a_peer_that_says_it_takes_no_refer_is_not_asked(allow: str, asks: bool) -> None:
     """RFC 3261 20.5: an absent Allow says nothing."""
