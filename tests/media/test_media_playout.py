@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, World, sine, through_code
 
+from gateway.media import g711
 from gateway.media.commands import (
     ClipFinished,
     ClipStarted,
@@ -97,6 +98,18 @@ def test_pause_is_heard_in_the_very_next_packet_and_resume_goes_on_at_the_same_s
     resumed = world.spoken()[14 * FRAME :]
     assert np.array_equal(resumed[FADE : 6400 - FADE], through_code(ramp(6400))[FADE : 6400 - FADE])
     assert world.all(ClipFinished)[0].played_s == 1.0
+
+
+@pytest.mark.parametrize("command", [PausePlayout("call"), FlushPlayout("call")])
+def test_nothing_of_the_bot_is_audible_20_ms_after_a_barge_in(command: object) -> None:
+    """Decided right after a packet or right before the next one, that next one is the last, and only its first 5 ms."""
+    world = World().open().connect().do(clip(1, np.full(8000, 8000, np.int16))).ticks(10)
+    decided = len(world.packets())
+    world.do(command).ticks(5)
+    audible = [np.abs(g711.decode(np.frombuffer(one.payload, np.uint8))) > 8 for one in world.packets()[decided:]]
+    assert len(audible) == 5
+    assert not audible[0][FADE:].any()
+    assert not np.concatenate(audible[1:]).any()
 
 
 def test_the_fade_is_a_fade() -> None:
