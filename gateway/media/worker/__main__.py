@@ -16,7 +16,7 @@ from gateway.media.wire import WorkerSetup, of_commands
 from gateway.media.worker.loop import Worker
 
 _NICE = -10
-_REAL_TIME = 1
+_REAL_TIME = 2
 """Priorities of the process and of the thread that ticks, where we are allowed to set them."""
 
 
