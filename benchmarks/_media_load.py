@@ -209,8 +209,8 @@ class Load:
 
 def main() -> None:
     with contextlib.suppress(OSError):
-        # Nearly as urgent as the workers: telephones have processors of their own.
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        # As urgent as the workers: telephones have processors of their own.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     load = Load(msgspec.json.decode(sys.stdin.readline(), type=Plan))
