@@ -41,6 +41,7 @@ from gateway.media.wire import Guest
 from gateway.ops.http import HttpOffice, HttpOptions
 from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_turn_detector, build_vad
 from gateway.replay.bundle import BundleFolder, Sources
+from gateway.replay.layout import MediaSetup
 from gateway.session.ports import Agent
 from gateway.sip.endpoint import EndpointOptions
 from gateway.sip.events import AnySipEvent
@@ -70,7 +71,7 @@ class Gateway:
             bind=config.bind,
             rtp_ports=config.rtp_range,
             clock=self._clock,
-            options=PlaneOptions(echo_guard=config.media.echo_guard, gain_control=config.media.gain_control),
+            options=_plane_options(config),
             vad=_guest(config.vad, "vad", build_vad),
             noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
             guests="gateway.providers.load",
@@ -235,6 +236,10 @@ def _guest(table: dict[str, Any], what: str, build: Callable[..., object]) -> Gu
     return Guest(kind, options)
 
 
+def _plane_options(config: GatewayConfig) -> PlaneOptions:
+    return PlaneOptions(echo_guard=config.media.echo_guard, gain_control=config.media.gain_control)
+
+
 def _desk_options(config: GatewayConfig) -> DeskOptions:
     return DeskOptions(
         max_calls=config.limits.max_calls,
@@ -274,4 +279,8 @@ def _advertised(config: GatewayConfig) -> dict[Transport, tuple[str, int]]:
 def _bundles(config: GatewayConfig, clock: Clock) -> BundleFolder:
     sources = Sources.read(config.dialplan_path)
     settings = msgspec.to_builtins(_desk_options(config))
-    return BundleFolder(config.data_path / "calls", clock=clock, dialplan=lambda: sources, settings=settings)
+    media = MediaSetup(
+        _plane_options(config), _parts(config.vad, "vad"), _parts(config.noise, "noise") if config.noise else None
+    )
+    calls = config.data_path / "calls"
+    return BundleFolder(calls, clock=clock, dialplan=lambda: sources, settings=settings, media=media)

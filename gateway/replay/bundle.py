@@ -46,7 +46,8 @@ class Sources(msgspec.Struct, frozen=True):
 class BundleFolder:
     """Makes a bundle per call, `root/CALL-ID/`.
 
-    `dialplan` gives the sources in force, `settings` the desk's options as plain values; a replay uses both.
+    `dialplan` gives the sources in force, `settings` the desk's options as plain values, `media` how the
+    media plane is set up; a replay uses all three.
     `redact_caller` keeps the caller's number out of it (not what is said). `utc_offset_s` None is the machine's own.
     """
 
@@ -57,12 +58,14 @@ class BundleFolder:
         clock: Clock | None = None,
         dialplan: Callable[[], Sources | None] = lambda: None,
         settings: Mapping[str, Any] | None = None,
+        media: layout.MediaSetup | None = None,
         spool: Spool | None = None,
         redact_caller: bool = False,
         utc_offset_s: float | None = None,
     ) -> None:
         self.root, self.clock = root, clock or SystemClock()
         self.dialplan, self.settings, self.redact_caller = dialplan, dict(settings or {}), redact_caller
+        self.media = media or layout.MediaSetup()
         self.spool: Spool = spool or ThreadSpool()
         self._utc_offset_s = utc_offset_s
 
@@ -98,6 +101,7 @@ class FolderBundle:
             at=self._clock.now(),
             utc_offset_s=owner.utc_offset_s(),
             settings=owner.settings,
+            media=owner.media,
             dialplan=sources.base if sources else "",
         )
         self._is_there = self._make()

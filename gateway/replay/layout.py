@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.core.errors import ProviderCategory, ProviderError
 from gateway.core.speech import Expectation, Transcript, Word
+from gateway.media.options import PlaneOptions
 from gateway.session.ports import AgentAct, AudioFormat, Prompted
 
 FORMAT: Final = 1
@@ -32,6 +33,16 @@ SPEECH: Final = "speech"
 TRACE: Final = "packets.trace"
 RECORDING: Final = "call.wav"
 DIALPLAN: Final = "dialplan"
+
+
+class MediaSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the media plane heard the call: the gateway's `[media]`, `[vad]` and `[noise]`."""
+
+    plane: PlaneOptions = PlaneOptions()
+    vad: tuple[str, dict[str, Any]] = ("silero", {})
+    """Kind and options; the kind `none` heard nothing."""
+    noise: tuple[str, dict[str, Any]] | None = None
+    """What every call had taken out; a route's own is its dialplan's."""
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -56,6 +67,7 @@ class Meta(msgspec.Struct, frozen=True):
     """Of the ids in a replay; the call's id when recorded live."""
     settings: dict[str, Any] = {}
     """The desk's options in force, as `DeskOptions`."""
+    media: MediaSetup = MediaSetup()
     dialplan: str = ""
     """Where `dialplan/` was copied from; prompts that the bundle lacks are looked for there. Empty when kept."""
     exact: bool = False

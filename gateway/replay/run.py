@@ -90,6 +90,7 @@ def replay_bundle(bundle: Path | Recorded, options: ReplayOptions | None = None)
         seed=meta.seed,
         answers=options.answers,
         live=options.live,
+        media=meta.media,
         wall=meta.wall + recorded.events[0].at - meta.at,
         utc_offset_s=meta.utc_offset_s,
         recorded=recorded,

@@ -19,7 +19,7 @@ from gateway.core.ids import SeededIds
 from gateway.dialplan import Dialplan
 from gateway.media.commands import AnyReport
 from gateway.media.io import InlineMedia
-from gateway.media.plane import MediaPlane, PlaneOptions
+from gateway.media.plane import MediaPlane
 from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_vad
 from gateway.replay import layout
 from gateway.replay.bundle import BundleFolder, Sources
@@ -48,7 +48,6 @@ class Live(msgspec.Struct, frozen=True):
     tts: tuple[str, dict[str, Any]] = ("flite", {"inline": True})
     agents: Mapping[str, tuple[str, dict[str, Any]]] = {}
     """By the name the dialplan uses; one that is not here is the provider of that name."""
-    vad: str = "silero"
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -62,6 +61,7 @@ class Stage(msgspec.Struct, frozen=True):
     seed: str
     answers: Answers
     live: Live
+    media: layout.MediaSetup = layout.MediaSetup()
     wall: float = 0.0
     """Seconds since 1970 when the call begins."""
     utc_offset_s: float = 0.0
@@ -166,22 +166,30 @@ def silent_lines(cues: Cues) -> Dial:
     return dial
 
 
+def _plane(stage: Stage) -> MediaPlane:
+    """It hears as the one of the recorded call did. Raises `ConfigError` for a kind that is not installed here."""
+    setup = stage.media
+    return MediaPlane(
+        msgspec.structs.replace(setup.plane, slots=SLOTS),
+        SeededIds(f"{stage.seed}/media"),
+        None if setup.vad[0] == "none" else build_vad(*setup.vad, slots=SLOTS),
+        suppressor=build_noise(*setup.noise, slots=SLOTS) if setup.noise else None,
+        build_suppressor=lambda kind: build_noise(kind, slots=SLOTS),
+    )
+
+
 async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str]]]:
     """Under a virtual loop: run the call to its end. Its bundle, in a new folder under `root`, and what was asked in
     vain, at which second of the call."""
     clock = LoopClock(asyncio.get_running_loop(), wall_at_zero=stage.wall)
-    plane = MediaPlane(
-        PlaneOptions(slots=SLOTS),
-        SeededIds(f"{stage.seed}/media"),
-        build_vad(stage.live.vad, slots=SLOTS),
-        build_suppressor=lambda kind: build_noise(kind, slots=SLOTS),
-    )
+    plane = _plane(stage)
     leg, cast, store = InlineMedia(plane, clock), Cast(stage, clock), MemoryStore()
     bundles = BundleFolder(
         root,
         clock=clock,
         dialplan=lambda: stage.sources,
         settings=msgspec.to_builtins(stage.desk),
+        media=stage.media,
         spool=InlineSpool(),
         utc_offset_s=stage.utc_offset_s,
     )

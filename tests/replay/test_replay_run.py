@@ -15,6 +15,7 @@ import pytest
 
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
+from gateway.media.options import PlaneOptions
 from gateway.providers.load import build_tts
 from gateway.replay import cli, layout
 from gateway.replay.audio import wav
@@ -216,6 +217,16 @@ def test_settings_of_another_gateway_are_named(bundle: Path) -> None:
     (bundle / layout.META).write_bytes(encode_meta(meta))
     with pytest.raises(ConfigError, match=r"meta\.json: settings of another gateway.*loudness"):
         replay_bundle(bundle)
+
+
+def test_the_caller_is_heard_as_the_recorded_gateway_heard(bundle: Path, tmp_path: Path) -> None:
+    """Echo guard, detector and noise suppression are the bundle's, not this gateway's, and are kept with it."""
+    meta = read_bundle(bundle).meta
+    deaf = layout.MediaSetup(PlaneOptions(echo_guard=False), vad=("none", {}), noise=("spectral", {}))
+    (bundle / layout.META).write_bytes(encode_meta(msgspec.structs.replace(meta, media=deaf)))
+    replayed = replay_bundle(bundle, ReplayOptions(out=tmp_path / "again"))
+    assert not [event for event in replayed.events if isinstance(event, e.SpeechBegan)]
+    assert read_bundle(tmp_path / "again").meta.media == deaf
 
 
 def test_a_folder_of_bundles_is_a_test_suite(calls: Path, bundle: Path) -> None:
