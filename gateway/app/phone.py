@@ -13,7 +13,7 @@ from typing import Self
 from gateway.app.callees import Callee, Target, Ways
 from gateway.app.outbound import redirected
 from gateway.app.resolver import Resolver
-from gateway.call.commands import AnyInput, LineAnswered, LineEnded, LineHeld
+from gateway.call.commands import AnyInput, LineAnswered, LineEnded, LineHeld, TextCame
 from gateway.call.outbound_line import Dialler, Order, OutboundLine
 from gateway.call.ports import Tell
 from gateway.call.sip_stream import SipLineOptions, Wires
@@ -175,6 +175,9 @@ class Phone:
                 self._say_note("held" if on else "retrieved")
             case e.DigitPressed(digit=digit):
                 self._hear_digit(digit)
+            case TextCame(text=text, number=number) if self._line is not None:
+                self._say_note(f"far side writes: {text}")
+                self._line.answer_text(number, taken=True)
             case _:
                 pass
         self._wake()

@@ -184,6 +184,13 @@ class LineSilent(Input, frozen=True, tag=True):
     on: bool
 
 
+class TextCame(Input, frozen=True, tag=True):
+    """The far side wrote (RFC 3428); the line wants to know whether anybody took it, by this number."""
+
+    text: str
+    number: int = 0
+
+
 class Said(Input, frozen=True, tag=True):
     heard_whole: bool
 
@@ -265,7 +272,7 @@ class Stop(Input, frozen=True, tag=True):
 
 
 AnyInput: TypeAlias = (
-    LineAnswered | LineRang | LineEnded | LineHeld | LineSilent | Said | Heard | Finished | Stop
+    LineAnswered | LineRang | LineEnded | LineHeld | LineSilent | TextCame | Said | Heard | Finished | Stop
     | TransferTold | TargetRang | TargetAnswered | TargetEnded
     | TransferAsked | TransferOrdered | SuccessorRang | SuccessorEnded | LineMoved
 )  # fmt: skip

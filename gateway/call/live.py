@@ -134,6 +134,7 @@ class LiveCall:
             spawn=desk.spawn,
             tell=self.tell,
             hear=self._hear,
+            read=self._read,
         )
         self._parties.open(line, self.bundle.recording, self.bundle.trace)
 
@@ -354,6 +355,15 @@ class LiveCall:
                 self._parties.press_for_target(event)
         elif self._runner is not None:
             self._runner.handle(event)
+
+    def _read(self, text: str) -> bool:
+        """Let the conversation have a text as the caller's word; false when nothing is asked, and nobody would."""
+        runner = self._runner
+        taken = runner is not None and not self._parties.joined and runner.conversation.takes_text
+        log.info("call.text", call=self.id, length=len(text), taken=taken)
+        if taken and runner is not None:
+            runner.handle(e.TextReceived(self._services.clock.now(), self.id, text))
+        return taken
 
     def _media_said(self, said: Said) -> None:
         match said:

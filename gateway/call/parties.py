@@ -61,9 +61,12 @@ class Parties:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         tell: Callable[[c.AnyInput], None],
         hear: Callable[[e.DigitPressed], None],
+        read: Callable[[str], bool],
     ) -> None:
+        """`read` says whether a text of the caller's was taken."""
         self._id, self._trunk = call_id, incoming.trunk
         self._control, self._dial, self._spawn, self._tell, self._hear = control, dial, spawn, tell, hear
+        self._read = read
         self._numbers = count(2)
         self._caller = Seat("caller")
         self._target: Seat | None = None
@@ -197,6 +200,12 @@ class Parties:
         return lambda told: self._told(seat, told)
 
     def _told(self, seat: Seat, told: Told) -> None:
+        if isinstance(told, c.TextCame):
+            # Others may come to the caller's place, or hear the caller; what they write is not the caller's word.
+            taken = seat.role == "caller" and self._read(told.text)
+            if seat.line is not None:
+                seat.line.answer_text(told.number, taken=taken)
+            return
         match seat.role:
             case "caller":
                 self._caller_told(seat, told)

@@ -73,6 +73,9 @@ class PcmLine:
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        """No texts come this way."""
+
     def hang_up(self) -> None:
         self._peer.hang_up()
 

@@ -72,6 +72,10 @@ class Line(Protocol):
         """Send keys to the far side, in whichever way it takes them."""
         ...
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        """To a `TextCame`: whether anybody has it now. Every one is answered, once."""
+        ...
+
     @property
     def referral(self) -> Referral | None: ...
 

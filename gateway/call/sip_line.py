@@ -64,6 +64,9 @@ class SipLine:
     def press(self, digits: str) -> None:
         self._stream.press(digits)
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        self._stream.answer_text(number, taken=taken)
+
     @property
     def referral(self) -> SipStream:
         return self._stream

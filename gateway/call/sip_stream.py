@@ -171,6 +171,10 @@ class SipStream:
             body = f"Signal={digit}\r\nDuration={INFO_KEY_MS}\r\n"
             self._wires.send(sip.SendInfo(self.dialog, "application/dtmf-relay", body.encode()))
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        refusal = () if taken else (480, "Nobody Reads Now")
+        self._wires.send(sip.AnswerMessage(self.dialog, number, *refusal))
+
     # Offers and answers; each raises `PeerError` for a description that cannot be used
 
     def offer(self) -> bytes:
@@ -232,6 +236,8 @@ class SipStream:
                 self._take_late_answer(sdp)
             case heard.InfoReceived(content_type=kind, body=body):
                 self._take_info(kind, body)
+            case heard.MessageReceived(number=number, text=text):
+                self._tell(c.TextCame(text, number))
             case heard.TransferRequested(target=target, replaces=replaces, referred_by=referred_by):
                 if self.accepts_transfers:
                     self._tell(c.TransferAsked(target, replaces, referred_by))

@@ -202,6 +202,12 @@ class DigitPressed(Event, frozen=True, tag=True):
     method: Literal["rfc4733", "info", "inband", "page"] = "rfc4733"
 
 
+class TextReceived(Event, frozen=True, tag=True):
+    """The caller wrote instead of speaking. One line, no control characters; the turn it becomes follows."""
+
+    text: str
+
+
 class UserTurnEnded(Event, frozen=True, tag=True):
     """The caller finished. Text is empty when only digits or only silence came."""
 
@@ -261,7 +267,7 @@ class BargedIn(Event, frozen=True, tag=True):
     """The caller interrupted. `by` is what decided it."""
 
     clip: int
-    by: Literal["words", "duration", "digit"]
+    by: Literal["words", "duration", "digit", "text"]
 
 
 class FalseAlarm(Event, frozen=True, tag=True):
@@ -309,7 +315,7 @@ AnyEvent: TypeAlias = (
     CallStarted | CallAnswered | CallHeld | CallRetrieved | LineFellSilent | LineRecovered | CallEnded
     | TransferStarted | TransferProgressed | TransferEnded | CallMoved
     | SessionStarted | SessionResumed | StepEntered | VariableSet | AgentRemembered | DialogueCompleted
-    | StateChanged | SpeechBegan | SpeechEnded | TranscriptHeard | DigitPressed | UserTurnEnded
+    | StateChanged | SpeechBegan | SpeechEnded | TranscriptHeard | DigitPressed | TextReceived | UserTurnEnded
     | AgentReplied | UtteranceSynthesised | UtteranceStarted | UtterancePlayed | PlaybackPaused | PlaybackResumed
     | BargedIn | FalseAlarm | SilenceNoticed
     | ProviderFailed | ErrorOccurred | RecordingStarted | RecordingFailed

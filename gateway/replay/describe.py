@@ -50,7 +50,7 @@ def _particulars(event: e.AnyEvent) -> str:
             return f"{digit} ({method})"
         case e.UserTurnEnded(text=text, digits=digits, silent=silent):
             return " ".join(part for part in (f'"{text}"' if text else "", digits, "silent" if silent else "") if part)
-        case e.AgentReplied(text=text) | e.UtteranceSynthesised(text=text):
+        case e.AgentReplied(text=text) | e.UtteranceSynthesised(text=text) | e.TextReceived(text=text):
             return f'"{text}"'
         case e.UtterancePlayed(heard=heard, complete=complete):
             return f'"{heard}"' + ("" if complete else " (cut off)")

@@ -138,6 +138,8 @@ def _told(events: tuple[e.AnyEvent, ...], start: float, patience_s: float) -> It
                 yield at - start, c.LineHeld(False)
             case e.DigitPressed(at=at, method="info" | "page"):
                 yield at - start, event
+            case e.TextReceived(at=at, text=text):
+                yield at - start, c.TextCame(text)
             case e.TransferStarted(at=at, by="caller", to=to):
                 yield at - start, c.TransferAsked(to)
             case e.TransferStarted(at=at, by="gateway", to=to):

@@ -99,6 +99,9 @@ class ReplayLine:
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        pass
+
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened():

@@ -63,6 +63,7 @@ RULES: dict[type[e.Event], Rule] = {
     e.SpeechEnded: Rule("caller", times=("at", "ended_at")),
     e.TranscriptHeard: Rule("caller", exact=("text", "final"), ids=("turn",)),
     e.DigitPressed: Rule("caller", exact=("digit", "method")),
+    e.TextReceived: Rule("caller", exact=("text",)),
     e.UserTurnEnded: Rule("caller", exact=("text", "digits", "silent"), ids=("turn",)),
     e.SilenceNoticed: Rule("caller", exact=("count",)),
     e.AgentReplied: Rule("bot", exact=("text",), ids=("turn",)),

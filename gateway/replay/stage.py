@@ -154,6 +154,9 @@ class SilentLine:
     def press(self, digits: str) -> None:
         pass
 
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        pass
+
     def media_said(self, report: AnyReport) -> None:
         pass
 

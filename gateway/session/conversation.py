@@ -19,6 +19,7 @@ from gateway.session.options import ConversationOptions as ConversationOptions
 from gateway.session.ports import CallerSaid, CallerSilent, Prompted
 from gateway.session.recovery import Recovery
 from gateway.session.turns import due
+from gateway.session.words import joined
 
 SETTLES_WITHIN = 12
 """Rounds of consequences of one input. Two or three are usual; the limit turns a would-be hang into a delay."""
@@ -93,6 +94,9 @@ class Conversation(Recovery):
             case e.DigitPressed(digit=digit):
                 self._log(received)
                 self._press(digit, now)
+            case e.TextReceived(text=text):
+                self._log(received)
+                self._read(text, now)
             case c.RecognitionProgressed() | c.RecognitionFinished() | c.RecognitionFailed():
                 self._handle_recognition(received, now)
             case c.AgentActed() | c.AgentDone() | c.AgentFailed():
@@ -200,6 +204,21 @@ class Conversation(Recovery):
             self._scene.keypad = Keypad(self._scene.expectation)
         self._scene.keypad.press(digit, now)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text would be the caller's answer to anything; while the bot only says something it is not."""
+        return isinstance(self._scene.exchange, Asking | Conversing) and self._scene.outcome is None
+
+    def _read(self, text: str, now: float) -> None:
+        """A text is the caller's turn at once; over the bot it interrupts as a key does, or waits where nothing may."""
+        exchange = self._scene.exchange
+        if exchange is None or not self.takes_text:
+            return
+        self._scene.keypad, self._typed_ahead = None, ""
+        self._written = joined(self._written, text)
+        if self._scene.bot_busy and exchange.barge_in != "off":
+            self._interrupt("text", now)
+
     # The agent and its voice
 
     def _handle_agent(self, received: c.AgentActed | c.AgentDone | c.AgentFailed, now: float) -> None:
@@ -288,6 +307,8 @@ class Conversation(Recovery):
         if scene.keypad is not None and scene.keypad.complete and not scene.bot_busy and scene.taken is None:
             scene.taken = Taken(self._turns.next_turn(), digits=scene.keypad.keys)
             scene.keypad = None
+        if self._written and not scene.bot_busy:
+            self._take_written()
         if self._playback.flushing or scene.outcome is not None:
             return
         if scene.taken is not None:

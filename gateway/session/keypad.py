@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 from gateway.core.speech import Expectation
 
+KEYS = frozenset("0123456789*#")
+
+
+def written_keys(text: str, expectation: Expectation) -> str:
+    """The keys that a text stands for: a "1" where keys are an answer is one. "" when it is words, or too long."""
+    keys = text.replace(" ", "").removesuffix(expectation.digits_end)
+    return keys if len(keys) <= expectation.digits_max and KEYS.issuperset(keys) else ""
+
 
 @dataclass
 class Keypad:

@@ -65,7 +65,7 @@ class Recovery(Stage):
         self._out += self._dialogue.cancel()
         self._say_no_more(now)
         self._follow(self._turns.drop_all(), now)
-        self._scene.keypad, self._scene.taken, self._typed_ahead = None, None, ""
+        self._scene.keypad, self._scene.taken, self._typed_ahead, self._written = None, None, "", ""
         if exchange is None:
             return
         if self._apologising or isinstance(exchange, Saying) or self._failures >= self.options.max_failures:

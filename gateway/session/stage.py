@@ -13,6 +13,7 @@ from gateway.session.context import add_heard, add_said
 from gateway.session.detector import DefaultTurnDetector
 from gateway.session.dialogue import Dialogue
 from gateway.session.exchanges import Outcome, Saying, Taken
+from gateway.session.keypad import written_keys
 from gateway.session.options import ConversationOptions
 from gateway.session.patience import Patience
 from gateway.session.playback import Over, Playback
@@ -54,6 +55,7 @@ class Stage:
         self._patience = Patience(options)
         self._preemption = Preemption(options)
         self._typed_ahead = ""
+        self._written = ""
         self._interrupted = False
         self._flushed_by: float | None = None
         self._asides: list[int] = []
@@ -88,7 +90,17 @@ class Stage:
         text = joined(waiting.text, turn.text) if waiting is not None else turn.text
         self._scene.taken = Taken(turn.turn, text, confidence=turn.confidence if turn.text else 0.0)
 
-    def _interrupt(self, by: Literal["words", "duration", "digit"], now: float) -> None:
+    def _take_written(self) -> None:
+        """A text is a turn as it stands; with one that still waits it is a single turn."""
+        waiting, text, self._written = self._scene.taken, self._written, ""
+        if waiting is None or waiting.silent:
+            keys = written_keys(text, self._scene.expectation)
+            self._scene.taken = Taken(self._turns.next_turn(), "" if keys else text, digits=keys)
+        else:
+            waiting.confidence = waiting.confidence if waiting.text else 1.0
+            waiting.text = joined(waiting.text, text)
+
+    def _interrupt(self, by: Literal["words", "duration", "digit", "text"], now: float) -> None:
         """The bot loses the floor. What it only prepared is taken back when the caller goes on speaking."""
         self._log(e.BargedIn(now, self.call, self._current, by))
         reply = self._dialogue.reply
@@ -135,7 +147,7 @@ class Stage:
             self._cut_off(now)
         self._follow(self._turns.drop_all(), now)
         self._scene.exchange = self._scene.outcome = self._scene.keypad = self._scene.taken = None
-        self._typed_ahead = ""
+        self._typed_ahead = self._written = ""
         self._dialogue.begin()
 
     # The record

@@ -85,6 +85,14 @@ class SendInfo(Command, frozen=True, tag=True):
     body: bytes
 
 
+class AnswerMessage(Command, frozen=True, tag=True):
+    """To the `MessageReceived` of that number: 200 once somebody has the text, else a refusal."""
+
+    number: int
+    status: int = 200
+    reason: str | None = None
+
+
 class Credentials(msgspec.Struct, frozen=True):
     username: str
     password: str
@@ -170,6 +178,6 @@ class Probe(Command, frozen=True, tag=True):
 
 
 AnyCommand: TypeAlias = (
-    Ring | Accept | Reject | HangUp | AnswerOffer | RefuseOffer | Offer | SendInfo | Place
+    Ring | Accept | Reject | HangUp | AnswerOffer | RefuseOffer | Offer | SendInfo | AnswerMessage | Place
     | AnswerTransfer | ReportTransfer | Transfer | Register | MoveRegistration | Unregister | Probe
 )  # fmt: skip

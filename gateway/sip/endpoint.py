@@ -270,6 +270,8 @@ class Endpoint:
             self._turn_away(request, back, admission)
         elif (refusal := screen(core, request) or self._unwanted(request)) is not None:
             self._respond_statelessly(request, back, *refusal)
+        elif request.method not in ("INVITE", "OPTIONS"):
+            self._stray(request, flow, back)
         elif request.method == "OPTIONS":
             headers = (("Contact", core.contact(flow, request.target.user)), *core.description())
             self._respond_statelessly(request, back, 200, headers=headers)
@@ -281,10 +283,17 @@ class Endpoint:
         core = self._core
         if request.method == "INVITE":
             return Refusal(503, headers=self._later) if core.full else core.extensions.invite_arrived(core, request)
-        if request.method == "OPTIONS":
-            return None
-        # What belongs into a dialog came without one. Nobody makes us call others from outside a call.
-        return Refusal(403 if request.method == "REFER" else 481)
+        # Nobody makes us call others from outside a call.
+        return Refusal(403) if request.method == "REFER" else None
+
+    def _stray(self, request: Request, flow: Flow, back: Flow) -> None:
+        """What belongs into a dialog came without one; an extension may know which call it is for."""
+        core = self._core
+        meant = core.extensions.call_meant(core, request, flow)
+        if isinstance(meant, str):
+            core.calls[meant].on_request(core.transactions.serve(request, back), request)
+        else:
+            self._respond_statelessly(request, back, *(meant or Refusal(481)))
 
     def _turn_away(self, request: Request, back: Flow, admission: Refusal | Dropped) -> None:
         if isinstance(admission, Dropped):

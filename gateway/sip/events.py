@@ -101,6 +101,13 @@ class InfoReceived(SipEvent, frozen=True, tag=True):
     body: bytes
 
 
+class MessageReceived(SipEvent, frozen=True, tag=True):
+    """A text of the peer's (RFC 3428), on one line and without control characters; answer with `AnswerMessage`."""
+
+    number: int
+    text: str
+
+
 class CallEnded(SipEvent, frozen=True, tag=True):
     """The dialog is over, not by our `HangUp`: a BYE came, a 200 was never acknowledged, the far end is gone.
 
@@ -166,7 +173,7 @@ class ProbeAnswered(SipEvent, frozen=True, tag=True):
 
 AnySipEvent: TypeAlias = (
     CallOffered | CallCancelled | CallConfirmed | CallProgressed | CallAccepted | CallFailed
-    | OfferReceived | OfferAnswered | OfferRefused | InfoReceived | CallEnded
+    | OfferReceived | OfferAnswered | OfferRefused | InfoReceived | MessageReceived | CallEnded
     | TransferRequested | TransferProgressed | Registered | RegistrationFailed | Unregistered | ProbeAnswered
 )  # fmt: skip
 

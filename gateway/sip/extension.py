@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.sip.commands import AnyCommand, Headers
 from gateway.sip.dialog import Dialog
+from gateway.sip.flow import Flow
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
 
@@ -85,6 +86,10 @@ class Extension:
         """See a request in a dialog; True when it has been answered."""
         return False
 
+    def call_meant(self, core: Any, request: Request, flow: Flow) -> str | Refusal | None:
+        """The handle of the call that a request without a dialog is for, or why there is none; None: not ours."""
+        return None
+
     def call_confirmed(self, call: AnyCall) -> None:
         """The call has its 2xx; `call` is the confirmed one from now on."""
 
@@ -140,6 +145,10 @@ class Extensions:
 
     def request_arrived(self, call: AnyCall, transaction: ServerTransaction, request: Request) -> bool:
         return any(e.request_arrived(call, transaction, request) for e in self._hooks["request_arrived"])
+
+    def call_meant(self, core: Any, request: Request, flow: Flow) -> str | Refusal | None:
+        found = (extension.call_meant(core, request, flow) for extension in self._hooks["call_meant"])
+        return next((one for one in found if one is not None), None)
 
     def call_confirmed(self, call: AnyCall) -> None:
         for extension in self._hooks["call_confirmed"]:

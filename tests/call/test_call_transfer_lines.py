@@ -42,6 +42,7 @@ class House:
         self.leg, self.told, self.heard = NotingLeg(), list[c.AnyInput](), list[e.DigitPressed]()
         self.tasks: list[Coroutine[Any, Any, None]] = []
         self.placed: list[Placing] = []
+        self.texts: list[str] = []
         self.unreachable = False
         self.alarms: list[Callable[[], None]] = []
         self.trunk = trunk
@@ -75,8 +76,13 @@ class House:
             spawn=self._spawn,
             tell=self.told.append,
             hear=self.heard.append,
+            read=self._read,
         )
         self.parties.open(line, "call.wav", None)
+
+    def _read(self, text: str) -> bool:
+        self.texts.append(text)
+        return text != "unwanted"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Seeing somebody out takes its time, which is none of this test's business."""
@@ -363,3 +369,26 @@ def test_the_end_of_the_call_is_the_end_for_everybody() -> None:
 def test_the_number_in_an_address(address: str, number: str) -> None:
     """As the dialplan will see its new caller."""
     assert number_in(address) == number
+
+
+# Texts
+
+
+def test_a_callers_text_is_answered_by_whether_it_was_taken() -> None:
+    """200 only when somebody has it (RFC 3428 7)."""
+    house = House()
+    house.door.on_event(heard.MessageReceived(2.0, "d-1", 1, "on thursday"))
+    house.door.on_event(heard.MessageReceived(2.1, "d-1", 2, "unwanted"))
+    assert house.texts == ["on thursday", "unwanted"]
+    assert house.sip == [sip.AnswerMessage("d-1", 1), sip.AnswerMessage("d-1", 2, 480, "Nobody Reads Now")]
+    assert house.told == []
+
+
+def test_a_targets_text_is_not_the_callers_word() -> None:
+    """Whoever the caller is connected to writes to nobody here: the text is refused, and never reaches the bot."""
+    house = House()
+    target_on_the_line(house)
+    house.sip[:] = [house.call]
+    house.hears(heard.MessageReceived, 7, "on thursday")
+    assert house.texts == []
+    assert house.sip[1:] == [sip.AnswerMessage(house.call.dialog, 7, 480, "Nobody Reads Now")]

@@ -42,6 +42,14 @@ rate=8000
 enabled=1
 """
 
+PROXY = """
+[proxy_0]
+reg_proxy=<{proxy}>
+reg_route=<{proxy};lr>
+reg_identity=sip:{number}@127.0.0.1
+reg_sendregister=0
+"""
+
 
 class LinphonePhone:
     """A context manager. `folder` takes its configuration, its log, what it says and what it hears."""
@@ -54,6 +62,12 @@ class LinphonePhone:
         first, last = rtp_ports(2)
         (folder / "linphonerc").write_text(SETTINGS.format(port=self.port, number=number, first=first, last=last))
         self._spoken = 0
+        self._number = number
+
+    def goes_through(self, proxy: str) -> None:
+        """Before it starts: everything goes by way of this address; without a registration."""
+        with (self._folder / "linphonerc").open("a") as settings:
+            settings.write(PROXY.format(proxy=proxy, number=self._number))
 
     def __enter__(self) -> Self:
         command = [str(LINPHONE), "-c", str(self._folder / "linphonerc"), "-S", *self._answers]

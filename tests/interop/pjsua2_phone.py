@@ -128,6 +128,10 @@ class Pjsua2Phone:
         """As RFC 4733."""
         self._do(f"press {digits}")
 
+    def write(self, text: str) -> None:
+        """MESSAGE, in the newest call."""
+        self._do(f"write {text}")
+
     def hold(self) -> None:
         before = self._media(False)
         self._do("hold")

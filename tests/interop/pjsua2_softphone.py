@@ -46,6 +46,9 @@ class SoftCall(pj.Call):  # type: ignore[misc]
     def onDtmfDigit(self, prm: Any) -> None:  # noqa: N802
         tell("digit", digit=prm.digit)
 
+    def onInstantMessageStatus(self, prm: Any) -> None:  # noqa: N802
+        tell("written", status=int(prm.code), reason=prm.reason)
+
     def onCallTransferStatus(self, prm: Any) -> None:  # noqa: N802
         tell("transfer", call=self._number, status=prm.statusCode, last=bool(prm.finalNotify))
 
@@ -147,6 +150,10 @@ class Softphone:
             player.startTransmit(self._line)
         elif command == "press":
             self.calls[-1].dialDtmf(rest)
+        elif command == "write":
+            message = pj.SendInstantMessageParam()
+            message.content = rest
+            self.calls[-1].sendInstantMessage(message)
         elif command == "hold":
             self.calls[-1].setHold(pj.CallOpParam(True))
         elif command == "retrieve":

@@ -103,6 +103,12 @@ def test_holds_and_digits_of_the_signalling_come_again() -> None:
     assert side.told == ((1.0, c.LineHeld(True)), (2.0, c.LineHeld(False)), (3.0, info))
 
 
+def test_texts_come_again() -> None:
+    """They came by the signalling alone."""
+    side = far_side_of(recorded(e.TextReceived(13.0, "c-1", "on thursday")))
+    assert side.told == ((3.0, c.TextCame("on thursday")),)
+
+
 def test_a_browsers_voice_is_taken_from_the_recording(tmp_path: Path) -> None:
     """A PCM leg has no packets; the recording's left channel is what the bot heard, and silences stay silent."""
     with wave.open(str(tmp_path / layout.RECORDING), "wb") as file:

@@ -190,6 +190,27 @@ def test_a_call_that_went_on_with_a_session_does_so_again(bundle: Path) -> None:
     assert (again.session, again.step, again.away_s) == (session, "order/1:bot", pytest.approx(120.0))
 
 
+def test_a_call_with_a_text_replays_exactly_as_it_was(bundle: Path, tmp_path: Path) -> None:
+    """A caller who writes before speaking is understood by what was written, at the same moment every time."""
+    recorded = read_bundle(bundle)
+    asked = max(event.at for event in recorded.events if isinstance(event, e.UtteranceStarted) and event.clip <= 2)
+    events = sorted((*recorded.events, e.TextReceived(asked + 0.5, recorded.meta.call, "tea please")), key=_at)
+    (bundle / layout.EVENTS).write_bytes(b"".join(e.encode(event) + b"\n" for event in events))
+    written = replay_bundle(bundle, ReplayOptions(out=tmp_path / "written"))
+    assert outcome(written) == ("ordered", {"drink": "tea"})
+    assert [event.by for event in written.events if isinstance(event, e.BargedIn)] == ["text"]
+    again = read_bundle(tmp_path / "written")
+    replayed = replay_bundle(again)
+    difference = cli.against(again, replayed, tolerance_s=0)
+    assert difference.same, difference.render()
+    assert replayed.wav == written.wav
+    assert replay_bundle(again).log == replayed.log
+
+
+def _at(event: e.AnyEvent) -> float:
+    return event.at
+
+
 def test_a_browsers_call_replays_from_its_recording(bundle: Path) -> None:
     """It has no packets; what the bot heard is in the recording's left channel, and goes in without RTP."""
     (bundle / layout.TRACE).unlink()

@@ -176,6 +176,10 @@ class ConversationMachine(RuleBasedStateMachine):
     def presses(self, digit: str) -> None:
         self.tell(e.DigitPressed(self.now, "call", digit, 100))
 
+    @rule(text=st.sampled_from(["tuesday", "no", "yes please"]))
+    def writes(self, text: str) -> None:
+        self.tell(e.TextReceived(self.now, "call", text))
+
     @rule(on=st.booleans())
     def is_put_on_hold_or_back(self, on: bool) -> None:
         self.on_hold = on and not self.stopped

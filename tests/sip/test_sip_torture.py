@@ -39,7 +39,7 @@ def read(name: str) -> Request:
         ("dblreq", 405),
         ("semiuri", 200),
         ("transports", 200),
-        ("mpart01", 405),
+        ("mpart01", 404),
     ],
 )
 def test_valid_messages_are_understood(name: str, status: int) -> None:
