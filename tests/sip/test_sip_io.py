@@ -22,6 +22,7 @@ from gateway.sip.events import (
     CallFailed,
     CallOffered,
     CallProgressed,
+    MessageReceived,
     OfferReceived,
     OfferRefused,
 )
@@ -121,6 +122,27 @@ async def test_a_listener_that_raises_at_an_offer_refuses_it_and_keeps_the_call(
     assert (await caller.next(OfferRefused)).status == 500
     caller.server.send(HangUp("out"))
     assert (await callee.next(CallEnded)).by == "bye"
+
+
+async def test_a_listener_that_raises_at_a_text_refuses_it(phones: tuple[Phone, Phone]) -> None:
+    """Its sender must neither wait in vain nor believe that it was read."""
+    caller, callee = phones
+
+    def fail_at_texts(event: AnySipEvent) -> None:
+        if isinstance(event, MessageReceived):
+            raise ZeroDivisionError
+        if isinstance(event, CallOffered):
+            callee.server.send(Accept(event.dialog, SDP))
+
+    callee.react = fail_at_texts
+    caller.call(callee)
+    await callee.next(CallConfirmed)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as writer:
+        writer.settimeout(10)
+        text = request("MESSAGE", body=b"hello?", content_type="text/plain").replace(b"sip:alice@", b"sip:caller@")
+        writer.sendto(text, ("127.0.0.1", callee.server.port))
+        answer = await asyncio.to_thread(writer.recv, 4096)
+    assert answer.startswith(b"SIP/2.0 500 ")
 
 
 async def test_rubbish_and_empty_datagrams_harm_nobody(phones: tuple[Phone, Phone]) -> None:

@@ -13,9 +13,9 @@ import structlog
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, MisuseError
 from gateway.core.ids import Ids
-from gateway.sip.commands import AnyCommand, RefuseOffer, Reject
+from gateway.sip.commands import AnswerMessage, AnyCommand, RefuseOffer, Reject
 from gateway.sip.endpoint import Endpoint
-from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, OfferReceived, Send
+from gateway.sip.events import Action, AnySipEvent, CallOffered, Close, MessageReceived, OfferReceived, Send
 from gateway.sip.flow import Flow, Transport
 from gateway.sip.io.connections import USUAL_PATIENCE, Connections, Listener, Patience
 from gateway.sip.io.handshakes import TlsListener
@@ -245,6 +245,8 @@ class SipServer:
                     self.send(Reject(action.dialog, 500))
                 elif isinstance(action, OfferReceived):
                     self.send(RefuseOffer(action.dialog, 500))
+                elif isinstance(action, MessageReceived):
+                    self.send(AnswerMessage(action.dialog, action.number, 500))
 
     def _set_alarm(self) -> None:
         """Never ring too late. Too early does no harm, and spares an alarm for every timer that is stopped in time."""
