@@ -207,6 +207,26 @@ def test_a_call_with_a_text_replays_exactly_as_it_was(bundle: Path, tmp_path: Pa
     assert replay_bundle(again).log == replayed.log
 
 
+def test_a_text_answers_the_questions_of_a_dialplan(bundle: Path, tmp_path: Path) -> None:
+    """A written "1" is the key of a menu, and words are kept by a `gather` as spoken ones are."""
+    (tmp_path / "menu.yaml").write_text(
+        "default: ask\nroutes:\n  ask:\n    steps:\n      - answer\n"
+        "      - gather: {say: The day please., into: day, phrases: [monday, tuesday]}\n"
+        "      - menu: {say: Press one., choices: [{digits: '1', then: chosen}]}\n"
+        "  chosen:\n    steps: [{say: Thank you.}, hangup]\n"
+    )
+    recorded = read_bundle(bundle)
+    opened = next(event.at for event in recorded.events if isinstance(event, e.CallAnswered))
+    written = [e.TextReceived(opened + at, "c", text) for at, text in ((0.5, "on tuesday!"), (1.5, "1"))]
+    events = sorted((*recorded.events, *written), key=_at)
+    (bundle / layout.EVENTS).write_bytes(b"".join(e.encode(event) + b"\n" for event in events))
+    replayed = replay_bundle(bundle, ReplayOptions(dialplan=tmp_path / "menu.yaml", answers="live"))
+    turns = [(event.text, event.digits) for event in replayed.events if isinstance(event, e.UserTurnEnded)]
+    assert turns == [("on tuesday!", ""), ("", "1")]
+    assert [event.value for event in replayed.events if isinstance(event, e.VariableSet)] == ["tuesday"]
+    assert "chosen" in [event.step.partition("/")[0] for event in replayed.events if isinstance(event, e.StepEntered)]
+
+
 def _at(event: e.AnyEvent) -> float:
     return event.at
 

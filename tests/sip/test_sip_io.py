@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 from sip_wire import OUR_SDP, SDP, invite, request
+from test_sip_admission import signed
 
 from gateway.core.clock import SystemClock
 from gateway.core.errors import ConfigError, MisuseError
@@ -28,6 +29,7 @@ from gateway.sip.events import (
 )
 from gateway.sip.flow import Transport
 from gateway.sip.io import EndpointOptions, SipServer
+from gateway.sip.message import parse
 
 E = TypeVar("E")
 
@@ -143,6 +145,30 @@ async def test_a_listener_that_raises_at_a_text_refuses_it(phones: tuple[Phone, 
         writer.sendto(text, ("127.0.0.1", callee.server.port))
         answer = await asyncio.to_thread(writer.recv, 4096)
     assert answer.startswith(b"SIP/2.0 500 ")
+
+
+async def test_machines_that_were_started_at_other_times_share_nonces() -> None:
+    """Behind a dispatcher: `nonce_secret` is common to the gateways, their `now` is not; the wall clock is."""
+
+    class Older(SystemClock):
+        def now(self) -> float:
+            return super().now() + 1_000_000
+
+    options = EndpointOptions(unknown_sources="challenge", accounts={"alice": "secret"}, nonce_secret=b"common to both")
+    offered: list[AnySipEvent] = []
+    young = SipServer(options, clock=SystemClock(), ids=SeededIds(1), on_event=offered.append)
+    old = SipServer(options, clock=Older(), ids=SeededIds(2), on_event=offered.append)
+    await young.start("127.0.0.1", 0)
+    await old.start("127.0.0.1", 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.settimeout(10)
+        caller.sendto(invite(), ("127.0.0.1", young.port))
+        challenge = parse(await asyncio.to_thread(caller.recv, 4096))
+        caller.sendto(signed(challenge), ("127.0.0.1", old.port))
+        assert (await asyncio.to_thread(caller.recv, 4096)).startswith(b"SIP/2.0 100 ")
+    assert [type(event) for event in offered] == [CallOffered]
+    await young.close()
+    await old.close()
 
 
 async def test_rubbish_and_empty_datagrams_harm_nobody(phones: tuple[Phone, Phone]) -> None:
