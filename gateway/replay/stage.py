@@ -48,6 +48,8 @@ class Live(msgspec.Struct, frozen=True):
     tts: tuple[str, dict[str, Any]] = ("flite", {"inline": True})
     agents: Mapping[str, tuple[str, dict[str, Any]]] = {}
     """By the name the dialplan uses; one that is not here is the provider of that name."""
+    vad: str | None = None
+    """None is the detector of the recorded call, `silero` where there is no bundle."""
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -171,11 +173,11 @@ def silent_lines(cues: Cues) -> Dial:
 
 def _plane(stage: Stage) -> MediaPlane:
     """It hears as the one of the recorded call did. Raises `ConfigError` for a kind that is not installed here."""
-    setup = stage.media
+    setup, vad = stage.media, stage.media.vad if stage.live.vad is None else (stage.live.vad, {})
     return MediaPlane(
         msgspec.structs.replace(setup.plane, slots=SLOTS),
         SeededIds(f"{stage.seed}/media"),
-        None if setup.vad[0] == "none" else build_vad(*setup.vad, slots=SLOTS),
+        None if vad[0] == "none" else build_vad(*vad, slots=SLOTS),
         suppressor=build_noise(*setup.noise, slots=SLOTS) if setup.noise else None,
         build_suppressor=lambda kind: build_noise(kind, slots=SLOTS),
     )
