@@ -110,7 +110,9 @@ class Pjsua2Phone:
 
     def incoming(self, how: str) -> None:
         """What becomes of calls that come: `answer` (as from the beginning), `busy` or `ring`."""
+        known = sum(told["event"] == "ready for" for told in self._told)
         self._do(f"incoming {how}")
+        self.wait("ready for", count=known + 1)
 
     def transfer(self, uri: str) -> None:
         """REFER: the newest call's peer is to call there."""

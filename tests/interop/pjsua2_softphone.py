@@ -137,6 +137,7 @@ class Softphone:
             self.take().makeCall(rest, pj.CallOpParam(True))
         elif command == "incoming":
             self._account.incoming = rest
+            tell("ready for", how=rest)
         elif command == "transfer":
             self.calls[-1].xfer(rest, pj.CallOpParam())
         elif command == "transfer_to_other":
