@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.dialplan.convert import Converter
+from gateway.dialplan.kinds import variables_in
 from gateway.dialplan.match import covers
 from gateway.dialplan.model import Document, Fault, Step
 from gateway.dialplan.places import Place, Places
@@ -23,6 +24,7 @@ def faults(document: Document, converter: Converter) -> Iterator[Fault]:
     yield from _shadowed(document, places)
     yield from _behind_an_end(converter)
     yield from _rounds(document, places)
+    yield from _dialled_by_strangers(converter)
     for name, route in document.routes.items():
         written = places.nodes.get(("routes", name, "steps"))
         if not route.steps and written is not None and not written.value:
@@ -63,6 +65,19 @@ def _behind_an_end(converter: Converter) -> Iterator[Fault]:
         if before:
             message = f"`{step.action}` is never reached: `{before.action}` does not come back"
             yield converter.places.key_fault(place, message, "remove it or move it up", "warning")
+
+
+def _dialled_by_strangers(converter: Converter) -> Iterator[Fault]:
+    """A caller who may answer anything may answer with an address abroad, in a text message for instance."""
+    anything = {
+        step.options.into
+        for _, step in converter.steps
+        if step.action == "gather" and not step.options.digits and not step.options.phrases
+    }
+    for place, step in converter.steps:
+        if step.action == "transfer" and (open_ := anything.intersection(variables_in(step.options.to))):
+            message = f"callers can have themselves connected with any address: `{min(open_)}` takes whatever they say"
+            yield converter.places.key_fault(place, message, "give its `gather` `digits` or `phrases`", "warning")
 
 
 def _list_and_index(place: Place) -> tuple[Place, int]:

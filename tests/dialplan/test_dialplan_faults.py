@@ -371,3 +371,21 @@ def test_a_fact_nobody_finds_out_is_a_warning(faults_of: FaultsOf) -> None:
     assert (match.place.split(":")[-2:], match.severity) == (["3", "21"], "warning")
     assert "did you mean `diverted-from`?" in match.remedy
     assert (text.severity, text.remedy) == ("warning", "did you mean `account`?")
+
+
+@pytest.mark.parametrize(("answer", "warned"), [("", True), (", digits: 3", False), (", phrases: [sales]", False)])
+def test_a_caller_who_could_dial_anywhere_is_a_warning(faults_of: FaultsOf, answer: str, warned: bool) -> None:
+    """An open question's answer may be any address; what is limited to keys or phrases may not."""
+    gather = f"      - gather: {{say: Whom?, into: whom{answer}}}"
+    gather = gather.replace("Whom?", "'Whom?'")
+    found = faults_of(f"""\
+routes:
+  a:
+    match: {{}}
+    steps:
+      - answer
+{gather}
+      - transfer: '{{whom}}'
+""")
+    assert [(fault.severity, fault.line) for fault in found] == ([("warning", 7)] if warned else [])
+    assert not warned or "`whom`" in found[0].message
