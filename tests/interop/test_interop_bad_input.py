@@ -139,10 +139,10 @@ async def test_audio_from_strangers_is_not_heard(gateway: GatewayProcess, tmp_pa
             caller.hang_up()
             ended = await soon(gateway.ended, call)
     assert ended["packets_foreign"] > 40
-    assert ended["packets_lost"] == 0
+    assert (ended["packets_lost"], ended["packets_late"]) == (0, 0)
     caller_side, bot_side = call.recording()
-    assert likeness_in_pieces(sentence, caller_side) > 0.95
-    assert likeness_in_pieces(sentence, bot_side) > 0.95
+    assert likeness_in_pieces(sentence, caller_side) > 0.99
+    assert likeness_in_pieces(sentence, bot_side) > 0.99
 
 
 def send_strange_audio(port: int, seconds: float) -> None:
@@ -173,7 +173,7 @@ async def test_rubbish_at_the_rtp_port_does_not_break_the_audio(gateway: Gateway
     assert ended["packets_malformed"] > 100
     assert ended["reason"] == "hangup"
     spoken = sound.cut(1.3, sound.seconds)
-    assert likeness_in_pieces(spoken, call.recording()[0]) > 0.95
+    assert likeness_in_pieces(spoken, call.recording()[0]) > 0.99
     assert not gateway.troubles()
 
 

@@ -38,8 +38,8 @@ def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number
     assert len(spoken) == 6
     for begun, over in spoken[:-1]:  # of the goodbye, what is in its jitter buffer at our BYE is lost on baresip
         clip = bot.cut(begun, over)
-        assert likeness_in_pieces(clip, heard) > 0.9
-        assert find(clip, heard).at_s == pytest.approx(begun, abs=0.3)
+        assert likeness_in_pieces(clip, heard) > 0.99
+        assert find(clip, heard).at_s == pytest.approx(begun, abs=0.15)
         assert heard.cut(begun, over).loud().mean() > 0.4
     quiet = heard.cut(spoken[1][1] + 0.2, spoken[2][0] - 0.2)
     assert quiet.seconds > 2

@@ -51,7 +51,7 @@ def test_a_caller_books_by_keys_and_by_voice(gateway: GatewayProcess, tmp_path: 
     _, bot = call.recording()
     heard = phone.heard()
     for begun, over in call.bot_spoke()[-4:-1]:
-        assert likeness_in_pieces(bot.cut(begun, over), heard) > 0.9
+        assert likeness_in_pieces(bot.cut(begun, over), heard) > 0.98
 
 
 def test_the_milliwatt_is_one(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
@@ -89,4 +89,4 @@ def test_a_key_chooses_from_the_menu(gateway: GatewayProcess, tmp_path: Path, nu
         gateway.ended(call)
     assert call.understood() == ["2"]
     assert call.said().endswith("Speak now, and hear yourself.")
-    assert likeness_in_pieces(sentence, phone.heard()) > 0.9
+    assert likeness_in_pieces(sentence, phone.heard()) > 0.98
