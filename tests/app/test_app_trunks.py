@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
+from virtual_time import elapse
 
 from gateway.app.resolver import Unresolved
 from gateway.app.trunk_config import Address, Trunk
@@ -89,7 +90,7 @@ def play(
         under = Trunks(trunks, clock=clock, environment={"PW": PASSWORD}, locator=names or Names())
         wire.tell = under.on_event
         under.start(wire)
-        await asyncio.sleep(0.1)
+        await elapse(0.1)
         await scene(under, wire)
         await under.close()
         await under.close()
@@ -110,7 +111,7 @@ def test_a_registering_trunk_registers_and_leaves_in_good_order() -> None:
         assert register.credentials == sip.Credentials("4711", PASSWORD)
         under.on_event(heard.Registered(0.0, register.dialog, 600))
         assert under.state("provider").up
-        await asyncio.sleep(1000)
+        await elapse(1000)
         assert len(wire.of(sip.Register)) == 1
         await under.close()
         assert [command.dialog for command in wire.of(sip.Unregister)] == [register.dialog]
@@ -158,10 +159,10 @@ def test_a_trunk_that_falls_silent_is_noticed_and_its_return_too() -> None:
         state = under.state("a")
         assert state.up
         wire.alive.clear()
-        await asyncio.sleep(300)
+        await elapse(300)
         assert not state.up
         wire.alive.add("192.0.2.1")
-        await asyncio.sleep(70)
+        await elapse(70)
         assert state.up
         (way,) = state.targets[0].ways.values()
         assert way.round_trip_s == 0.02
@@ -177,7 +178,7 @@ def test_calls_prefer_targets_that_answer() -> None:
     async def scene(under: Trunks, wire: Wire) -> None:
         hosts = [flow.remote[0] for flow in under.flows(under.state("a"))]
         assert hosts == ["192.0.2.5", "192.0.2.1", "192.0.2.2"]
-        await asyncio.sleep(40)
+        await elapse(40)
         hosts = [flow.remote[0] for flow in under.flows(under.state("a"))]
         assert hosts == ["192.0.2.1", "192.0.2.2", "192.0.2.5"]
 
@@ -190,7 +191,7 @@ def test_a_name_is_followed_to_where_it_leads() -> None:
 
     async def scene(under: Trunks, wire: Wire) -> None:
         names.addresses = ["192.0.2.2"]
-        await asyncio.sleep(31)
+        await elapse(31)
         assert [command.flow.remote[0] for command in wire.of(sip.Register)] == ["192.0.2.1"]  # type: ignore[union-attr]
         (move,) = wire.of(sip.MoveRegistration)
         assert isinstance(move, sip.MoveRegistration)
@@ -209,7 +210,7 @@ def test_a_name_with_several_addresses_is_not_left_for_their_order() -> None:
     async def scene(under: Trunks, wire: Wire) -> None:
         for _ in range(5):
             names.addresses.reverse()
-            await asyncio.sleep(30)
+            await elapse(30)
         assert len(wire.of(sip.Register)) == 1
         assert wire.of(sip.MoveRegistration) == []
 
@@ -221,12 +222,12 @@ def test_a_name_that_leads_nowhere_is_told_once_and_looked_up_without_haste() ->
     names = Names()
 
     async def scene(under: Trunks, wire: Wire) -> None:
-        await asyncio.sleep(600)
+        await elapse(600)
         assert names.asked <= 22
         assert wire.sent == []
         assert not under.state("a").up
         names.addresses = ["192.0.2.1"]
-        await asyncio.sleep(31)
+        await elapse(31)
         assert under.state("a").up
 
     logged = play(scene, Trunk("a", "sip.example"), names=names)
@@ -241,13 +242,13 @@ def test_a_name_server_that_is_away_takes_no_trunk_down() -> None:
 
     async def scene(under: Trunks, wire: Wire) -> None:
         names.addresses = []
-        await asyncio.sleep(300)
+        await elapse(300)
         state = under.state("a")
         assert state.up
         assert [flow.remote[0] for flow in under.flows(state)] == ["192.0.2.1"]
         assert "DNS" in " ".join(state.faults())
         names.addresses = ["192.0.2.1"]
-        await asyncio.sleep(31)
+        await elapse(31)
         assert list(state.faults()) == []
 
     logged = play(scene, Trunk("a", "sip.example"), names=names)
@@ -283,14 +284,14 @@ def test_a_registration_leaves_a_registrar_that_falls_silent_and_comes_back() ->
         under.on_event(heard.Registered(0.0, handle, 3600, first))
         wire.alive.discard("192.0.2.1")
         before = len(wire.of(sip.MoveRegistration))
-        await asyncio.sleep(100)
+        await elapse(100)
         assert hosts(wire.of(sip.MoveRegistration)[before])[0] == "192.0.2.2"
         under.on_event(heard.Registered(0.0, handle, 3600, second))
         before = len(wire.of(sip.MoveRegistration))
-        await asyncio.sleep(300)
+        await elapse(300)
         assert len(wire.of(sip.MoveRegistration)) == before
         wire.alive.add("192.0.2.1")
-        await asyncio.sleep(100)
+        await elapse(100)
         assert hosts(wire.of(sip.MoveRegistration)[-1])[0] == "192.0.2.1"
 
     logged = play(scene, BACKED_UP)
@@ -305,7 +306,7 @@ def test_a_registrar_that_refuses_is_not_moved_about() -> None:
     async def scene(under: Trunks, wire: Wire) -> None:
         under.on_event(heard.RegistrationFailed(0.0, wire.of(sip.Register)[0].dialog, 403, "Forbidden", 1800.0))
         before = len(wire.sent)
-        await asyncio.sleep(600)
+        await elapse(600)
         assert not [one for one in wire.sent[before:] if not isinstance(one, sip.Probe)]
 
     play(scene, BACKED_UP)
@@ -319,7 +320,7 @@ def test_calls_go_where_the_registrars_route_begins() -> None:
     async def scene(under: Trunks, wire: Wire) -> None:
         for trunk in ("provider", "proxied"):
             under.on_event(heard.Registered(0.0, f"register-{trunk}", 3600, None, route))
-        await asyncio.sleep(0.1)
+        await elapse(0.1)
         state = under.state("provider")
         assert state.route == route
         assert [flow.remote[0] for flow in under.flows(state)] == ["192.0.2.2", "192.0.2.1"]
@@ -348,7 +349,7 @@ def test_a_trunk_that_is_not_to_be_asked_counts_as_there() -> None:
     """Some peers do not answer OPTIONS at all."""
 
     async def scene(under: Trunks, wire: Wire) -> None:
-        await asyncio.sleep(600)
+        await elapse(600)
         assert wire.sent == []
         assert under.state("a").up
 
