@@ -64,7 +64,17 @@ class GatewayUnderLoad:
         self.sip_port = 0
         self.closing: dict[str, object] = {}
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> GatewayUnderLoad:
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Whatever went wrong with the load, no gateway is left behind."""
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def _start(self) -> None:
         folder = self._folder
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.app", "run", "--bind", "127.0.0.1", "--sip-port", "0", "--http-port", "0"),
@@ -179,29 +189,28 @@ async def run(
     calls: int, seconds: float, rate: float, workers: int, recording: bool, flood: int = 0
 ) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
-        gateway = GatewayUnderLoad(Path(folder), workers, recording)
-        await gateway.start()
-        idle_mb = gateway.resident_mb()
-        callers = Callers(calls)
-        await callers.dial(gateway.sip_port, rate)
-        load = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks._media_load"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=1 << 24,
-        )
-        assert load.stdin is not None
-        assert load.stdout is not None
-        plan = Plan(list(callers.ports.values()), seconds, 0.5)
-        load.stdin.write(msgspec.json.encode(plan) + b"\n")
-        await load.stdout.readline()
-        before = gateway.cpu_s()
-        async with Scanner(gateway.sip_port, flood, seconds) as scanner:
-            load.stdin.write(b"go\n")
-            measured = msgspec.json.decode(await load.stdout.readline(), type=Measured)
-        cpu_s, busy_mb = gateway.cpu_s() - before, gateway.resident_mb()
-        await callers.hang_up()
-        await gateway.stop()
+        async with GatewayUnderLoad(Path(folder), workers, recording) as gateway:
+            idle_mb = gateway.resident_mb()
+            callers = Callers(calls)
+            await callers.dial(gateway.sip_port, rate)
+            load = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "benchmarks._media_load"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=1 << 24,
+            )
+            assert load.stdin is not None
+            assert load.stdout is not None
+            plan = Plan(list(callers.ports.values()), seconds, 0.5)
+            load.stdin.write(msgspec.json.encode(plan) + b"\n")
+            await load.stdout.readline()
+            before = gateway.cpu_s()
+            async with Scanner(gateway.sip_port, flood, seconds) as scanner:
+                load.stdin.write(b"go\n")
+                measured = msgspec.json.decode(await load.stdout.readline(), type=Measured)
+            cpu_s, busy_mb = gateway.cpu_s() - before, gateway.resident_mb()
+            await callers.hang_up()
+            await gateway.stop()
         return _report(calls, seconds, callers, gateway, measured, cpu_s, busy_mb - idle_mb) | scanner.report()
 
 
