@@ -66,16 +66,7 @@ class Gateway:
         for kind in self._dialplan.noises:
             build_noise(kind, slots=1)  # better now than in a call
         self._store = open_store(config.store_url)
-        self._media = MediaPool(
-            workers=config.media_workers,
-            bind=config.bind,
-            rtp_ports=config.rtp_range,
-            clock=self._clock,
-            options=_plane_options(config),
-            vad=_guest(config.vad, "vad", build_vad),
-            noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
-            guests="gateway.providers.load",
-        )
+        self._media = _media_pool(config, self._clock)
         self._ticks = TickWatch()
         self._media.on_pulse = self._ticks.observe
         self._stt = build_stt(*_parts(config.stt, "stt"))
@@ -234,6 +225,19 @@ def _guest(table: dict[str, Any], what: str, build: Callable[..., object]) -> Gu
     if kind != "none":
         build(kind, options, slots=1)
     return Guest(kind, options)
+
+
+def _media_pool(config: GatewayConfig, clock: Clock) -> MediaPool:
+    return MediaPool(
+        workers=config.media_workers,
+        bind=config.bind,
+        rtp_ports=config.rtp_range,
+        clock=clock,
+        options=_plane_options(config),
+        vad=_guest(config.vad, "vad", build_vad),
+        noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
+        guests="gateway.providers.load",
+    )
 
 
 def _plane_options(config: GatewayConfig) -> PlaneOptions:
