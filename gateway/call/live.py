@@ -120,7 +120,7 @@ class LiveCall:
         self._runner: ConversationRunner | None = None
         self._early: list[c.AnyInput] = []
         self._listening = False
-        self._noise = ""
+        self._noise, self._hears_tones = "", False
         self._gone: Latch[bool] = Latch()
         self._alarm = Alarm(services.clock, self._deadline)
         self._stats: Latch[media.LegStats] = Latch()
@@ -180,7 +180,7 @@ class LiveCall:
             self.bundle.resumes(opened.earlier)
         self.journal = Journal(next_sequence=opened.next_sequence)
         incoming = self.incoming
-        self._noise = plan.noise
+        self._noise, self._hears_tones = plan.noise, plan.hear_tones
         started = e.CallStarted(
             now, self.id, incoming.door, incoming.caller, incoming.called, plan.route, incoming.headers, incoming.facts
         )
@@ -322,12 +322,7 @@ class LiveCall:
         runner = self._runner
         assert runner is not None, "a call speaks only after `begin`"
         if not self._listening:
-            self._listening = True
-            if self._noise:
-                self._services.media.send(media.SetNoise(self.id, self._noise))
-            self._services.media.send(media.Listen(self.id, self._services.stt.audio_format))
-            if gain_db := self._desk.options.call.voice_gain_db:
-                self._services.media.send(media.SetGain(self.id, gain_db))
+            self._prepare_to_speak()
         match command:
             case c.Say(prompt=prompt, barge_in=barge_in):
                 runner.say(prompt.text, prompt.file, barge_in)
@@ -335,6 +330,17 @@ class LiveCall:
                 runner.ask(prompt.text, prompt.file, expectation, barge_in)
             case c.Converse(bot=bot, resumed=resumed, away_s=away_s):
                 runner.converse(bot.agent, bot.options, AgentOpened(resumed, away_s), bot.barge_in)
+
+    def _prepare_to_speak(self) -> None:
+        """How the caller is to be heard by the route, and the bot by the configuration."""
+        send, self._listening = self._services.media.send, True
+        if self._noise:
+            send(media.SetNoise(self.id, self._noise))
+        if self._hears_tones:
+            send(media.HearTones(self.id))
+        send(media.Listen(self.id, self._services.stt.audio_format))
+        if gain_db := self._desk.options.call.voice_gain_db:
+            send(media.SetGain(self.id, gain_db))
 
     def _conversation_told(self, outcome: s.Answered | s.SaidAll | s.Completed) -> None:
         match outcome:

@@ -60,6 +60,8 @@ class Route(Struct, frozen=True):
     noise: str = ""
     """What cleans callers' audio before detection and recognition: `spectral`, `webrtc` or another kind of noise
     suppressor, `off`; left out, what the configuration says. Of the route that a call begins with."""
+    hear_tones: bool = False
+    """Hear callers' keys by their sound, too, whatever the call's trunk says. Of the route that a call begins with."""
 
 
 class Document(Struct, frozen=True):

@@ -32,6 +32,8 @@ class Plan(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     noise: str = ""
     """The noise suppressor for this call, "off", or "" for the configured one."""
+    hear_tones: bool = False
+    """Whether keys are heard by their sound, too; else that is up to the call's trunk."""
 
 
 NO_ROUTE = Plan("", (Step("/0:reject", "reject", RejectOptions(404)),))
@@ -95,7 +97,7 @@ class Dialplan:
         if route not in self._document.routes:
             raise MisuseError(f"no route {route!r}")
         found = self._document.routes[route]
-        return Plan(route, found.steps, found.noise)
+        return Plan(route, found.steps, found.noise, found.hear_tones)
 
     def route(self, offer: Offer, at: datetime) -> Plan:
         """The plan for a call. Give `at` with its zone; one without is taken as local to the dialplan already."""

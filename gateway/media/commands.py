@@ -163,6 +163,10 @@ class SetNoise(Command, frozen=True, tag=True):
     kind: str
 
 
+class HearTones(Command, frozen=True, tag=True):
+    """Listen for keys as tones until the leg closes, whatever `ConnectLeg` says of them before or after."""
+
+
 class SendDigits(Command, frozen=True, tag=True):
     """Send RFC 4733 events, `duration_ms` each with as much pause between them. A comma is a pause of a second.
 
@@ -186,7 +190,7 @@ class PushPcm(Command, frozen=True, tag=True):
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
     | SetLoopback | Bridge | SetTone | Listen | SendDigits | PushPcm | TellStats
-    | PlayMusic | SetGain | SetNoise
+    | PlayMusic | SetGain | SetNoise | HearTones
 )  # fmt: skip
 
 

@@ -57,6 +57,9 @@ class Leg:
     secured: bool = False
     cname: str = ""
     digits: DigitReceiver = field(default_factory=DigitReceiver)
+    hears_tones: bool = False
+    """Whether keys are listened for as tones whatever the peer may agree to."""
+
     probation: tuple[int, int] | None = None
     """An SSRC that came once in place of the known one, and the sequence number that would confirm it."""
 

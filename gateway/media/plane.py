@@ -142,7 +142,7 @@ class MediaPlane:
         self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
         self.table.know_usual(leg)
-        if command.inband_digits:
+        if command.inband_digits or leg.hears_tones:
             self._tones.listen(leg.row)
         else:
             self._tones.ignore(leg.row)
@@ -222,6 +222,11 @@ class MediaPlane:
     def _set_noise(self, leg: Leg, command: c.SetNoise, now: float) -> None:
         with suppress(ConfigError):  # whoever configured it was told at the start
             self._wide.keep(leg.row, not self._suppression.choose(leg.row, command.kind))
+
+    def _hear_tones(self, leg: Leg, command: c.HearTones, now: float) -> None:
+        leg.hears_tones = True
+        if leg.connected:
+            self._tones.listen(leg.row)
 
     def _send_digits(self, leg: Leg, command: c.SendDigits, now: float) -> None:
         self._transmitter.send_digits(leg.row, command.digits, command.duration_ms)
@@ -377,6 +382,7 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.SetTone: MediaPlane._set_tone,
     c.Listen: MediaPlane._listen,
     c.SetNoise: MediaPlane._set_noise,
+    c.HearTones: MediaPlane._hear_tones,
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
     c.PlayMusic: MediaPlane._play_music,

@@ -47,6 +47,8 @@ class FarSide(msgspec.Struct, frozen=True):
     """When the leg opens, since the call's start; later when the call is answered later."""
     answer_s: float = 0.0
     """From the leg's opening to the far side's confirmation."""
+    keys_as_tones: bool = False
+    """Whether there are keys by their sound in its audio, which its trunk had the gateway listen for."""
     silent_after_s: float = SipLineOptions().silent_after_s
     datagrams: tuple[Traced, ...] = ()
     frames: tuple[bytes | None, ...] = ()
@@ -92,6 +94,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
         # To the microsecond, so that a replay of a replay computes with the same numbers.
         opens_s=round(opened.at - started.at, 6),
         answer_s=round(max(0.0, answered.at - opened.at), 6),
+        keys_as_tones=any(isinstance(event, e.DigitPressed) and event.method == "inband" for event in events),
         silent_after_s=round(silences[0], 1) if silences else default,
     )
     if recorded.datagrams:

@@ -106,6 +106,8 @@ class ReplayLine:
         match report:
             case media.LegOpened():
                 self._connect()
+                if self._side.keys_as_tones:
+                    self._leg.send(media.HearTones(self._id))
                 self._spawn(self._confirm())
                 self._spawn(self._send_datagrams() if self._side.is_rtp else self._push_frames())
                 self._spawn(self._say_goodbye())

@@ -170,3 +170,9 @@ def test_a_route_may_name_its_noise_suppressor(plan_of: PlanOf) -> None:
     dialplan = plan_of(f"routes: {{{routes}}}")
     assert [dialplan.plan(name).noise for name in "abc"] == ["spectral", "off", ""]
     assert dialplan.noises == {"spectral"}
+
+
+def test_a_route_may_hear_tones(plan_of: PlanOf) -> None:
+    """Its plan says so; a route that does not leaves it to the call's trunk."""
+    dialplan = plan_of("routes: {a: {hear_tones: true, steps: [answer]}, b: {steps: [answer]}}")
+    assert [dialplan.plan(name).hear_tones for name in "ab"] == [True, False]

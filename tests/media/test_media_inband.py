@@ -11,7 +11,7 @@ from media_world import FRAME, Phone, World, frames, speech, through_code
 
 from gateway.core.events import DigitPressed
 from gateway.media import tones
-from gateway.media.commands import SendDigits
+from gateway.media.commands import CloseLeg, HearTones, PushPcm, SendDigits
 from gateway.media.inband import Pressed, ToneListener
 
 KEYS = "0123456789*#ABCD"
@@ -197,6 +197,31 @@ def test_it_is_off_unless_asked_for() -> None:
             event = [phone.build(101, payload, timestamp=5000 + 800)]
         w.tick(audio, *event)
     assert [d.method for d in w.all(DigitPressed)] == ["rfc4733"]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_who_asks_for_tones_has_them_whatever_the_peer_agrees_to(connected: bool) -> None:
+    """A route asks before or after the line is connected; a re-INVITE of a line that sends events changes nothing."""
+    w = World().open()
+    if connected:
+        w.connect()
+    w.do(HearTones("call")).tick()
+    w.connect().ticks(1).connect().talk(Phone(), pressed_four())
+    assert [(d.digit, d.method) for d in w.all(DigitPressed)] == [("4", "inband")]
+
+
+def test_a_slot_that_changed_hands_hears_no_tones() -> None:
+    """Asking for them ends with the leg."""
+    w = World().open().connect().do(HearTones("call")).do(CloseLeg("call")).ticks(2)
+    assert w.open().connect().talk(Phone(), pressed_four()).all(DigitPressed) == []
+
+
+def test_a_leg_without_a_socket_hears_tones_too() -> None:
+    """A phone behind a browser's or another library's line."""
+    w = World().open(kind="pcm").do(HearTones("call"))
+    for frame in frames(pressed_four()):
+        w.do(PushPcm("call", frame.tobytes())).tick()
+    assert [d.digit for d in w.all(DigitPressed)] == ["4"]
 
 
 def test_speech_and_silence_in_a_call_are_no_keys() -> None:
