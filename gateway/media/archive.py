@@ -81,6 +81,11 @@ class Archive:
                     self._files.write(file, bytes(unwritten))
                     unwritten.clear()
 
+    def leave_out(self, position: int, ticks: int) -> None:
+        """Note that this many ticks from `position` on do not come."""
+        for leg, writer, _, unwritten in self._traced.values():
+            unwritten += writer.left_out((position - leg.opened) // FRAME, ticks)
+
     def record(self, rows: Int64s, position: int, heard: Int16s, sent: Int16s) -> None:
         """`heard` is by index of `rows`, `sent` by row."""
         recorded = self._recorder.rows

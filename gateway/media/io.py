@@ -313,6 +313,7 @@ class InlineMedia:
         self._watchers: dict[str, Callable[[bytes], None]] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._next_port = 10000
+        self._left_out = 0
 
     def send(self, command: AnyCommand) -> None:
         port = 0
@@ -333,6 +334,10 @@ class InlineMedia:
         if self._ticking is None:
             raise MisuseError("no leg is open that could receive")
         self._received.append(Received(leg, datagram, source, self._clock.now()))
+
+    def leave_out(self, ticks: int) -> None:
+        """The next ticks do not come, as on a machine that is too busy."""
+        self._left_out += ticks
 
     def on_packet(self, leg: str, callback: Callable[[bytes], None]) -> None:
         """Call back with every RTP datagram (no RTCP) the leg would send."""
@@ -356,7 +361,15 @@ class InlineMedia:
                         watcher(datagram.data)
                 for one in said:
                     self._listeners.deliver(one)
-                due += TICK_S
-                await self._clock.sleep_until(due)
+                due = await self._next_tick(due)
         finally:
             self._ticking = None
+
+    async def _next_tick(self, due: float) -> float:
+        """Wait for it: when it is due."""
+        due += TICK_S
+        await self._clock.sleep_until(due)
+        while self._left_out:
+            due, self._left_out = due + self._left_out * TICK_S, 0
+            await self._clock.sleep_until(due)
+        return due

@@ -288,6 +288,8 @@ class MediaPlane:
             return
         missed = max(0, round(late_s / TICK_S))
         self._epoch += late_s - missed * TICK_S
+        if missed:
+            self._archive.leave_out(self._position, missed)
         silence = np.zeros((len(self.table.rows), FRAME), np.int16)
         for k in range(max(0, missed - 64), missed):
             self._history.write(self.table.rows, self._position + k * FRAME, silence)

@@ -18,7 +18,7 @@ from gateway.core.errors import ConfigError
 from gateway.core.ids import Ids
 from gateway.media import g711, rtp
 from gateway.media.commands import Codec
-from gateway.media.trace import TICK_S, Traced
+from gateway.media.trace import TICK_S, LeftOut, Traced
 from gateway.replay import layout
 from gateway.replay.audio import caller_in_recording
 from gateway.replay.reading import Recorded
@@ -52,6 +52,8 @@ class FarSide(msgspec.Struct, frozen=True):
     silent_after_s: float = SipLineOptions().silent_after_s
     datagrams: tuple[Traced, ...] = ()
     frames: tuple[bytes | None, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """Ticks of ours that do not come, counted from the leg's opening."""
     told: tuple[tuple[float, Told], ...] = ()
     hangs_up_s: float | None = None
     """From the leg's opening to the caller's goodbye; None leaves it to `told`."""
@@ -96,6 +98,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
         answer_s=round(max(0.0, answered.at - opened.at), 6),
         keys_as_tones=any(isinstance(event, e.DigitPressed) and event.method == "inband" for event in events),
         silent_after_s=round(silences[0], 1) if silences else default,
+        left_out=recorded.left_out,
     )
     if recorded.datagrams:
         audio, digits = payload_types(recorded.datagrams, answered.codec)

@@ -110,6 +110,7 @@ class ReplayLine:
                     self._leg.send(media.HearTones(self._id))
                 self._spawn(self._confirm())
                 self._spawn(self._send_datagrams() if self._side.is_rtp else self._push_frames())
+                self._spawn(self._leave_out_ticks())
                 self._spawn(self._say_goodbye())
             case media.LegFailed() | media.MediaDied():
                 self._tell(c.LineEnded("error", "gateway"))
@@ -172,6 +173,11 @@ class ReplayLine:
             await self._clock.sleep_until(self._opened_at + (index + 0.5) * TICK_S)
             if frame is not None:
                 self._leg.send(media.PushPcm(self._id, frame))
+
+    async def _leave_out_ticks(self) -> None:
+        for tick, ticks in self._side.left_out:
+            await self._clock.sleep_until(self._opened_at + tick * TICK_S - AHEAD_OF_TICK_S)
+            self._leg.leave_out(ticks)
 
     async def _say_goodbye(self) -> None:
         if self._side.hangs_up_s is not None:

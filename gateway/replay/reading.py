@@ -30,6 +30,8 @@ class Recorded(msgspec.Struct, frozen=True):
     session: tuple[e.AnyEvent, ...] = ()
     answers: tuple[layout.AnyAnswer, ...] = ()
     datagrams: tuple[trace.Traced, ...] = ()
+    left_out: tuple[trace.LeftOut, ...] = ()
+    """Ticks of the leg that never came."""
 
     @property
     def dialplan(self) -> Path | None:
@@ -52,6 +54,7 @@ def read_bundle(folder: Path) -> Recorded:
     meta = _read_meta(folder)
     torn = not meta.complete
     events = _lines(folder / layout.EVENTS, e.decode, torn)
+    traced = _read_trace(folder / layout.TRACE) if _there(folder / layout.TRACE) else ()
     if not events:
         raise ConfigError("the bundle holds no events", path=folder / layout.EVENTS)
     return Recorded(
@@ -60,7 +63,8 @@ def read_bundle(folder: Path) -> Recorded:
         events=events,
         session=_lines(folder / layout.SESSION, e.decode, torn) if _there(folder / layout.SESSION) else (),
         answers=_lines(folder / layout.PROVIDERS, _answers.decode, torn) if _there(folder / layout.PROVIDERS) else (),
-        datagrams=_read_trace(folder / layout.TRACE) if _there(folder / layout.TRACE) else (),
+        datagrams=tuple(one for one in traced if isinstance(one, trace.Traced)),
+        left_out=tuple(one for one in traced if isinstance(one, trace.LeftOut)),
     )
 
 
@@ -93,7 +97,7 @@ def _decoded(line: bytes, decode: Callable[[bytes], T], path: Path, number: int)
         raise ConfigError(str(error), path=path, line=number) from error
 
 
-def _read_trace(path: Path) -> tuple[trace.Traced, ...]:
+def _read_trace(path: Path) -> tuple[trace.Record, ...]:
     data = _contents(path)
     if not data:
         return ()

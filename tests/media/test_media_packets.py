@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,27 @@ def test_a_trace_holds_every_datagram_with_its_tick(
     assert [(r.tick, r.source, r.data) for r in read] == [(t, source, data) for t, _, source, data in records]
     for found, (tick, us, _, _) in zip(read, records, strict=True):
         assert found.at_s == pytest.approx(tick * 0.02 - us / 1e6)
+
+
+@given(st.lists(st.one_of(traced, st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1))), max_size=20))
+def test_a_trace_holds_the_ticks_that_were_left_out(records: list[tuple[Any, ...]]) -> None:
+    """Between the datagrams, where they belong; and what came while ticks were left out belongs to one of those."""
+    writer = trace.TraceWriter()
+    whole = writer.begin()
+    for record in records:
+        whole += writer.left_out(*record) if len(record) == 2 else writer.datagram(record[0], 0.0, *record[2:])
+    kinds = [type(one) for one in trace.read(whole)]
+    assert kinds == [trace.LeftOut if len(record) == 2 else trace.Traced for record in records]
+    left_out = [tuple(one) for one in trace.read(whole) if isinstance(one, trace.LeftOut)]
+    assert left_out == [record for record in records if len(record) == 2]
+    (late,) = trace.read(writer.begin() + trace.TraceWriter().datagram(100, 0.25, ("192.0.2.1", 4000), b"late"))
+    assert late[:2] == (88, pytest.approx(100 * 0.02 - 0.25))
+
+
+def test_traces_of_before_are_read() -> None:
+    """Version 1 had no ticks left out, and was the same for all else."""
+    first = written([(3, 0, ("192.0.2.1", 4000), b"first")])
+    assert list(trace.read(first[:8] + b"\x01\x00" + first[10:])) == list(trace.read(first))
 
 
 @settings(deadline=None)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import pytest
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
 from gateway.media.options import PlaneOptions
+from gateway.media.plane import MediaPlane, Received, Tick
 from gateway.providers.load import build_tts
 from gateway.replay import cli, layout
 from gateway.replay.audio import wav
@@ -91,6 +93,36 @@ def test_a_bundle_replays_exactly_as_it_was(calls: Path) -> None:
     assert difference.same, difference.render()
     assert replayed.wav == (calls / "bundle" / layout.RECORDING).read_bytes()
     assert replayed.unanswered == ()
+
+
+def test_ticks_that_never_came_do_not_come_in_the_replay(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is too busy a plane leaves ticks out: the bot waits, the caller's words are cut up, and what
+    came meanwhile comes at once. The replay does the same at the same moments, and gives the same bytes."""
+    stalls = [*range(40, 55), *range(150, 201), *range(207, 217), *range(300, 312), *range(320, 331), *range(332, 350)]
+    ticks, waiting, tick = iter(range(100_000)), list[Received](), MediaPlane.tick
+
+    def too_busy(plane: MediaPlane, now: float, received: Sequence[Received]) -> Tick:
+        waiting.extend(received)
+        if next(ticks) in stalls:
+            return Tick([], [])
+        taken = waiting.copy()
+        waiting.clear()
+        return tick(plane, now, taken)
+
+    monkeypatch.setattr(MediaPlane, "tick", too_busy)
+    options = ReplayOptions(dialplan=calls / "plan.yaml", out=tmp_path / "busy")
+    busy = replay_wav(calls / "caller.wav", options)
+    monkeypatch.undo()
+    recorded = read_bundle(tmp_path / "busy")
+    assert sum(one.ticks for one in recorded.left_out) == len(stalls)
+    replayed = replay_bundle(recorded, ReplayOptions(out=tmp_path / "again"))
+    difference = cli.against(recorded, replayed, tolerance_s=0)
+    assert difference.same, difference.render()
+    assert replayed.wav == busy.wav
+    traces = [(tmp_path / name / layout.TRACE).read_bytes() for name in ("busy", "again")]
+    assert traces[0] == traces[1]
 
 
 def test_the_bytes_do_not_depend_on_the_process(calls: Path, tmp_path: Path) -> None:
