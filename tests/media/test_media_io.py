@@ -143,15 +143,17 @@ class Caller:
         self.pool.send(ConnectLeg(self.leg, *self.socket.getsockname(), "PCMU", 0, 101))
         return opened
 
-    async def talk(self, payloads: list[bytes], payload_type: int = 0) -> None:
-        """A packet every 20 ms, taking in what comes meanwhile."""
+    async def talk(self, payloads: list[bytes], payload_type: int = 0) -> float:
+        """A packet every 20 ms, taking in what comes meanwhile. By how much the latest of them was late, in seconds."""
         loop = asyncio.get_running_loop()
-        start = loop.time()
+        start, late_s = loop.time(), 0.0
         for k, payload in enumerate(payloads):
+            late_s = max(late_s, loop.time() - start - 0.02 * k)
             self.socket.sendto(self.phone.build(payload_type, payload), self.far_end)
             self.phone.timestamp += FRAME
             await asyncio.sleep(max(0.0, start + 0.02 * (k + 1) - loop.time()))
             self.take()
+        return late_s
 
     def take(self) -> None:
         while True:
@@ -190,6 +192,9 @@ def free_range(pairs: int) -> tuple[int, int]:
         return first, first + 2 * pairs - 1
     raise AssertionError("no free ports")
 
+
+PUNCTUAL_S = 0.02
+"""As late as a packet may leave: the jitter buffer begins with 20 to 40 ms."""
 
 Start = Callable[..., "asyncio.Future[MediaPool]"]
 
@@ -341,7 +346,11 @@ async def test_more_legs_than_room_are_refused(start: Start) -> None:
 
 
 async def test_a_flood_on_one_port_leaves_the_other_calls_alone(start: Start) -> None:
-    """Thousands of packets a second of rubbish at one call: the one beside it loses nothing."""
+    """Thousands of packets a second of rubbish at one call: the one beside it loses nothing.
+
+    On a machine so busy that this process itself sends late, the echo has gaps that no flood made: such a take is
+    no evidence, and the flood comes again.
+    """
     pool = await start()
     victim, caller = Caller(pool, "victim"), Caller(pool, "call")
     await victim.open()
@@ -355,8 +364,14 @@ async def test_a_flood_on_one_port_leaves_the_other_calls_alone(start: Start) ->
                 victim.socket.sendto(rng.bytes(172), victim.far_end)
             await asyncio.sleep(0.02)
 
-    await asyncio.gather(flood(), caller.talk(coded(sine(440, 1.0))))
-    await caller.talk(coded(np.zeros(1600, np.int16)))
+    for _ in range(30):
+        caller.received.clear()
+        _, late_s = await asyncio.gather(flood(), caller.talk(coded(sine(440, 1.0))))
+        await caller.talk(coded(np.zeros(1600, np.int16)))
+        if late_s < PUNCTUAL_S:
+            break
+    else:
+        pytest.fail("this process never came to send in time")
     assert through_code(sine(440, 1.0))[160:6400].tobytes() in caller.heard.tobytes()
     assert (await caller.close()).stats.packets_lost == 0
     assert (await victim.close()).stats.packets_malformed > 100
