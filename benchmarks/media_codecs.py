@@ -24,7 +24,7 @@ def payloads(codec: Codec, seconds: float) -> list[bytes]:
     wave = sum(np.cos(2 * np.pi * 140 * h * t) / h for h in range(1, 20)) * swell
     pcm = np.rint(2500 * np.asarray(wave)).astype(np.int16)
     if codec == "G722" or codec == "opus":
-        encoder = codecs.encoder(codec, 20)
+        encoder = codecs.encoder(codec)
         return [encoder.encode(pcm[k : k + 320]) for k in range(0, len(pcm), 320)]
     return [g711.encode(np.ascontiguousarray(pcm[k : k + 320 : 2])).tobytes() for k in range(0, len(pcm), 320)]
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.errors import PeerError
-from gateway.media.decimate import Decimator
+from gateway.media import opus_library
+from gateway.media.opus_library import OpusDecoder, OpusEncoder
 
 Int16s: TypeAlias = npt.NDArray[np.int16]
 Wide = Literal["G722", "opus"]
@@ -22,19 +23,14 @@ RATE = 16000
 CLOCK_RATIO: dict[str, int] = {"opus": 6}
 """RTP clock over 8000 Hz; RFC 7587 4.1 and RFC 3551 4.5.2 (G.722 counts 8000 a second though it samples 16000)."""
 
-_MODULES = {"G722": "G722", "opus": "av"}
 _OPUS_FRAME_MS = (10, 20, 40, 60)
-_OPUS_BITS_PER_S = 24_000
-"""RFC 7587 3.1.1: 16 to 20 kbit/s is the sweet spot for wideband speech; a little more costs nobody much."""
-
-_OPUS_EFFORT = "2"
-"""Of 10: half the processor time of the most, and 0.15 less by wideband PESQ."""
 
 
 def available(codec: str) -> bool:
-    """Whether the package behind it is installed."""
-    module = _MODULES.get(codec)
-    return module is None or find_spec(module) is not None
+    """Whether what is behind it is installed."""
+    if codec == "opus":
+        return opus_library.is_there()
+    return codec != "G722" or find_spec("G722") is not None
 
 
 class Decoder(Protocol):
@@ -45,7 +41,7 @@ class Decoder(Protocol):
 
 class Encoder(Protocol):
     def encode(self, pcm: Int16s) -> bytes:
-        """One packet of 16 kHz audio, as long as the coder was made for."""
+        """One packet of 16 kHz audio, as long as `packet_ms` said."""
         ...
 
 
@@ -85,9 +81,8 @@ def decoder(codec: Wide) -> Decoder:
     return _G722Decoder() if codec == "G722" else _OpusDecoder()
 
 
-def encoder(codec: Wide, ptime_ms: int) -> Encoder:
-    """For packets of `packet_ms`."""
-    return _G722Encoder() if codec == "G722" else _OpusEncoder(ptime_ms)
+def encoder(codec: Wide) -> Encoder:
+    return _G722Encoder() if codec == "G722" else OpusEncoder()
 
 
 def _g722() -> Any:
@@ -98,63 +93,24 @@ def _g722() -> Any:
 
 class _G722Decoder:
     def __init__(self) -> None:
-        self._state = _g722()
+        self._decode = _g722().decode
 
     def decode(self, payload: bytes) -> Int16s:
-        return np.array(self._state.decode(payload), np.int16)
+        return np.frombuffer(self._decode(payload), np.int16)
 
 
 class _G722Encoder:
     def __init__(self) -> None:
-        self._state = _g722()
+        self._encode = _g722().encode
 
     def encode(self, pcm: Int16s) -> bytes:
-        coded: bytes = self._state.encode(np.ascontiguousarray(pcm))
+        coded: bytes = self._encode(np.ascontiguousarray(pcm))
         return coded
 
 
-class _OpusDecoder:
-    """Opus decodes at 48 kHz here, whatever the packets hold; what is above 8 kHz is taken off."""
-
-    def __init__(self) -> None:
-        import av
-
-        self._av = av
-        self._state = av.CodecContext.create("libopus", "r")
-        self._state.format, self._state.layout, self._state.sample_rate = "s16", "mono", 48000
-        self._decimator = Decimator(3, 48000)
-
+class _OpusDecoder(OpusDecoder):
     def decode(self, payload: bytes) -> Int16s:
-        wanted = round(48 * _opus_duration_ms(payload))
-        try:
-            frames = self._state.decode(self._av.Packet(payload))
-        except self._av.error.FFmpegError as error:
-            raise PeerError("an Opus packet that cannot be decoded") from error
-        pcm = np.concatenate([np.zeros(0, np.int16), *(_first_channel(frame) for frame in frames)])
-        if len(pcm) != wanted:
+        pcm = super().decode(payload)
+        if len(pcm) != 16 * _opus_duration_ms(payload):
             raise PeerError("an Opus packet of another length than it says")
-        return self._decimator.feed(pcm)[0]
-
-
-def _first_channel(frame: Any) -> Int16s:
-    channel: Int16s = frame.to_ndarray().reshape(-1)[:: len(frame.layout.channels)].astype(np.int16)
-    return channel
-
-
-class _OpusEncoder:
-    def __init__(self, ptime_ms: int) -> None:
-        import av
-
-        self._av = av
-        self._samples = 16 * packet_ms("opus", ptime_ms)
-        self._state = av.CodecContext.create("libopus", "w")
-        self._state.format, self._state.layout, self._state.sample_rate = "s16", "mono", RATE
-        self._state.bit_rate = _OPUS_BITS_PER_S
-        self._state.options = {"application": "voip", "frame_duration": str(self._samples // 16)}
-        self._state.options |= {"compression_level": _OPUS_EFFORT}
-
-    def encode(self, pcm: Int16s) -> bytes:
-        frame = self._av.AudioFrame(format="s16", layout="mono", samples=self._samples)
-        frame.planes[0].update(pcm.astype("<i2").tobytes())
-        frame.sample_rate = RATE
-        return b"".join(bytes(packet) for packet in self._state.encode(frame))
+        return pcm

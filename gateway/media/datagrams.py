@@ -6,6 +6,7 @@ in columns (`Usual`, `Departures`), so that no object is made for any of them; `
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ import msgspec
 from gateway.media.ports import Said
 
 USUAL_SIZE = 12 + 160
-"""Octets of an RTP header and 20 ms of G.711."""
+"""Octets of an RTP header and 20 ms of G.711, or of G.722."""
 
 Address: TypeAlias = tuple[str, int]
 """Host (a literal address) and port."""
@@ -45,6 +46,15 @@ class Usual:
     rows: list[int] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
+
+    def take_out(self, rows: Container[int]) -> list[tuple[int, bytes, float]]:
+        """What came for these rows; it is here no more."""
+        every = list(zip(self.rows, self.data, self.at, strict=True))
+        taken = [one for one in every if one[0] in rows]
+        if taken:
+            left = [one for one in every if one[0] not in rows]
+            self.rows, self.data, self.at = [r for r, _, _ in left], [d for _, d, _ in left], [at for _, _, at in left]
+        return taken
 
     def drop(self, row: int) -> None:
         """Forget what came for a row whose leg or peer is no more."""

@@ -30,24 +30,26 @@ LONGEST = _MIRRORED * FRAME
 
 
 class AudioHistory:
-    def __init__(self, slots: int) -> None:
-        self._width = DEPTH + LONGEST
+    def __init__(self, slots: int, scale: int = 1) -> None:
+        """With `scale` 2 it is all twice as long: a history at 16 kHz, with positions that count its own samples."""
+        self._frame, self._depth, self._longest = scale * FRAME, scale * DEPTH, scale * LONGEST
+        self._width = self._depth + self._longest
         self._samples = np.zeros((slots, self._width), np.int16)
         self._stretches: dict[int, Int16s] = {}  # by length: every stretch of it, as an overlapping view
 
     def write(self, rows: Int64s, position: int, frames: Int16s) -> None:
         """One frame for each row; `position`, of its first sample, is a multiple of FRAME."""
-        start = position % DEPTH
-        self._samples[rows, start : start + FRAME] = frames
-        if start < LONGEST:
-            self._samples[rows, DEPTH + start : DEPTH + start + FRAME] = frames
+        start = position % self._depth
+        self._samples[rows, start : start + self._frame] = frames
+        if start < self._longest:
+            self._samples[rows, self._depth + start : self._depth + start + self._frame] = frames
 
     def read(self, rows: Int64s, ends: Int64s | int, length: int) -> Int16s:
         """(rows, length): the samples before position `ends`. Only the last DEPTH samples are there to be read."""
         stretches = self._stretches.get(length)
         if stretches is None:
             stretches = self._stretches[length] = _stretches(self._samples, length)
-        starts = (ends - length) % DEPTH
+        starts = (ends - length) % self._depth
         found: Int16s = stretches[rows * self._width + starts]
         return found
 

@@ -193,16 +193,17 @@ class JitterBuffer:
         self._next_cut[rows] = self._tick + np.select([spare > 8, spare > 2], [2, 10], 50)
         return np.stack([_crossfade(pcm[:, 0], pcm[:, 1]), pcm[:, 2]], axis=1)
 
-    def cell_of(self, row: int, position: int) -> int:
-        """Where the packet at an unwrapped sample position, just inserted, begins."""
-        return int(position + self._shift[row]) // CELL
+    def cells_of(self, rows: Int64s, positions: Int64s) -> Int64s:
+        """Where packets at unwrapped sample positions, just inserted, begin."""
+        return (positions + self._shift[rows]) // CELL
 
-    def holds(self, row: int, cell: int) -> bool:
-        return bool(self._tag[row, cell % _CELLS] == cell)
+    def hold(self, rows: Int64s, cells: Int64s) -> Bools:
+        held: Bools = self._tag[rows, cells % _CELLS] == cells
+        return held
 
-    def next_cell(self, row: int) -> int:
-        """The first that has not been played."""
-        return int(self._head[row])
+    def next_cells(self, rows: Int64s) -> Int64s:
+        """The first of each row that have not been played."""
+        return self._head[rows]
 
     def delay_ms(self, row: int) -> float:
         """What the buffer now adds, from a packet's arrival to its playout, for the statistics."""

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.core.errors import CapacityError, MisuseError
 from gateway.core.ids import Ids
 from gateway.media import g711
-from gateway.media.codecs import CLOCK_RATIO
+from gateway.media.codecs import CLOCK_RATIO, Wide
 from gateway.media.commands import Codec, ConnectLeg, OpenLeg
 from gateway.media.datagrams import Address
 from gateway.media.dtmf import DigitReceiver
 from gateway.media.history import FRAME
 from gateway.media.ports import Int64s
+from gateway.media.rtp import Headers
 from gateway.media.wide_send import WideSender, sender_for
 
 
@@ -104,11 +106,18 @@ class LegTable:
         self.law = np.zeros(slots, np.int64)
         self.payload_type = np.zeros(slots, np.int64)
         self.heard_type = np.full(slots, -1, np.int64)
-        """Payload type of the G.711 that comes, by `heard_law`; not always what we send. -1 where none is known."""
+        """Payload type of the audio that comes: G.711 by `heard_law`, or what `heard_wide` says. Not always what we
+        send. -1 where none is known."""
 
         self.heard_law = np.zeros(slots, np.int64)
+        self.heard_wide: dict[int, Wide] = {}
+        """The codec with a memory that comes, by row."""
+
+        self.senders: dict[int, WideSender] = {}
+        """The coders of the rows that send by a codec with a memory."""
+
         self.usual = np.ones(slots, np.bool_)
-        """Rows that send G.711, 20 ms a packet."""
+        """Rows whose packets are of 20 ms and 160 octets: G.711, or G.722."""
 
         self.packet_samples = np.full(slots, FRAME, np.int64)
         self.ssrc = np.zeros(slots, np.int64)
@@ -160,6 +169,7 @@ class LegTable:
         self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
         self.law[row], self.packet_samples[row], self.usual[row] = 0, FRAME, True
         self.heard_type[row], self.heard_law[row] = -1, 0
+        self._forget_wide(row)
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
         for flags in (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured):
@@ -193,14 +203,30 @@ class LegTable:
         number = command.payload_type & 0x7F
         leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}
         self.payload_type[row], self.law[row] = number, law or 0
-        self.heard_type[row], self.heard_law[row] = -1 if law is None else number, law or 0
+        self._forget_wide(row)
+        if leg.sender is not None:
+            self.senders[row] = leg.sender
+        self.hear(row, number, command.codec)
         self.packet_samples[row] = 8 * ptime_ms
         self.may_rest[row] = command.silence
-        self.usual[row] = law is not None and ptime_ms == 20
+        self.usual[row] = command.codec != "opus" and ptime_ms == 20
 
-    def hear(self, row: int, payload_type: int, law: int) -> None:
-        """The peer sends G.711 by this law now."""
-        self.heard_type[row], self.heard_law[row] = payload_type, law
+    def hear(self, row: int, payload_type: int, codec: Codec) -> None:
+        """The peer sends by this codec now."""
+        self.heard_type[row], self.heard_law[row] = payload_type, g711.LAW_OF_CODEC.get(codec, 0)
+        self.heard_wide.pop(row, None)
+        if codec == "G722" or codec == "opus":
+            self.heard_wide[row] = codec
+
+    def expects(self, rows: Int64s, headers: Headers) -> npt.NDArray[np.bool_]:
+        """Which packets are of the codec that comes, of the source that is played, and wanted."""
+        good: npt.NDArray[np.bool_] = headers.plain & (headers.payload_types == self.heard_type[rows])
+        good &= self.hears[rows] & (headers.ssrcs == self.remote_ssrc[rows])
+        return good
+
+    def _forget_wide(self, row: int) -> None:
+        self.heard_wide.pop(row, None)
+        self.senders.pop(row, None)
 
     def connect_row(self, leg: Leg, now: float, *, sends: bool) -> None:
         """Let the row take part in the ticks. Waiting for media begins anew."""
@@ -225,6 +251,7 @@ class LegTable:
     def close(self, leg: Leg) -> None:
         del self.legs[leg.name]
         self.row_of.pop(leg.name, None)
+        self._forget_wide(leg.row)
         self.by_row[leg.row] = self.latched[leg.row] = self.usual_source[leg.row] = None
         self._free.append(leg.row)
         self._know_rows()

@@ -10,7 +10,6 @@ import numpy as np
 from gateway.core.errors import PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import codecs, g711, rtp
-from gateway.media.codecs import Wide
 from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import Codec, LegLatched
 from gateway.media.control import ControlChannel
@@ -19,8 +18,9 @@ from gateway.media.dtmf import DigitReceiver, Press
 from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
+from gateway.media.receive_coded import CodedReceiver, in_rounds
 from gateway.media.reception import Reception
-from gateway.media.wide_receive import WideReceiver
+from gateway.media.wide_receive import CodedPacket, WideReceiver
 
 _LONGEST = 6 * CELL
 
@@ -59,6 +59,7 @@ class Receiver:
     ) -> None:
         self._table, self._jitter, self._reception, self._control = table, jitter, reception, control
         self._wide, self._noise = wide, noise
+        self._coded = CodedReceiver(table, reception, wide)
         self._pressing: set[int] = set()  # rows with a digit that has not ended
 
     def take(self, received: Sequence[Received], usual: Usual, now: float) -> list[Said]:
@@ -78,6 +79,8 @@ class Receiver:
                 usual.at.append(datagram.at)
             else:
                 odd.append((row, datagram))
+        if self._table.heard_wide:
+            odd = self._coded.take(usual, odd)
         if usual.rows:
             odd += self._take_usual(usual)
         said = self._take_odd(odd, now) if odd else []
@@ -87,15 +90,13 @@ class Receiver:
         """Packets of the common length from the right place. Gives back those that are odd after all."""
         raw = np.frombuffer(b"".join(usual.data), np.uint8).reshape(-1, USUAL_SIZE)
         headers, row = rtp.parse_many(raw), np.array(usual.rows, np.int64)
-        table = self._table
-        good = headers.plain & (headers.payload_types == table.heard_type[row]) & table.hears[row]
-        good &= headers.ssrcs == table.remote_ssrc[row]
+        good = self._table.expects(row, headers)
         at = np.array(usual.at)
         rest: list[tuple[int, Received]] = []
         if not good.all():
             rest = self._singly(usual, np.flatnonzero(~good).tolist())
             raw, row, at = raw[good], row[good], at[good]
-            headers = rtp.Headers(*(column[good] for column in headers))
+            headers = headers.pick(good)
         if len(row):
             pcm = g711.decode(raw[:, rtp.HEADER :], self._laws(row))
             self._accept(_Audio(row, headers.sequences, headers.timestamps, at, pcm))
@@ -115,7 +116,7 @@ class Receiver:
 
     def _accept(self, audio: _Audio) -> None:
         """Into the jitter buffer, in rounds in which each row comes once."""
-        for chosen in _rounds(audio.rows):
+        for chosen in in_rounds(audio.rows):
             part = audio if chosen is None else audio.pick(chosen)
             self._reception.count(part.rows, part.sequences)
             positions = self._jitter.insert(part.rows, part.timestamps, part.pcm)
@@ -156,21 +157,20 @@ class Receiver:
         if not self._table.hears[leg.row] or not self._is_source(leg, packet):
             return None
         if codec == "G722" or codec == "opus":
-            self._take_wide(leg.row, codec, packet, datagram.at)
+            self._hears(leg, packet, codec)
+            self._coded.accept(
+                [CodedPacket(leg.row, codec, packet.sequence, packet.timestamp, packet.payload, datagram.at)]
+            )
         elif codec is not None:
-            if packet.payload_type != self._table.heard_type[leg.row]:
-                self._table.hear(leg.row, packet.payload_type, g711.LAW_OF_CODEC[codec])
+            self._hears(leg, packet, codec)
             return packet
         else:
             self._not_audio(leg, packet, now, said)
         return None
 
-    def _take_wide(self, row: int, codec: Wide, packet: rtp.RtpPacket, at: float) -> None:
-        rows, arrivals = np.array([row]), np.array([at])
-        self._reception.count(rows, np.array([packet.sequence]))
-        position = self._wide.insert(row, codec, packet)
-        self._reception.time(rows, np.array([position]), arrivals)
-        self._table.last_media[row] = at
+    def _hears(self, leg: Leg, packet: rtp.RtpPacket, codec: Codec) -> None:
+        if packet.payload_type != self._table.heard_type[leg.row]:
+            self._table.hear(leg.row, packet.payload_type, codec)
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
         """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that."""
@@ -251,17 +251,3 @@ def _in_columns(audio: list[_OddAudio]) -> _Audio:
         np.array([a.at for a in audio]),
         g711.decode(codes, np.array([a.law for a in audio])),
     )
-
-
-def _rounds(rows: Int64s) -> list[Int64s | None]:
-    """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
-    if np.bincount(rows).max() == 1:
-        return [None]
-    turn: dict[int, int] = {}
-    rounds: list[list[int]] = []
-    for k, row in enumerate(rows.tolist()):
-        turn[row] = n = turn.get(row, -1) + 1
-        if n == len(rounds):
-            rounds.append([])
-        rounds[n].append(k)
-    return [np.array(chosen) for chosen in rounds]

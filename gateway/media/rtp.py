@@ -65,6 +65,11 @@ class Headers(NamedTuple):
     timestamps: Int64s
     ssrcs: Int64s
 
+    def pick(self, chosen: npt.NDArray[np.bool_]) -> Headers:
+        """Only these packets'."""
+        of = self.payload_types[chosen], self.sequences[chosen], self.timestamps[chosen], self.ssrcs[chosen]
+        return Headers(self.plain[chosen], *of)
+
 
 def parse_many(packets: Bytes) -> Headers:
     """The headers of packets laid under each other, (packets, octets)."""

@@ -17,6 +17,8 @@ from gateway.media.legs import Leg, LegTable
 from gateway.media.music import Music
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
+from gateway.media.resample import TAPS, double_rate_of_many
+from gateway.media.wide_send import Coded
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Transmitter:
         self._tones: dict[int, _Tone] = {}
         self._keys: dict[int, DigitSender] = {}
         self._resting = comfort.Resting(slots)
+        self._past = np.zeros((slots, TAPS - 1), np.int16)  # of what wideband rows said
         self.music = Music()
         self.sent = np.zeros((slots, FRAME), np.int16)
         """The frame each row said last; silence where it said nothing. For the recording."""
@@ -43,7 +46,7 @@ class Transmitter:
         self._keys.pop(row, None)
         self._resting.reset(row)
         self.music.reset(row)
-        self.sent[row] = 0
+        self.sent[row] = self._past[row] = 0
 
     def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
         self._tones.pop(row, None)
@@ -140,9 +143,10 @@ class Transmitter:
         if table.may_rest[rows].any():
             others += self._rest(rows, frames, audio)
         usual = table.usual[rows]
+        if table.senders:
+            others += self._wide_packets(rows, frames, codes, audio, usual)
         for k in np.flatnonzero(audio & ~usual):
-            leg = table.at(int(rows[k]))
-            others += self._repacked(leg, codes[k].tobytes()) if leg.sender is None else self._coded(leg, frames[k])
+            others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
         plain = audio & usual
         if not plain.all():
             rows, codes = rows[plain], codes[plain]
@@ -199,11 +203,30 @@ class Transmitter:
             del leg.unsent[:size]
         return packets
 
-    def _coded(self, leg: Leg, frame: g711.Int16s) -> list[ToSend]:
-        """Packets of a codec with a memory, as they fill up."""
-        assert leg.sender is not None
+    def _wide_packets(
+        self, rows: Int64s, frames: g711.Int16s, codes: g711.Bytes, audio: Bools, usual: Bools
+    ) -> list[ToSend]:
+        """What codecs with a memory make of their rows: into `codes` where it is a usual packet, the others as they
+        fill up; these are taken out of `audio`."""
+        table, packets = self._table, []
+        places = np.flatnonzero(np.isin(rows, list(table.senders)))
+        chosen = rows[places]
+        heard = np.concatenate([self._past[chosen], frames[places]], axis=1)
+        self._past[chosen] = heard[:, FRAME:]
+        for place, row, frame in zip(places.tolist(), chosen.tolist(), double_rate_of_many(heard), strict=True):
+            if not audio[place]:
+                continue
+            made = table.senders[row].feed(frame)
+            if usual[place]:
+                codes[place] = np.frombuffer(made[0].payload, np.uint8)
+            else:
+                audio[place] = False
+                packets += self._coded(table.at(row), made)
+        return packets
+
+    def _coded(self, leg: Leg, made: list[Coded]) -> list[ToSend]:
         kind, now = int(self._table.payload_type[leg.row]), int(self._table.timestamp[leg.row])
-        return [made for p in leg.sender.feed(frame) for made in self._one(leg, kind, now - p.ago, p.payload)]
+        return [one for p in made for one in self._one(leg, kind, now - p.ago, p.payload)]
 
     def _event_packets(self, leg: Leg, packets: list[EventPacket]) -> list[ToSend]:
         kind, now = leg.dtmf_payload_type, int(self._table.timestamp[leg.row])

@@ -1,4 +1,4 @@
-"""Sending codecs with a memory: 20 ms a tick in at 8 kHz, packets of the agreed length out."""
+"""Sending codecs with a memory: 20 ms a tick in at 16 kHz, packets of the agreed length out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from gateway.media import codecs
 from gateway.media.codecs import Int16s, Wide
 from gateway.media.commands import Codec
-from gateway.media.resample import TAPS, double_rate
 
 
 class Coded(NamedTuple):
@@ -25,23 +24,26 @@ class WideSender:
     def __init__(self, codec: Wide, ptime_ms: int) -> None:
         self.codec, self.ptime_ms = codec, ptime_ms
         self.octets = 0
-        self._encoder = codecs.encoder(codec, ptime_ms)
+        self._encoder = codecs.encoder(codec)
         self._packet = 16 * codecs.packet_ms(codec, ptime_ms)
-        self._past = np.zeros(TAPS - 1, np.int16)
         self._unsent = np.zeros(0, np.int16)
 
     def feed(self, frame: Int16s) -> list[Coded]:
-        """The next 160 samples."""
-        heard = np.concatenate([self._past, frame])
-        self._past = heard[len(frame) :]
-        self._unsent = np.concatenate([self._unsent, double_rate(heard[None])[0]])
+        """The next 320 samples."""
+        if len(frame) == self._packet and not self.has_unsent:
+            return [Coded(self._encode(frame), 0)]
+        self._unsent = np.concatenate([self._unsent, frame])
         packets = []
         while len(self._unsent) >= self._packet:
-            payload = self._encoder.encode(self._unsent[: self._packet])
-            packets.append(Coded(payload, len(self._unsent) // 2 - len(frame)))
+            payload = self._encode(self._unsent[: self._packet])
+            packets.append(Coded(payload, (len(self._unsent) - len(frame)) // 2))
             self._unsent = self._unsent[self._packet :]
-            self.octets += len(payload)
         return packets
+
+    def _encode(self, pcm: Int16s) -> bytes:
+        payload = self._encoder.encode(pcm)
+        self.octets += len(payload)
+        return payload
 
     @property
     def has_unsent(self) -> bool:

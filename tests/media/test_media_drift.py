@@ -45,7 +45,7 @@ def heard(sound: Sound, ppm: float, jitter_s: float) -> Heard:
             k = waiting.pop()
             buffer.insert(rows, np.array([FRAME * k & 0xFFFFFFFF]), sound(k)[None])
         pcm, have = buffer.pop(rows)
-        cut += buffer.next_cell(0) - int(buffer.popped[0]) == 3
+        cut += int(buffer.next_cells(rows)[0]) - int(buffer.popped[0]) == 3
         made_up += int(tick > 10) * int((~have).sum())
         concealer.conceal(rows, tick * FRAME, pcm, have)
         history.write(rows, tick * FRAME, pcm)

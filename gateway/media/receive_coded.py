@@ -1,0 +1,81 @@
+"""From datagrams of wideband codecs to where they wait to be played: all of a tick's at once, of any length."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.core.errors import PeerError
+from gateway.media import codecs, rtp
+from gateway.media.datagrams import Received, Usual
+from gateway.media.legs import LegTable
+from gateway.media.ports import Int64s
+from gateway.media.reception import Reception
+from gateway.media.wide_receive import CodedPacket, WideReceiver
+
+
+class CodedReceiver:
+    def __init__(self, table: LegTable, reception: Reception, wide: WideReceiver) -> None:
+        self._table, self._reception, self._wide = table, reception, wide
+
+    def take(self, usual: Usual, odd: list[tuple[int, Received]]) -> list[tuple[int, Received]]:
+        """The packets that are as expected, out of `usual`, too. Gives back what of `odd` is left, and what came by
+        `usual` and is odd after all."""
+        heard, latched = self._table.heard_wide, self._table.latched
+        came = usual.take_out(heard)
+        rest: list[tuple[int, Received]] = []
+        for row, datagram in odd:
+            if row in heard and datagram.source == latched[row] and len(datagram.data) > rtp.HEADER:
+                came.append((row, datagram.data, datagram.at))
+            else:
+                rest.append((row, datagram))
+        if not came:
+            return rest
+        heads = np.frombuffer(b"".join([data[: rtp.HEADER] for _, data, _ in came]), np.uint8).reshape(-1, rtp.HEADER)
+        headers = rtp.parse_many(heads)
+        good = self._table.expects(np.array([row for row, _, _ in came]), headers).tolist()
+        sequences, timestamps = headers.sequences.tolist(), headers.timestamps.tolist()
+        packets: list[CodedPacket] = []
+        for k, (row, data, at) in enumerate(came):
+            if good[k]:
+                packets.append(CodedPacket(row, heard[row], sequences[k], timestamps[k], data[rtp.HEADER :], at))
+            elif (source := latched[row]) is not None:
+                rest.append((row, Received(self._table.names[row], data, source, at)))
+        self.accept(packets)
+        return rest
+
+    def accept(self, packets: list[CodedPacket]) -> None:
+        """To their places, in rounds of one length in which each row comes once."""
+        by_length: dict[int, list[CodedPacket]] = {}
+        for packet in packets:
+            try:
+                by_length.setdefault(codecs.duration_ms(packet.codec, packet.payload) // 10, []).append(packet)
+            except PeerError:
+                self._table.at(packet.row).malformed += 1
+        for length, of_length in by_length.items():
+            rows = np.array([packet.row for packet in of_length])
+            for chosen in in_rounds(rows):
+                if chosen is None:
+                    self._accept(rows, of_length, length)
+                else:
+                    self._accept(rows[chosen], [of_length[k] for k in chosen], length)
+
+    def _accept(self, rows: Int64s, packets: list[CodedPacket], length: int) -> None:
+        arrivals = np.array([packet.at for packet in packets])
+        self._reception.count(rows, np.array([packet.sequence for packet in packets]))
+        positions = self._wide.insert(rows, packets, length)
+        self._reception.time(rows, positions, arrivals)
+        self._table.last_media[rows] = arrivals
+
+
+def in_rounds(rows: Int64s) -> list[Int64s | None]:
+    """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
+    if np.bincount(rows).max() == 1:
+        return [None]
+    turn: dict[int, int] = {}
+    rounds: list[list[int]] = []
+    for k, row in enumerate(rows.tolist()):
+        turn[row] = n = turn.get(row, -1) + 1
+        if n == len(rounds):
+            rounds.append([])
+        rounds[n].append(k)
+    return [np.array(chosen) for chosen in rounds]
