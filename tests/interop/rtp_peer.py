@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
+from gateway_process import wait_until
 from sounds import Sound
 
 from gateway.media import g711
@@ -65,6 +66,10 @@ class RtpPeer:
         wanted = (packet for packet in self.received if since <= packet.at < until and packet.payload_type != 13)
         codes = b"".join(packet.payload for packet in wanted)
         return Sound(g711.decode(np.frombuffer(codes, np.uint8)).astype(np.float64))
+
+    def wait_until(self, at: float) -> None:
+        """Something came at that moment or later."""
+        wait_until(lambda: self.received and self.received[-1].at >= at, within_s=10)
 
     def _receive(self) -> None:
         while not self._over.is_set():
