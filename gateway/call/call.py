@@ -33,7 +33,8 @@ class CallOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     voice_gain_db: float = 0.0
     """How much louder than its engine the bot speaks, in decibels."""
     line_lost_after_s: float = 20.0
-    """How long a line may carry no media at all, after it was noticed, before the call ends with its session kept."""
+    """How long a line may carry no media at all, after it was noticed, before the call ends with its session kept.
+    One on hold may for as long as it likes."""
 
 
 class Resumption(msgspec.Struct, frozen=True):
@@ -126,6 +127,7 @@ class Call:
     def _hold(self, on: bool) -> None:
         if on != self._held:
             self._held = on
+            self._watch_for_media()
             self._record(e.CallHeld(self._now, self.id) if on else e.CallRetrieved(self._now, self.id))
 
     def _move(self, received: c.AnyInput) -> None:
@@ -165,8 +167,8 @@ class Call:
         return self._take()
 
     def _watch_for_media(self) -> None:
-        """A dead line is given up; but one that still rings need carry nothing."""
-        lost = self.line_is_silent and self.line == "up"
+        """A dead line is given up; but one that still rings, or is held, need carry nothing."""
+        lost = self.line_is_silent and self.line == "up" and not self._held
         self._lost_at = self._now + self._options.line_lost_after_s if lost else None
 
     @property

@@ -151,6 +151,25 @@ def test_a_line_that_rings_need_carry_nothing() -> None:
     assert call.next_deadline() == 50.0
 
 
+@pytest.mark.parametrize("held_first", [True, False])
+def test_a_held_line_need_carry_nothing(held_first: bool) -> None:
+    """Many phones send nothing while they hold; whether the line is dead is known again when it is retrieved."""
+    call = a_call(ring_then_answer, line_lost_after_s=20.0)
+    call.start(0.0)
+    call.on_deadline(0.0)
+    call.on_deadline(3.0)
+    call.handle(c.LineAnswered("PCMU"), 3.0)
+    changes = [c.LineHeld(True), c.LineSilent(True)]
+    for change in changes if held_first else reversed(changes):
+        call.handle(change, 10.0)
+    assert call.line_is_silent
+    assert call.next_deadline() == 3600.0
+    call.handle(c.LineHeld(False), 300.0)
+    assert call.next_deadline() == 320.0
+    call.handle(c.LineSilent(False), 300.1)
+    assert call.next_deadline() == 3600.0
+
+
 def test_no_dialplan_outlives_the_longest_call() -> None:
     """A loop in a dialplan cannot hold a line for ever."""
     call = a_call(ring_then_answer, max_s=5.0)
