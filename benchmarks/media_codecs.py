@@ -31,12 +31,13 @@ def payloads(codec: Codec, seconds: float) -> list[bytes]:
 
 def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool) -> str:
     plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls))
-    voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2").tobytes()
+    voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2")
+    wide = np.repeat(voice, 2).tobytes() if codec in codecs.WIDE else b""
     for k in range(calls):
         plane.command(OpenLeg(f"c{k}"), 0.0, port=20000 + 2 * k)
         plane.command(ConnectLeg(f"c{k}", "192.0.2.1", 4000 + 2 * k, codec, NUMBERS[codec]), 0.0)
         plane.command(Listen(f"c{k}", "pcm_16k" if wide_listener else "pcm_8k"), 0.0)
-        plane.command(QueueAudio(f"c{k}", 1, voice, last=True), 0.0)
+        plane.command(QueueAudio(f"c{k}", 1, voice.tobytes(), last=True, wide=wide), 0.0)
     coded = payloads(codec, seconds)
     clock = 160 * codecs.CLOCK_RATIO.get(codec, 1)
     spent = 0.0

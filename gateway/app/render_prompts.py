@@ -21,6 +21,7 @@ from gateway.providers.load import build_tts
 from gateway.providers.tts.flite import Flite
 from gateway.providers.tts.prompt_store import PromptStore, render_prompts
 from gateway.session.options import ConversationOptions
+from gateway.session.resample import WIDE_RATE
 
 
 def named_texts(options: ConversationOptions) -> dict[str, str]:
@@ -43,7 +44,7 @@ async def render(dialplan: Path, folder: Path, *, voice: str, anew: bool) -> lis
         await tts.warm()  # before anything is deleted
         if anew:
             _delete_recordings(folder)
-        return await render_prompts(texts, tts, folder, files=named_texts(options))
+        return await render_prompts(texts, tts, folder, rate=WIDE_RATE, files=named_texts(options))
     finally:
         await tts.close()
 

@@ -88,11 +88,15 @@ class Owner(Protocol):
 class _LegPlayout:
     """Implements the session's `Playout` over a media leg."""
 
-    def __init__(self, leg: str, control: MediaControl) -> None:
-        self._leg, self._control = leg, control
+    def __init__(self, leg: str, control: MediaControl, parties: Parties) -> None:
+        self._leg, self._control, self._parties = leg, control, parties
 
-    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
-        self._control.send(media.QueueAudio(self._leg, clip, pcm, last))
+    @property
+    def wideband(self) -> bool:
+        return self._parties.line.wideband
+
+    def queue(self, clip: int, pcm: bytes, last: bool, wide: bytes = b"") -> None:
+        self._control.send(media.QueueAudio(self._leg, clip, pcm, last, wide))
 
     def pause(self) -> None:
         self._control.send(media.PausePlayout(self._leg))
@@ -241,7 +245,7 @@ class LiveCall:
             stt=self.bundle.listen_through(services.stt),
             tts=self.bundle.speak_through(services.tts),
             agents=lambda name: self.bundle.think_through(name, services.agent(name)),
-            playout=_LegPlayout(self.id, services.media),
+            playout=_LegPlayout(self.id, services.media, self._parties),
             clock=services.clock,
             log=self.record,
             load_prompt=self._load_prompt,

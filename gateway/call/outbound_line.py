@@ -116,6 +116,10 @@ class OutboundLine:
     def referral(self) -> SipStream:
         return self._stream
 
+    @property
+    def wideband(self) -> bool:
+        return self._stream.wideband
+
     def hang_up(self) -> None:
         if self._stream.dialog and self.phase != "over":
             self._wires.send(sip.HangUp(self._stream.dialog))

@@ -70,6 +70,11 @@ class PcmLine:
     def referral(self) -> None:
         """There is no signalling that could send a browser elsewhere."""
 
+    @property
+    def wideband(self) -> bool:
+        """Its frames are of 8 kHz, whatever the peer makes of them."""
+        return False
+
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 

@@ -79,6 +79,11 @@ class Line(Protocol):
     @property
     def referral(self) -> Referral | None: ...
 
+    @property
+    def wideband(self) -> bool:
+        """Whether its leg sends by a codec that carries more than 4 kHz."""
+        ...
+
     def media_said(self, report: AnyReport) -> None:
         """A report of the line's leg; the call passes all of them on."""
         ...

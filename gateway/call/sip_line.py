@@ -71,6 +71,10 @@ class SipLine:
     def referral(self) -> SipStream:
         return self._stream
 
+    @property
+    def wideband(self) -> bool:
+        return self._stream.wideband
+
     def hang_up(self) -> None:
         self._send(sip.HangUp(self._dialog))
 

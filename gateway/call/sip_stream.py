@@ -20,6 +20,7 @@ from gateway.core.clock import Clock
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import commands as media
+from gateway.media.codecs import WIDE
 from gateway.media.ports import MediaControl
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
@@ -147,6 +148,10 @@ class SipStream:
         self._wires.leg.send(
             media.OpenLeg(self._id, record=self._record, trace=self._trace, silent_after_s=silent_after_s)
         )
+
+    @property
+    def wideband(self) -> bool:
+        return self._joined is not None and self._joined.codec in WIDE
 
     def close(self) -> None:
         if self._opened:

@@ -87,12 +87,16 @@ class CloseLeg(Command, frozen=True, tag=True):
 class QueueAudio(Command, frozen=True, tag=True):
     """Append 8 kHz PCM to `clip`'s audio, played after what is queued already. `last` completes the clip.
 
+    `wide` is the same at 16 kHz, twice as many samples, for legs that send a wideband codec; others leave it alone.
+    Where there is none, those legs send `pcm` at twice its rate.
+
     Its first sample out gives `UtteranceStarted`'s cue `ClipStarted`, its end (or a flush) `ClipFinished`.
     """
 
     clip: int
     pcm: bytes
     last: bool = False
+    wide: bytes = b""
 
 
 class PausePlayout(Command, frozen=True, tag=True):

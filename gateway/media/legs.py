@@ -150,6 +150,9 @@ class LegTable:
         self.sending: Int64s = np.zeros(0, np.int64)
         """Those of them that send."""
 
+        self.sending_wide: Int64s = np.zeros(0, np.int64)
+        """Those of these that send by a codec with a memory."""
+
     def open(self, command: OpenLeg, position: int) -> Leg:
         """Raises `MisuseError` for a name in use and `CapacityError` when all slots are."""
         if command.leg in self.legs:
@@ -264,6 +267,8 @@ class LegTable:
     def _know_rows(self) -> None:
         self.rows = np.array(sorted(self.row_of.values()), np.int64)
         self.sending = self.rows[self.sends[self.rows]]
+        if self.senders or len(self.sending_wide):
+            self.sending_wide = self.sending[np.isin(self.sending, list(self.senders))]
 
 
 def _is_somewhere(host: str) -> bool:

@@ -14,7 +14,7 @@ from gateway.media.gain import GainControl
 from gateway.media.history import DEPTH, FRAME, AudioHistory
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Int64s
-from gateway.media.resample import TAPS, double_rate
+from gateway.media.resample import TAPS
 from gateway.media.wide_receive import WideReceiver
 
 _OLDEST = DEPTH - FRAME - TAPS
@@ -115,24 +115,12 @@ class SpeechCutter:
         self, rows: Int64s, ends: Int64s, length: int, audio_format: AudioFormat | None
     ) -> npt.NDArray[np.int16] | npt.NDArray[np.uint8]:
         if audio_format == "pcm_16k":
-            pcm = self._wideband(rows, ends, length)
+            pcm = self._wide.read(rows, ends, length)
         else:
             pcm = self._history.read(rows, ends, length)
         if self._gain is not None:
             pcm = self._gain.apply(rows, pcm, ends > self._speech_began[rows])
         return g711.encode(pcm) if audio_format == "ulaw_8k" else pcm
-
-    def _wideband(self, rows: Int64s, ends: Int64s, length: int) -> npt.NDArray[np.int16]:
-        """As it came, where it came so; the narrowband of all others at twice its rate."""
-        kept = self._wide.kept[rows]
-        if not kept.any():
-            return double_rate(self._history.read(rows, ends, length + TAPS - 1))
-        if kept.all():
-            return self._wide.read(rows, ends, length)
-        pcm = np.empty((len(rows), 2 * length), np.int16)
-        pcm[kept] = self._wide.read(rows[kept], ends[kept], length)
-        pcm[~kept] = double_rate(self._history.read(rows[~kept], ends[~kept], length + TAPS - 1))
-        return pcm
 
 
 def _in_pieces(encoded: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> list[bytes]:

@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from gateway.media.history import FRAME
 from gateway.media.ports import Float32s, Int64s
+from gateway.media.resample import TAPS, double_rate
+from gateway.media.voice import WideFrames
 
 Int16s: TypeAlias = npt.NDArray[np.int16]
 
 SILENT_DB = -96.0
 """And below: not at all."""
 
+_AHEAD = (TAPS - 1) // 2
 _LINGERS = 15
 """Frames (0.3 s) after speech before the music comes back: it does not pump between words."""
 
@@ -70,41 +73,56 @@ class Music:
     def idle(self) -> bool:
         return not (self._playing or self._gains)
 
-    def mix(self, rows: Int64s, frames: Int16s) -> None:
-        """Into what each of `rows` says in this tick, (rows, 160)."""
+    def mix(self, rows: Int64s, frames: Int16s, wide: WideFrames | None = None) -> None:
+        """Into what each of `rows` says in this tick, (rows, 160), and into `wide` of those that are there, too."""
         for row in [*self._gains.keys(), *(self._playing.keys() - self._gains.keys())]:
             k = int(np.searchsorted(rows, row))
             if k < len(rows) and rows[k] == row:
-                self._mix(row, frames[k])
+                self._mix(row, frames[k], wide.of(row) if wide is not None else None)
 
-    def _mix(self, row: int, frame: Int16s) -> None:
-        said = frame.astype(np.float32)
+    def _mix(self, row: int, frame: Int16s, wide: Int16s | None) -> None:
+        spoken = frame.any()
+        said = [one.astype(np.float32) for one in (frame, wide) if one is not None]
         if row in self._gains:
             now, wanted = self._gains[row]
-            said *= _ramp(now, wanted)
+            for one in said:
+                one *= _ramp(now, wanted, len(one))
             if wanted == 1.0:
                 del self._gains[row]
             else:
                 self._gains[row] = wanted, wanted
         if (music := self._playing.get(row)) is not None:
-            music.spoken = _LINGERS if frame.any() else max(0, music.spoken - 1)
-            said += _next_frame(music)
+            music.spoken = _LINGERS if spoken else max(0, music.spoken - 1)
+            for one, played in zip(said, _next_frame(music, wide is not None), strict=True):
+                one += played
             if music.ends:
                 del self._playing[row]
-        frame[:] = np.clip(np.rint(said), -32768, 32767)
+        for one, into in zip(said, (frame, wide), strict=False):
+            assert into is not None, "as many as there are"
+            into[:] = np.clip(np.rint(one), -32768, 32767)
 
 
-def _next_frame(music: _Music) -> Float32s:
+def _next_frame(music: _Music, wide: bool) -> list[Float32s]:
+    """At 8 kHz, and where it is wanted at 16 kHz."""
     wanted = 0.0 if music.ends else music.under if music.spoken else music.alone
-    places = (music.position + np.arange(FRAME)) % len(music.pcm)
+    found = [_round_and_round(music, music.position, FRAME)]
+    if wide:
+        # All of it is there, round and round: what is interpolated looks ahead, and comes no later.
+        around = _round_and_round(music, music.position - _AHEAD, FRAME + 2 * _AHEAD)
+        found.append(double_rate(around[None])[0].astype(np.float32))
+    levelled = [one * _ramp(music.level, wanted, len(one)) for one in found]
     music.position = (music.position + FRAME) % len(music.pcm)
-    found: Float32s = np.multiply(music.pcm[places], _ramp(music.level, wanted), dtype=np.float32)
     music.level = wanted
+    return levelled
+
+
+def _round_and_round(music: _Music, start: int, length: int) -> Float32s:
+    found: Float32s = music.pcm[(start + np.arange(length)) % len(music.pcm)]
     return found
 
 
-_STEPS = (np.arange(FRAME, dtype=np.float32) + 1) / FRAME
+_STEPS = {length: (np.arange(length, dtype=np.float32) + 1) / length for length in (FRAME, 2 * FRAME)}
 
 
-def _ramp(start: float, end: float) -> Float32s:
-    return (start + (end - start) * _STEPS).astype(np.float32)
+def _ramp(start: float, end: float, length: int) -> Float32s:
+    return (start + (end - start) * _STEPS[length]).astype(np.float32)

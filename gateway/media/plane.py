@@ -86,7 +86,7 @@ class MediaPlane:
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._playouts = Playouts(slots)
         self._echo = EchoGuard(slots, self._history) if options.echo_guard and vad is not None else None
-        self._transmitter = Transmitter(slots, self.table, self._playouts, self._history, self._echo)
+        self._transmitter = Transmitter(slots, self.table, self._playouts, self._history, self._wide, self._echo)
         self._detector = SpeechDetector(slots, vad, self._history, options, self._echo) if vad is not None else None
         self._tones = ToneListener(slots)
         self._cutter = SpeechCutter(slots, self._history, options, self._wide)
@@ -142,6 +142,7 @@ class MediaPlane:
         self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
         self.table.know_usual(leg)
+        self._playouts.speak_wide(leg.row, leg.sender is not None)
         if command.inband_digits or leg.hears_tones:
             self._tones.listen(leg.row)
         else:
@@ -176,7 +177,8 @@ class MediaPlane:
 
     def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
         whole = len(command.pcm) // 2 * 2
-        self._playouts.queue(leg.row, command.clip, np.frombuffer(command.pcm[:whole], "<i2"), command.last)
+        wide = np.frombuffer(command.wide, "<i2") if len(command.wide) == 2 * whole else None
+        self._playouts.queue(leg.row, command.clip, np.frombuffer(command.pcm[:whole], "<i2"), command.last, wide)
 
     def _pause(self, leg: Leg, command: c.PausePlayout, now: float) -> None:
         self._playouts.pause(leg.row)

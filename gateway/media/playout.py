@@ -2,7 +2,7 @@
 
 The next two seconds of each row stand in a ring, so that a tick reads all rows at once; longer speech waits behind as
 it came. Pausing holds the pointer; flushing moves the end to it. Python looks at a row only when its pointer reaches
-a mark (a clip's first sample or its end).
+a mark (a clip's first sample or its end). Rows that speak wideband have a second ring, at 16 kHz, to the same pointer.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ import numpy.typing as npt
 
 from gateway.media.history import FRAME
 from gateway.media.ports import Int64s
+from gateway.media.resample import TAPS, double_rate
+from gateway.media.voice import RING, VoiceRing, WideFrames
 
 Int16s: TypeAlias = npt.NDArray[np.int16]
 
-_RING = 1 << 14
-_WIDTH = _RING + FRAME  # the first frame again behind the end: every read is contiguous
-_REFILL = _RING // 2
-_FADE = 40
-"""Samples (5 ms) over which playout falls silent when held or dropped, and comes back."""
-
+_REFILL = RING // 2
 _NEVER = np.iinfo(np.int64).max
-_FALLING = 1 - (np.arange(_FADE, dtype=np.float32) + 1) / _FADE
 
 
 @dataclass(slots=True)
@@ -40,9 +36,14 @@ class _Clip:
 @dataclass(slots=True)
 class _Queue:
     clips: deque[_Clip] = field(default_factory=deque)
-    waiting: deque[Int16s] = field(default_factory=deque)
+    waiting: deque[tuple[Int16s, Int16s | None]] = field(default_factory=deque)
+    """Samples, and the same at 16 kHz where the row speaks wideband."""
+
     queued: int = 0
     """Position of the end of everything queued."""
+
+    past: Int16s = field(default_factory=lambda: np.zeros(TAPS - 1, np.int16))
+    """The last of the clip that was brought to 16 kHz here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +59,47 @@ class Passed:
 
 class Playouts:
     def __init__(self, slots: int) -> None:
-        self._ring = np.zeros((slots, _WIDTH), np.int16)
-        flat = self._ring.reshape(-1)
-        shape = flat.size - FRAME + 1, FRAME
-        self._frames = np.lib.stride_tricks.as_strided(flat, shape, (2, 2), writeable=False)  # one from every sample on
+        self._voice, self._wide = VoiceRing(slots, 1), VoiceRing(slots, 2)
+        self._wide_rows: set[int] = set()
         self._read = np.zeros(slots, np.int64)
         self._write = np.zeros(slots, np.int64)
         self._mark = np.full(slots, _NEVER, np.int64)
         self._held = np.zeros(slots, np.bool_)
         self._more = np.zeros(slots, np.bool_)  # audio waits behind the ring
         self._queues: list[_Queue] = [_Queue() for _ in range(slots)]
-        self._tails: dict[int, Int16s] = {}  # rows that fall silent with the next frame, and how
-        self._fading_in: set[int] = set()
 
     def reset(self, row: int) -> None:
         self._read[row] = self._write[row] = 0
         self._mark[row] = _NEVER
         self._held[row] = self._more[row] = False
         self._queues[row] = _Queue()
-        self._tails.pop(row, None)
-        self._fading_in.discard(row)
+        self._wide_rows.discard(row)
+        for voice in (self._voice, self._wide):
+            voice.reset(row)
 
-    def queue(self, row: int, number: int, pcm: Int16s, last: bool) -> None:
-        """Append to clip `number`; a number other than the newest clip's opens a new one, and closes that."""
+    def speak_wide(self, row: int, on: bool) -> None:
+        """From here on `take` gives this row's 16 kHz as well, or does no more. What is queued comes along."""
+        if on == (row in self._wide_rows):
+            return
+        queue = self._queues[row]
+        if not on:
+            self._wide_rows.discard(row)
+            self._wide.reset(row)
+            queue.waiting = deque((pcm, None) for pcm, _ in queue.waiting)
+            return
+        self._wide_rows.add(row)
+        read, write = int(self._read[row]), int(self._write[row])
+        self._wide.append(row, read, _doubled(queue, self._voice.stretch(row, read, write)))
+        queue.waiting = deque((pcm, _doubled(queue, pcm)) for pcm, _ in queue.waiting)
+
+    def _voices(self, row: int) -> tuple[VoiceRing, ...]:
+        return (self._voice, self._wide) if row in self._wide_rows else (self._voice,)
+
+    def queue(self, row: int, number: int, pcm: Int16s, last: bool, wide: Int16s | None = None) -> None:
+        """Append to clip `number`; a number other than the newest clip's opens a new one, and closes that.
+
+        `wide` is the same at 16 kHz. Where it is wanted and not there, it is made of `pcm`, 2.75 ms later than that.
+        """
         queue = self._queues[row]
         clip = queue.clips[-1] if queue.clips else None
         if clip is None or clip.number != number or clip.end is not None:
@@ -88,8 +107,13 @@ class Playouts:
                 clip.end = queue.queued
             clip = _Clip(number, queue.queued)
             queue.clips.append(clip)
+            queue.past[:] = 0
         if len(pcm):
-            queue.waiting.append(pcm)
+            if row not in self._wide_rows:
+                wide = None
+            elif wide is None:
+                wide = _doubled(queue, pcm)
+            queue.waiting.append((pcm, wide))
             queue.queued += len(pcm)
             self._fill(row)
         if last:
@@ -99,24 +123,19 @@ class Playouts:
     def _fill(self, row: int) -> None:
         """Move what waits into the ring, as far as there is room."""
         queue = self._queues[row]
-        room = _RING - int(self._write[row] - self._read[row])
+        room = RING - int(self._write[row] - self._read[row])
         while queue.waiting and room:
-            pcm = queue.waiting.popleft()
+            pcm, wide = queue.waiting.popleft()
             if len(pcm) > room:
-                queue.waiting.appendleft(pcm[room:])
-                pcm = pcm[:room]
-            self._append(row, pcm)
+                queue.waiting.appendleft((pcm[room:], None if wide is None else wide[2 * room :]))
+                pcm, wide = pcm[:room], None if wide is None else wide[: 2 * room]
+            write = int(self._write[row])
+            self._voice.append(row, write, pcm)
+            if wide is not None:
+                self._wide.append(row, write, wide)
+            self._write[row] += len(pcm)
             room -= len(pcm)
         self._more[row] = bool(queue.waiting)
-
-    def _append(self, row: int, pcm: Int16s) -> None:
-        start = int(self._write[row]) % _RING
-        first = min(len(pcm), _RING - start)
-        ring = self._ring[row]
-        ring[start : start + first] = pcm[:first]
-        ring[: len(pcm) - first] = pcm[first:]
-        ring[_RING:] = ring[:FRAME]
-        self._write[row] += len(pcm)
 
     def pause(self, row: int) -> None:
         if not self._held[row]:
@@ -127,8 +146,9 @@ class Playouts:
         """Go on from the sample that was next when the hold came; it fades in, as it faded out."""
         if self._held[row]:
             self._held[row] = False
-            if self._tails.pop(row, None) is None and self._write[row] > self._read[row]:
-                self._fading_in.add(row)
+            for voice in self._voices(row):
+                if not voice.keeps_speaking(row) and self._write[row] > self._read[row]:
+                    voice.fade_in(row)
 
     def flush(self, row: int) -> list[Passed]:
         """Drop everything and end a hold. Gives the end of every clip, with the samples that were really sent."""
@@ -140,26 +160,29 @@ class Playouts:
         self._write[row] = read
         self._mark[row] = _NEVER
         self._held[row] = self._more[row] = False
-        self._fading_in.discard(row)
+        for voice in self._voices(row):
+            voice.stop_fading_in(row)
         return passed
 
     def _fall_silent(self, row: int) -> None:
-        """Keep the next few milliseconds, faded, to be sent instead of a click. They do not count as played."""
+        """What is sent of this does not count as played."""
         read = int(self._read[row])
-        left = min(_FADE, int(self._write[row]) - read)
+        left = int(self._write[row]) - read
         if left and read:
-            next_up = self._ring[row, read % _RING : read % _RING + left]
-            self._tails[row] = np.rint(next_up * _FALLING[:left]).astype(np.int16)
+            for voice in self._voices(row):
+                voice.fall_silent(row, read, left)
 
-    def take(self, rows: Int64s, frames: Int16s) -> list[Passed]:
-        """Write the next 20 ms of `rows` into `frames` (rows, 160), which holds silence, and move on."""
+    def take(self, rows: Int64s, frames: Int16s, wide: WideFrames | None = None) -> list[Passed]:
+        """Write the next 20 ms of `rows` into `frames` (rows, 160), which holds silence, and move on. Those of them
+        that are in `wide` are written there, too."""
         read = self._read[rows]
         available = np.where(self._held[rows], 0, np.minimum(self._write[rows] - read, FRAME))
-        playing = np.flatnonzero(available)
-        if len(playing):
-            self._copy(rows[playing], read[playing], available[playing], playing, frames)
-        if self._tails:
-            self._play_tails(rows, frames)
+        self._voice.take(rows, read, available, frames)
+        if wide is not None:
+            here, there = wide.among(rows)
+            spoken = wide.pcm[here]
+            self._wide.take(wide.rows[here], read[there], available[there], spoken)
+            wide.pcm[here] = spoken
         reached = read + available
         self._read[rows] = reached
         due = reached >= self._mark[rows]
@@ -167,21 +190,6 @@ class Playouts:
         for row in rows[low]:
             self._fill(int(row))
         return [passed for k in np.flatnonzero(due) for passed in self._pass_marks(int(rows[k]), int(read[k]))]
-
-    def _copy(self, rows: Int64s, read: Int64s, available: Int64s, at: Int64s, frames: Int16s) -> None:
-        frames[at] = self._frames[rows * _WIDTH + read % _RING]
-        for k in np.flatnonzero(available < FRAME):
-            frames[at[k], available[k] :] = 0
-        if self._fading_in:
-            for k in np.flatnonzero(np.isin(rows, list(self._fading_in))):
-                frames[at[k], :_FADE] = np.rint(frames[at[k], :_FADE] * _FALLING[::-1])
-                self._fading_in.discard(int(rows[k]))
-
-    def _play_tails(self, rows: Int64s, frames: Int16s) -> None:
-        for k in np.flatnonzero(np.isin(rows, list(self._tails))):
-            tail = self._tails.pop(int(rows[k]))
-            mixed = frames[k, : len(tail)].astype(np.int32) + tail
-            frames[k, : len(tail)] = np.clip(mixed, -32768, 32767)
 
     def _pass_marks(self, row: int, before: int) -> list[Passed]:
         """Which clips began and ended between `before` and where the pointer is now."""
@@ -206,3 +214,13 @@ class Playouts:
             self._mark[row] = clips[0].begin + 1
         else:
             self._mark[row] = _NEVER if clips[0].end is None else clips[0].end
+
+
+def _doubled(queue: _Queue, pcm: Int16s) -> Int16s:
+    """At 16 kHz, a piece of the clip behind the other."""
+    if not len(pcm):
+        return pcm
+    heard = np.concatenate([queue.past, pcm])
+    queue.past = heard[len(pcm) :]
+    doubled: Int16s = double_rate(heard[None])[0]
+    return doubled

@@ -34,36 +34,9 @@ def _phases() -> npt.NDArray[np.float32]:
 _PHASES = _phases()
 
 
-def double_rate(audio: Int16s) -> Int16s:
+def double_rate(audio: Int16s | npt.NDArray[np.float32]) -> Int16s:
     """(rows, TAPS - 1 + n) at 8 kHz to (rows, 2n) at 16 kHz: the first TAPS - 1 samples are what came before."""
     windows = np.lib.stride_tricks.sliding_window_view(audio.astype(np.float32), TAPS, axis=1)
     doubled = (windows @ _PHASES).reshape(len(audio), -1)
     pcm: Int16s = np.clip(np.rint(doubled), -32768, 32767).astype(np.int16)
     return pcm
-
-
-_BLOCK = 16
-_SPAN = _BLOCK + TAPS - 1
-
-
-def _block() -> npt.NDArray[np.float32]:
-    """(_SPAN, 2 * _BLOCK): `_PHASES` for that many input samples at once; of 60 inputs, 45 take part in each output."""
-    weights = np.zeros((_SPAN, 2 * _BLOCK), np.float32)
-    for k in range(_BLOCK):
-        weights[k : k + TAPS, 2 * k : 2 * k + 2] = _PHASES
-    return weights
-
-
-_WEIGHTS = _block()
-
-
-def double_rate_of_many(audio: Int16s) -> Int16s:
-    """`double_rate` for many rows, n a multiple of 16: a fifth of the time, and one sample in 8000 differs by 1."""
-    samples = audio.astype(np.float32)
-    row, sample = samples.strides
-    shape = len(audio), (audio.shape[1] - TAPS + 1) // _BLOCK, _SPAN
-    stretches = np.lib.stride_tricks.as_strided(samples, shape, (row, _BLOCK * sample, sample), writeable=False)
-    doubled = (stretches.reshape(-1, _SPAN) @ _WEIGHTS).reshape(len(audio), -1)
-    np.rint(doubled, out=doubled)
-    np.clip(doubled, -32768, 32767, out=doubled)
-    return doubled.astype(np.int16)

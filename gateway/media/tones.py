@@ -29,15 +29,16 @@ def amplitude(dbm0: float, law: int) -> float:
     return float(_FULL_SCALE[law] * 10 ** (dbm0 / 20))
 
 
-def sine(hz: float, dbm0: float, law: int, position: int) -> Int16s:
-    """20 ms of the tone, from sample `position` of it. Louder than the code can carry, it is clipped."""
+def sine(hz: float, dbm0: float, law: int, position: int, scale: int = 1) -> Int16s:
+    """20 ms of the tone, from sample `position` of it, at `scale` times 8 kHz. Louder than the code can carry, it is
+    clipped."""
     # The phase in whole samples times hz is exact for hours, where adding up steps of it would drift.
-    turns = (position + np.arange(FRAME)) * hz / RATE
+    turns = (scale * position + np.arange(scale * FRAME)) * hz / (scale * RATE)
     wave = amplitude(dbm0, law) * np.sin(2 * np.pi * (turns % 1.0))
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
 
 
-def key(digit: str, position: int) -> Int16s:
+def key(digit: str, position: int, scale: int = 1) -> Int16s:
     """20 ms of a telephone key's sound, for peers that take no RFC 4733."""
-    low, high = KEY_HZ[digit]
-    return sine(low, _KEY_DBM0, 0, position) + sine(high, _KEY_DBM0, 0, position)
+    low, high = (sine(hz, _KEY_DBM0, 0, position, scale) for hz in KEY_HZ[digit])
+    return low + high

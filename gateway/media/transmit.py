@@ -17,7 +17,8 @@ from gateway.media.legs import Leg, LegTable
 from gateway.media.music import Music
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
-from gateway.media.resample import TAPS, double_rate_of_many
+from gateway.media.voice import WideFrames
+from gateway.media.wide_receive import WideReceiver
 from gateway.media.wide_send import Coded
 
 
@@ -30,13 +31,19 @@ class _Tone:
 
 class Transmitter:
     def __init__(
-        self, slots: int, table: LegTable, playouts: Playouts, history: AudioHistory, echo: EchoGuard | None
+        self,
+        slots: int,
+        table: LegTable,
+        playouts: Playouts,
+        history: AudioHistory,
+        heard_wide: WideReceiver,
+        echo: EchoGuard | None,
     ) -> None:
         self._table, self._playouts, self._history, self._echo = table, playouts, history, echo
+        self._heard_wide = heard_wide
         self._tones: dict[int, _Tone] = {}
         self._keys: dict[int, DigitSender] = {}
         self._resting = comfort.Resting(slots)
-        self._past = np.zeros((slots, TAPS - 1), np.int16)  # of what wideband rows said
         self.music = Music()
         self.sent = np.zeros((slots, FRAME), np.int16)
         """The frame each row said last; silence where it said nothing. For the recording."""
@@ -46,7 +53,7 @@ class Transmitter:
         self._keys.pop(row, None)
         self._resting.reset(row)
         self.music.reset(row)
-        self.sent[row] = self._past[row] = 0
+        self.sent[row] = 0
 
     def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
         self._tones.pop(row, None)
@@ -68,45 +75,61 @@ class Transmitter:
 
     def _speak(self, rows: Int64s, now: float, position: int) -> tuple[Departures, list[Said]]:
         frames = np.zeros((len(rows), FRAME), np.int16)
-        passed = self._say(rows, frames, position)
+        wide = WideFrames(self._table.sending_wide) if self._table.senders else None
+        passed = self._say(rows, frames, wide, position)
         said = [self._report(p, now) for p in passed]
-        events = self._press_keys(rows, frames) if self._keys else []
+        events = self._press_keys(rows, frames, wide) if self._keys else []
         self.sent[rows] = frames
         if self._echo is not None:
             self._echo.keep(rows, position, frames)
         said += self._pcm(rows, frames, now)
-        return self._packets(rows, frames, events), said
+        return self._packets(rows, frames, wide, events), said
 
-    def _say(self, rows: Int64s, frames: g711.Int16s, position: int) -> list[Passed]:
+    def _say(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, position: int) -> list[Passed]:
         looped = self._table.loopback[rows]
         busy = looped.copy()
         for special in (self._tones, self._keys):
             if special:
                 busy |= np.isin(rows, list(special))
         if not busy.any():
-            passed = self._playouts.take(rows, frames)
-            if not self.music.idle:
-                self.music.mix(rows, frames)
-            return passed
+            return self._play(rows, frames, wide)
         spoken = np.zeros((int((~busy).sum()), FRAME), np.int16)
-        passed = self._playouts.take(rows[~busy], spoken)
-        if not self.music.idle:
-            self.music.mix(rows[~busy], spoken)
+        passed = self._play(rows[~busy], spoken, wide)
         frames[~busy] = spoken
         if looped.any():
             frames[looped] = self._history.read(self._table.sounds_like[rows[looped]], position, FRAME)
+            if wide is not None:
+                self._loop_wide(rows[looped], wide, position)
         if self._tones:
-            self._sound(rows, frames)
+            self._sound(rows, frames, wide)
         return passed
 
-    def _sound(self, rows: Int64s, frames: g711.Int16s) -> None:
+    def _play(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None) -> list[Passed]:
+        """Clips and music."""
+        passed = self._playouts.take(rows, frames, wide)
+        if not self.music.idle:
+            self.music.mix(rows, frames, wide)
+        return passed
+
+    def _loop_wide(self, looped: Int64s, wide: WideFrames, position: int) -> None:
+        """What is heard where it came as wideband, and its narrowband at twice the rate elsewhere."""
+        here, there = wide.among(looped)
+        if len(here):
+            sources = self._table.sounds_like[looped[there]]
+            wide.pcm[here] = self._heard_wide.read(sources, np.full(len(sources), position), FRAME)
+
+    def _sound(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None) -> None:
         for k in np.flatnonzero(np.isin(rows, list(self._tones))):
             row = int(rows[k])
-            tone = self._tones[row]
-            frames[k] = tones.sine(tone.hz, tone.dbm0, int(self._table.law[row]), tone.position)
+            tone, law = self._tones[row], int(self._table.law[row])
+            frames[k] = tones.sine(tone.hz, tone.dbm0, law, tone.position)
+            if wide is not None and (wider := wide.of(row)) is not None:
+                wider[:] = tones.sine(tone.hz, tone.dbm0, law, tone.position, 2)
             tone.position += FRAME
 
-    def _press_keys(self, rows: Int64s, frames: g711.Int16s) -> list[tuple[int, list[EventPacket]]]:
+    def _press_keys(
+        self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None
+    ) -> list[tuple[int, list[EventPacket]]]:
         """Digits go before everything else. Gives the rows whose packets are events this time, with these."""
         events = []
         for k in np.flatnonzero(np.isin(rows, list(self._keys))):
@@ -114,10 +137,11 @@ class Transmitter:
             digit, sounded, packets = self._keys[row].tick()
             if not self._keys[row].busy:
                 del self._keys[row]
-            frames[k] = 0
-            if digit is not None and self._table.at(row).dtmf_payload_type is None:
-                frames[k] = tones.key(digit, sounded)
-            elif packets:
+            tones_wanted = digit is not None and self._table.at(row).dtmf_payload_type is None
+            frames[k] = tones.key(digit, sounded) if digit is not None and tones_wanted else 0
+            if wide is not None and (wider := wide.of(row)) is not None:
+                wider[:] = tones.key(digit, sounded, 2) if digit is not None and tones_wanted else 0
+            if packets and not tones_wanted:
                 events.append((row, packets))
         return events
 
@@ -131,7 +155,13 @@ class Transmitter:
         pushed = np.flatnonzero(self._table.is_pcm[rows])
         return [PcmReady(now, self._table.at(int(rows[k])).name, frames[k].tobytes()) for k in pushed]
 
-    def _packets(self, rows: Int64s, frames: g711.Int16s, events: list[tuple[int, list[EventPacket]]]) -> Departures:
+    def _packets(
+        self,
+        rows: Int64s,
+        frames: g711.Int16s,
+        wide: WideFrames | None,
+        events: list[tuple[int, list[EventPacket]]],
+    ) -> Departures:
         table = self._table
         laws = table.law[rows]
         codes = g711.encode(frames, int(laws[0]) if (laws == laws[0]).all() else laws)
@@ -143,8 +173,8 @@ class Transmitter:
         if table.may_rest[rows].any():
             others += self._rest(rows, frames, audio)
         usual = table.usual[rows]
-        if table.senders:
-            others += self._wide_packets(rows, frames, codes, audio, usual)
+        if wide is not None:
+            others += self._wide_packets(rows, wide, codes, audio, usual)
         for k in np.flatnonzero(audio & ~usual):
             others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
         plain = audio & usual
@@ -204,16 +234,14 @@ class Transmitter:
         return packets
 
     def _wide_packets(
-        self, rows: Int64s, frames: g711.Int16s, codes: g711.Bytes, audio: Bools, usual: Bools
+        self, rows: Int64s, wide: WideFrames, codes: g711.Bytes, audio: Bools, usual: Bools
     ) -> list[ToSend]:
         """What codecs with a memory make of their rows: into `codes` where it is a usual packet, the others as they
         fill up; these are taken out of `audio`."""
-        table, packets = self._table, []
-        places = np.flatnonzero(np.isin(rows, list(table.senders)))
-        chosen = rows[places]
-        heard = np.concatenate([self._past[chosen], frames[places]], axis=1)
-        self._past[chosen] = heard[:, FRAME:]
-        for place, row, frame in zip(places.tolist(), chosen.tolist(), double_rate_of_many(heard), strict=True):
+        table = self._table
+        packets: list[ToSend] = []
+        places = np.searchsorted(rows, wide.rows).tolist()
+        for place, row, frame in zip(places, wide.rows.tolist(), wide.pcm, strict=True):
             if not audio[place]:
                 continue
             made = table.senders[row].feed(frame)

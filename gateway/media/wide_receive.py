@@ -84,9 +84,7 @@ class WideReceiver:
         self._halver = Halver(slots)
         self._keep = keep
         self._wanted: dict[int, bool] = {}  # rows that differ from `keep`
-        self.kept = np.zeros(slots, np.bool_)
-        """Whose wideband audio `read` gives."""
-
+        self._kept = np.zeros(slots, np.bool_)
         self._kept_rows: Int64s = np.zeros(0, np.int64)
         self._ring = AudioHistory(slots, 2)
         self._end = np.zeros(slots, np.int64)
@@ -108,14 +106,14 @@ class WideReceiver:
             self._begin_to_keep(row)
 
     def _begin_to_keep(self, row: int) -> None:
-        if not self.kept[row]:
-            self.kept[row], self._end[row], self._there[row] = True, -1, False
-            self._kept_rows = np.flatnonzero(self.kept)
+        if not self._kept[row]:
+            self._kept[row], self._end[row], self._there[row] = True, -1, False
+            self._kept_rows = np.flatnonzero(self._kept)
 
     def _let_go(self, row: int) -> None:
-        if self.kept[row]:
-            self.kept[row] = False
-            self._kept_rows = np.flatnonzero(self.kept)
+        if self._kept[row]:
+            self._kept[row] = False
+            self._kept_rows = np.flatnonzero(self._kept)
 
     def change_source(self, row: int) -> None:
         """Another stream begins, with its own memory."""
@@ -251,8 +249,17 @@ class WideReceiver:
         self._there[rows] = False
 
     def read(self, rows: Int64s, ends: Int64s, length: int) -> Int16s:
-        """(rows, 2 * length) at 16 kHz of rows that are `kept`: what ended at `ends` of the plane's clock."""
-        return self._ring.read(rows, 2 * ends, 2 * length)
+        """(rows, 2 * length) at 16 kHz: what ended at `ends` of the plane's clock, as it came, or where it did not come
+        so its narrowband at twice the rate."""
+        kept = self._kept[rows]
+        if not kept.any():
+            return double_rate(self._history.read(rows, ends, length + TAPS - 1))
+        if kept.all():
+            return self._ring.read(rows, 2 * ends, 2 * length)
+        pcm = np.empty((len(rows), 2 * length), np.int16)
+        pcm[kept] = self._ring.read(rows[kept], 2 * ends[kept], 2 * length)
+        pcm[~kept] = double_rate(self._history.read(rows[~kept], ends[~kept], length + TAPS - 1))
+        return pcm
 
 
 def _put(stream: _Stream, cell: int, packet: CodedPacket) -> None:

@@ -14,6 +14,7 @@ from gateway.call.ports import Tell
 from gateway.core import events as e
 from gateway.core.clock import Clock
 from gateway.media import commands as media
+from gateway.media.codecs import WIDE
 from gateway.media.datagrams import Address
 from gateway.media.io import InlineMedia
 from gateway.media.trace import TICK_S
@@ -95,6 +96,10 @@ class ReplayLine:
     @property
     def referral(self) -> Cues:
         return self._cues
+
+    @property
+    def wideband(self) -> bool:
+        return self._side.is_rtp and self._side.audio_codec in WIDE
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))

@@ -147,6 +147,10 @@ class RecordedTts:
     def sample_rate(self, value: int) -> None:
         self._inner.sample_rate = value
 
+    @property
+    def wideband(self) -> RecordedTts:
+        return RecordedTts(getattr(self._inner, "wideband", self._inner), self._notebook)
+
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
         asked = self._notebook.now()
         chunks: list[Chunk] = []

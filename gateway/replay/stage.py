@@ -142,6 +142,8 @@ class SilentLine:
     """Implements `gateway.call.ports.Line` for a target or successor of a recorded transfer: what became of it is
     among what the recorded far side tells, and what it said is not in the bundle."""
 
+    wideband = False
+
     def __init__(self, cues: Cues) -> None:
         self.referral = cues
 

@@ -56,6 +56,9 @@ class SpeechChunk(msgspec.Struct, frozen=True):
 
 
 class TextToSpeech(Protocol):
+    """One whose `sample_rate` is the line's 8 kHz may have an attribute `wideband`: the same voice for lines that carry
+    more than that. Others need none: what they say is brought to the line's rate as it comes."""
+
     sample_rate: int
 
     def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
@@ -159,10 +162,15 @@ class Agent(Protocol):
 class Playout(Protocol):
     """The way to the caller's ear. Nothing here blocks; what comes of it is told as `PlayoutStarted`/`Finished`."""
 
-    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
+    @property
+    def wideband(self) -> bool:
+        """Whether what is queued should come at 16 kHz as well."""
+        ...
+
+    def queue(self, clip: int, pcm: bytes, last: bool, wide: bytes = b"") -> None:
         """Append 8 kHz 16-bit mono audio to `clip`, played after what is queued already; `last` completes the clip.
 
-        The last piece may be empty, a whole clip never is.
+        The last piece may be empty, a whole clip never is. `wide` is the same at 16 kHz, twice as long, or empty.
         """
         ...
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.signal import firwin, upfirdn
 
 LINE_RATE = 8000
+WIDE_RATE = 16000
 HALF_WIDTH = 24
 """Filter reach to each side, in samples of the slower rate: about 80 dB of stop band from 3.8 kHz on."""
 KAISER_BETA = 8.0
@@ -74,6 +75,31 @@ class Resampler:
     def _forget(self, count: int) -> None:
         self._window = self._window[count:]
         self._first += count
+
+
+class LineResampler:
+    """A voice's audio at the line's rate, and the same at 16 kHz beside it where the line carries that."""
+
+    def __init__(self, rate: int, *, wideband: bool) -> None:
+        self._narrow = Resampler(rate)
+        self._wide = Resampler(rate, WIDE_RATE) if wideband else None
+        self._waiting = b"", b""
+
+    def feed(self, pcm: bytes) -> tuple[bytes, bytes]:
+        """The next samples at 8 kHz, and twice as many at 16 kHz (or none)."""
+        if self._wide is None:
+            return self._narrow.feed(pcm), b""
+        narrow, wide = self._waiting[0] + self._narrow.feed(pcm), self._waiting[1] + self._wide.feed(pcm)
+        both = min(len(narrow), len(wide) // 4 * 2)
+        self._waiting = narrow[both:], wide[2 * both :]
+        return narrow[:both], wide[: 2 * both]
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """The rest."""
+        if self._wide is None:
+            return self._narrow.finish(), b""
+        narrow, wide = self._waiting[0] + self._narrow.finish(), self._waiting[1] + self._wide.finish()
+        return narrow, wide[: 2 * len(narrow)].ljust(2 * len(narrow), b"\0")  # an odd number was rounded otherwise
 
 
 @lru_cache(maxsize=16)

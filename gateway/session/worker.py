@@ -21,7 +21,7 @@ from gateway.session.chunker import Chunker, Cut, before_cut, merged
 from gateway.session.commands import AnyInput
 from gateway.session.levels import bytes_per_second
 from gateway.session.ports import Agent, AgentAct, Context, Playout, Prompted, SpeechToText, SttStream, TextToSpeech
-from gateway.session.resample import LINE_RATE, Resampler
+from gateway.session.resample import LINE_RATE, LineResampler
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -250,7 +250,7 @@ class Speaking(Worker):
 
     async def work(self) -> None:
         if self._stored is not None:
-            self._queue(self._stored, last=True)
+            self._queue(self._stored, b"", last=True)
         else:
             await self._synthesise()
         self.close(c.SpeechReady(self._clip, self.queued_s, tuple(self._words)))
@@ -258,17 +258,19 @@ class Speaking(Worker):
             self._tell_owner(c.PlayoutFinished(self._clip, 0.0, True))
 
     async def _synthesise(self) -> None:
-        resampler = Resampler(self._tts.sample_rate)
-        async with aclosing(self.each(self._tts.speak(self._text))) as chunks:
+        wideband = self._playout.wideband
+        voice: TextToSpeech = getattr(self._tts, "wideband", self._tts) if wideband else self._tts
+        resampler = LineResampler(voice.sample_rate, wideband=wideband)
+        async with aclosing(self.each(voice.speak(self._text))) as chunks:
             async for chunk in chunks:
                 self._words += chunk.words
-                self._queue(resampler.feed(chunk.pcm), last=False)
-        self._queue(resampler.finish(), last=True)
+                self._queue(*resampler.feed(chunk.pcm), last=False)
+        self._queue(*resampler.finish(), last=True)
 
-    def _queue(self, pcm: bytes, *, last: bool) -> None:
+    def _queue(self, pcm: bytes, wide: bytes, *, last: bool) -> None:
         self._queued += len(pcm)
         if pcm or (last and self._queued):
-            self._playout.queue(self._clip, pcm, last)
+            self._playout.queue(self._clip, pcm, last, wide)
         self._complete = last
 
     def _complete_early(self) -> None:

@@ -30,14 +30,14 @@ def test_every_fixed_text_of_the_shipped_dialplan_is_stored() -> None:
     assert len(store) == len(texts)
 
 
-def test_the_stored_prompts_are_what_a_telephone_line_carries() -> None:
-    """8 kHz, mono, 16 bit, none without a text, all of them together small, and their licence beside them."""
+def test_the_stored_prompts_are_what_a_wideband_line_carries() -> None:
+    """16 kHz, mono, 16 bit, none without a text, all of them together small, and their licence beside them."""
     recordings = sorted(FOLDER.glob("*.wav"))
     assert [path.name for path in recordings] == PromptStore(FOLDER).files
     for path in recordings:
         with wave.open(str(path)) as file:
-            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2), path.name
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 3_000_000
+            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2), path.name
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 4_000_000
     assert "Carnegie Mellon" in (FOLDER / "flite.LICENSE").read_text()
 
 

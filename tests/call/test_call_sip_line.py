@@ -55,13 +55,17 @@ class NotingLeg:
 class Hall:
     """The door, with everything around it taking notes."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: SipLineOptions | None = None) -> None:
         self.sip: list[sip.AnyCommand] = []
         self.leg = NotingLeg()
         self.told: list[c.AnyInput | e.DigitPressed] = []
         self.full = False
         self.door = SipDoor(
-            send=self.sip.append, leg=self.leg, clock=StillClock(), options=SipLineOptions(), incoming=self._incoming
+            send=self.sip.append,
+            leg=self.leg,
+            clock=StillClock(),
+            options=options or SipLineOptions(),
+            incoming=self._incoming,
         )
 
     def _incoming(self, incoming: Incoming, line: LineFactory) -> None:
@@ -100,6 +104,16 @@ def test_an_answered_call_speaks_only_after_the_ack(hall: Hall) -> None:
     [_, connect] = hall.leg.sent
     assert isinstance(connect, media.ConnectLeg)
     assert (connect.host, connect.port, connect.dtmf_payload_type) == ("192.0.2.7", 4000, 101)
+
+
+@pytest.mark.parametrize(("codecs", "wideband"), [(("PCMU",), False), (("PCMU", "G722"), True)])
+def test_a_line_knows_whether_it_carries_wideband(codecs: tuple[str, ...], wideband: bool) -> None:
+    """By what was agreed, from the answer on: before that nobody is spoken to at 16 kHz."""
+    hall = Hall(SipLineOptions(codecs=codecs))
+    hall.offer(OFFER.replace(b"RTP/AVP 0 8", b"RTP/AVP 9 0 8"))
+    assert not hall.line.wideband
+    hall.answer()
+    assert hall.line.wideband == wideband
 
 
 def test_a_late_offer_is_answered_with_our_offer_and_connected_by_the_ack(hall: Hall) -> None:

@@ -116,10 +116,10 @@ class BaresipPhone:
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-4000:]
 
-    def heard(self) -> Sound:
+    def heard(self, rate: int = RATE) -> Sound:
         """Whole once the call is over."""
         (file,) = self._folder.glob("dump-*-dec.wav")
-        return read_wav(file).at(RATE)
+        return read_wav(file).at(rate)
 
     def _connected(self) -> socket.socket | None:
         assert self._process.poll() is None, f"baresip ended:\n{self.log()}"

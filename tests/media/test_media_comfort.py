@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from media_world import FRAME, Phone, World, frames, sine
-from test_media_wideband import MemoryFiles
+from wide_world import MemoryFiles
 
 from gateway.core.events import LineFellSilent
 from gateway.media import rtp

@@ -12,7 +12,7 @@ import pytest
 from asterisk_sounds import needs_sounds, prompts
 from media_world import FRAME, Phone, World, frames, through_code
 from test_media_plc import concealed
-from test_media_wideband import Ffmpeg, WidePhone
+from wide_world import Ffmpeg, WidePhone
 
 from gateway.media import g711
 from gateway.media.commands import SetLoopback

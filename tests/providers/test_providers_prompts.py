@@ -55,6 +55,29 @@ def test_other_texts_go_to_the_other_voice(folder: Path) -> None:
     assert len(spoken("Goodbye.", folder, **settings)[1][0].pcm) == 2 * 2000
 
 
+def test_wideband_lines_get_what_the_files_hold(tmp_path: Path) -> None:
+    """Recordings of 16 kHz and the other voice at that rate, where the line carries it; at 8 kHz they are as ever."""
+    voice = ScriptedTts(Options(sample_rate=16000))
+    run_virtual(render_prompts(TEXTS, voice, tmp_path / "wide", rate=16000))
+    run_virtual(render_prompts(TEXTS, voice, tmp_path / "narrow"))
+    options = {"fallback": "scripted", "fallback_options": {"sample_rate": 24000, "words_per_s": 2}}
+
+    async def scenario() -> None:
+        tts = build_tts("prompts", {"directory": str(tmp_path / "wide"), **options})
+        narrow = build_tts("prompts", {"directory": str(tmp_path / "narrow"), **options})
+        assert [c.pcm async for c in tts.speak("Goodbye.")] == [c.pcm async for c in narrow.speak("Goodbye.")]
+        wide = tts.wideband  # type: ignore[attr-defined]
+        assert wide is tts.wideband  # type: ignore[attr-defined]
+        assert (tts.sample_rate, wide.sample_rate) == (8000, 16000)
+        spoken = b"".join([c.pcm async for c in voice.speak("Goodbye.")])
+        assert b"".join([c.pcm async for c in wide.speak("Goodbye.")]) == spoken
+        assert sum([len(c.pcm) async for c in wide.speak("Something new")]) == 2 * 16000
+        await tts.close()
+        await narrow.close()
+
+    run_virtual(scenario())
+
+
 def test_without_a_fallback_an_unknown_text_is_an_error(folder: Path) -> None:
     """It names the text; another try would be the same."""
     with pytest.raises(ProviderError, match="no recording of 'Something new'") as caught:

@@ -135,10 +135,14 @@ class Line:
         self.held = False
         self.clips: list[list[Any]] = []  # number, samples queued, samples played, complete
         self.played = b""
+        self.wideband = False
+        self.wide = b""
         self._wake = asyncio.Event()
         self.task = asyncio.create_task(self._play())
 
-    def queue(self, clip: int, pcm: bytes, last: bool) -> None:
+    def queue(self, clip: int, pcm: bytes, last: bool, wide: bytes = b"") -> None:
+        assert len(wide) == (2 * len(pcm) if self.wideband else 0)
+        self.wide += wide
         if not self.clips or self.clips[-1][0] != clip:
             assert pcm, "a clip without any audio"
             self.clips.append([clip, 0, 0, False])

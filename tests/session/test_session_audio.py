@@ -11,7 +11,7 @@ from gateway.core.speech import Word
 from gateway.session.chunker import Chunker, Cut, before_cut, merged
 from gateway.session.levels import FRAME_BYTES, bytes_per_second, levels_db
 from gateway.session.ports import AudioFormat
-from gateway.session.resample import Resampler, to_8k
+from gateway.session.resample import LineResampler, Resampler, to_8k
 
 FORMATS: list[AudioFormat] = ["ulaw_8k", "pcm_8k", "pcm_16k"]
 
@@ -187,3 +187,27 @@ def test_pieces_give_the_same_samples_as_the_whole(rate: int, audio: bytes, leng
 def test_bytes_per_second() -> None:
     """By the format's rate and width."""
     assert [bytes_per_second(audio_format) for audio_format in FORMATS] == [8000, 16000, 32000]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([8000, 11025, 16000, 22050, 24000, 44100, 48000]),
+    st.lists(st.integers(0, 4000), max_size=8),
+)
+def test_a_wideband_line_gets_the_same_at_both_rates(rate: int, lengths: list[int]) -> None:
+    """However the voice comes in pieces: its 8 kHz is what other lines get, sample by sample, and every piece has twice
+    as many of 16 kHz beside it, which together are the voice at that rate."""
+    rng = np.random.default_rng(len(lengths))
+    spoken = [rng.integers(-20000, 20000, length).astype("<i2").tobytes() for length in lengths]
+    both, alone = LineResampler(rate, wideband=True), LineResampler(rate, wideband=False)
+    pieces = [both.feed(piece) for piece in spoken] + [both.finish()]
+    assert all(len(wide) == 2 * len(narrow) for narrow, wide in pieces)
+    plain = [alone.feed(piece) for piece in spoken] + [alone.finish()]
+    assert not any(wide for _, wide in plain)
+    whole = b"".join(spoken)
+    assert b"".join(n for n, _ in pieces) == b"".join(n for n, _ in plain) == to_8k(whole, rate)
+    at_16k = Resampler(rate, 16000)
+    expected = at_16k.feed(whole) + at_16k.finish()
+    wide = b"".join(w for _, w in pieces)
+    assert len(wide) - len(expected) in (0, 2)
+    assert wide == expected.ljust(len(wide), b"\0")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fakes import AWAY, BREAK, HANG, Ear, Mind, Room, Voice, virtually
+import numpy as np
+import pytest
+from fakes import AWAY, BREAK, HANG, WORD_S, Ear, Mind, Room, Voice, virtually
 from virtual_time import elapse
 
 from gateway.core import events as e
@@ -48,6 +50,23 @@ async def test_a_dialogue_with_real_tasks() -> None:
     heard = room.ear.streams[0].audio
     assert heard.startswith(b"\x01\x00" * 2400), "the preroll is part of what is recognised"
     assert len(heard) > 16000 * 0.8
+    await room.leave()
+
+
+@virtually
+async def test_a_wideband_line_hears_the_voice_at_16_khz() -> None:
+    """Beside the 8 kHz that count for what was played; from the voice's own wideband twin, where it has one."""
+    voice, twin = Voice(), Voice()
+    voice.wideband = twin  # type: ignore[attr-defined]
+    room = Room(ear=Ear("thursday"), mind=Mind(answers), voice=voice)
+    room.line.wideband = True
+    room.runner.converse("mind", {}, Opened(), "on")
+    await elapse(3.5)
+    assert (voice.closed, twin.closed) == (0, 2)
+    samples = np.frombuffer(room.line.wide, "<i2")
+    assert len(samples) == pytest.approx(16000 * 6 * WORD_S, abs=4)
+    assert np.median(samples) == 16
+    assert room.history == [("agent", "Hello. Which day would you like?")]
     await room.leave()
 
 

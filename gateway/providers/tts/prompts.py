@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from gateway.providers.tts.cache import SpokenCache
 from gateway.providers.tts.prompt_store import PromptStore, render_prompts
 from gateway.providers.wav import TELEPHONE_HZ
 from gateway.session.ports import SpeechChunk, TextToSpeech
-from gateway.session.resample import Resampler
+from gateway.session.resample import WIDE_RATE, Resampler
 
 __all__ = ["Options", "Prompts", "build", "render_prompts"]
 
@@ -37,18 +38,25 @@ class Options(msgspec.Struct, frozen=True):
 class Prompts:
     """Implements `TextToSpeech`, at the line's rate: what all callers hear is converted once, not for each."""
 
-    sample_rate = TELEPHONE_HZ
-
-    def __init__(self, store: PromptStore, fallback: TextToSpeech | None, cache_bytes: int) -> None:
-        self._store, self._fallback = store, fallback
+    def __init__(
+        self, store: PromptStore, fallback: TextToSpeech | None, cache_bytes: int, rate: int = TELEPHONE_HZ
+    ) -> None:
+        self.sample_rate = rate
+        self._store, self._fallback, self._cache_bytes = store, fallback, cache_bytes
         self._cache = SpokenCache(cache_bytes)
+
+    @cached_property
+    def wideband(self) -> Prompts:
+        """For lines that carry 16 kHz; made when the first of them speaks."""
+        fallback = getattr(self._fallback, "wideband", self._fallback)
+        return Prompts(self._store, fallback, self._cache_bytes, WIDE_RATE)
 
     async def speak(self, text: str) -> AsyncIterator[SpeechChunk]:
         recorded = self._recorded(text)
         if recorded is not None:
             yield recorded
         elif self._fallback is not None:
-            async with aclosing(_at_line_rate(self._fallback, text)) as chunks:
+            async with aclosing(_at_rate(self.sample_rate, self._fallback, text)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         else:
@@ -75,8 +83,8 @@ class Prompts:
             await self._fallback.close()
 
 
-async def _at_line_rate(voice: TextToSpeech, text: str) -> AsyncGenerator[SpeechChunk, None]:
-    resampler, chunks = Resampler(voice.sample_rate, TELEPHONE_HZ), voice.speak(text)
+async def _at_rate(rate: int, voice: TextToSpeech, text: str) -> AsyncGenerator[SpeechChunk, None]:
+    resampler, chunks = Resampler(voice.sample_rate, rate), voice.speak(text)
     try:
         async for chunk in chunks:
             yield SpeechChunk(resampler.feed(chunk.pcm), chunk.words)

@@ -1,0 +1,109 @@
+"""Phones that speak G.722 and Opus, and a plane to call with them: what the scenarios of wideband share."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from media_world import FRAME, Phone, World, speech
+
+from gateway.media import codecs
+from gateway.media.commands import CloseLeg
+from gateway.media.files import NoFiles
+from gateway.media.ports import Float32s, Int64s
+
+NUMBER = {"G722": 9, "opus": 107}
+CLOCK = {"G722": 1, "opus": 6}
+WIDE_FRAME = 2 * FRAME
+SUITE = "AES_CM_128_HMAC_SHA1_80"
+
+
+class Ffmpeg:
+    """An independent coder and decoder of the same codecs: FFmpeg's own G.722, and libopus."""
+
+    def __init__(self, codec: str, ptime_ms: int = 20) -> None:
+        name = "g722" if codec == "G722" else "libopus"
+        self._coder, self._decoder = av.CodecContext.create(name, "w"), av.CodecContext.create(name, "r")
+        for context in (self._coder, self._decoder):
+            context.format, context.layout = "s16", "mono"
+            context.sample_rate = codecs.RATE
+        if codec == "opus":
+            self._decoder.sample_rate = 48000
+            self._coder.bit_rate = 32000
+            self._coder.options = {"frame_duration": str(ptime_ms)}
+
+    def code(self, pcm: np.ndarray) -> bytes:
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm))
+        frame.planes[0].update(pcm.astype("<i2").tobytes())
+        frame.sample_rate = codecs.RATE
+        return b"".join(bytes(packet) for packet in self._coder.encode(frame))
+
+    def decode(self, payload: bytes) -> np.ndarray:
+        return np.concatenate([f.to_ndarray().reshape(-1) for f in self._decoder.decode(av.Packet(payload))])
+
+
+class WidePhone(Phone):
+    """Codes 16 kHz audio; its packets are as long as the pieces it is given."""
+
+    def __init__(self, codec: str, ptime_ms: int = 20, **options: int) -> None:
+        super().__init__(**options)
+        self.codec, self.coder = codec, Ffmpeg(codec, ptime_ms)
+
+    def packet(self, pcm: np.ndarray, *, payload_type: int | None = None, marker: bool = False) -> bytes:
+        made = self.build(NUMBER[self.codec] if payload_type is None else payload_type, self.coder.code(pcm), marker)
+        self.timestamp += len(pcm) // 2 * CLOCK[self.codec]
+        return made
+
+
+def wide_speech() -> np.ndarray:
+    """Speech with a tone at 5 kHz above it, which no narrowband path could carry; 16 kHz."""
+    low = np.repeat(speech(), 2).astype(float)
+    tone = 2000 * np.sin(2 * np.pi * 5000 * np.arange(len(low)) / 16000)
+    smooth = np.convolve(low, np.hanning(5) / np.hanning(5).sum(), "same")
+    return np.clip(np.rint(0.7 * smooth + tone), -32768, 32767).astype(np.int16)
+
+
+class Talkative:
+    """A detector that takes everything for speech, so that everything is sent to who listens."""
+
+    window = 256
+
+    def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
+        return np.ones(len(rows), np.float32)
+
+    def reset(self, rows: Int64s) -> None:
+        pass
+
+
+class MemoryFiles(NoFiles):
+    """Recordings as octets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[int, bytearray] = {}
+
+    def write(self, file: int, data: bytes) -> None:
+        self.written.setdefault(file, bytearray()).extend(data)
+
+
+class WideWorld(World):
+    def __init__(self) -> None:
+        self.files = MemoryFiles()
+        super().__init__(vad=Talkative(), files=self.files)
+
+    def heard(self, leg: str = "call") -> np.ndarray:
+        """What the house heard of a leg, 8 kHz; ends it."""
+        self.do(CloseLeg(leg)).ticks(2)
+        return np.frombuffer(bytes(self.files.written[max(self.files.written)][44:]), "<i2")[::2]
+
+
+def world(codec: str, *, clock_hz: int | None = None, **options: object) -> WideWorld:
+    made, clock = WideWorld(), clock_hz or 8000 * CLOCK[codec]
+    made.open(record="call.wav")
+    made.connect(codec=codec, payload_type=NUMBER[codec], dtmf_clock_hz=clock, **options)
+    return made
+
+
+def level_at(pcm: np.ndarray, hz: float, rate: int) -> float:
+    """Amplitude of one frequency."""
+    turns = np.exp(-2j * np.pi * hz * np.arange(len(pcm)) / rate)
+    return float(2 * abs(np.mean(pcm * turns)))
