@@ -20,9 +20,9 @@ from benchmarks._media_load import SIZE, Callers, bot_speech
 from gateway.core.ids import SeededIds
 from gateway.media.commands import ConnectLeg, Listen, OpenLeg, QueueAudio
 from gateway.media.datagrams import Received, Usual
-from gateway.media.io import worker_environment
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.vad import SileroVad
+from gateway.media.worker.link import worker_environment
 
 _WARM_UP = 60
 _ROUND = 16

@@ -80,6 +80,13 @@ class LineRecovered(Event, frozen=True, tag=True):
     """Media comes again after `LineFellSilent`."""
 
 
+class AudioInterrupted(Event, frozen=True, tag=True):
+    """The process that carried the call's audio died; at `at` another one took over. Nothing was heard either way for
+    `for_s`, which is silence in the recording."""
+
+    for_s: float
+
+
 class TransferStarted(Event, frozen=True, tag=True):
     """Somebody (`by`) wants this call to be with somebody else. `way` `move`: the conversation goes on with `to`."""
 
@@ -313,6 +320,7 @@ class RecordingFailed(Event, frozen=True, tag=True):
 
 AnyEvent: TypeAlias = (
     CallStarted | CallAnswered | CallHeld | CallRetrieved | LineFellSilent | LineRecovered | CallEnded
+    | AudioInterrupted
     | TransferStarted | TransferProgressed | TransferEnded | CallMoved
     | SessionStarted | SessionResumed | StepEntered | VariableSet | AgentRemembered | DialogueCompleted
     | StateChanged | SpeechBegan | SpeechEnded | TranscriptHeard | DigitPressed | TextReceived | UserTurnEnded

@@ -64,7 +64,7 @@ class Archive:
         if leg.record is None:
             return []
         file = self._new_file()
-        self._recorder.start(leg.row, file, leg.record, position)
+        self._recorder.start(leg.row, file, leg.record, position, recorded=leg.recorded)
         self._recorded[file] = leg
         return [RecordingStarted(now, leg.name, leg.record)]
 

@@ -24,6 +24,20 @@ class Command(msgspec.Struct, frozen=True, tag=True):
     leg: str
 
 
+class Again(msgspec.Struct, frozen=True):
+    """A leg that was open in a media process that died is opened again: on its port, with its files going on.
+
+    Times are of the plane's clock. A recording goes on where the clock says, with silence for what is lost; the ticks
+    of a trace count from `opened_at` as ever. None of `ssrcs` is taken again: under keys that stay the same, a second
+    stream of one SSRC would repeat the first one's key stream (RFC 3711 9.1).
+    """
+
+    port: int
+    opened_at: float
+    recorded_since: float | None = None
+    ssrcs: tuple[int, ...] = ()
+
+
 class OpenLeg(Command, frozen=True, tag=True):
     """Reserve a slot, and for `rtp` legs a port pair; answered by `LegOpened` or `LegFailed`.
 
@@ -36,6 +50,7 @@ class OpenLeg(Command, frozen=True, tag=True):
     record: str | None = None
     trace: str | None = None
     silent_after_s: float = 10.0
+    again: Again | None = None
 
 
 class Srtp(msgspec.Struct, frozen=True):
@@ -285,8 +300,17 @@ class LegDoing(Report, frozen=True, tag=True):
     stats: LegStats
 
 
+class LegRestored(Report, frozen=True, tag=True):
+    """The media process that carried this leg died, and another one carries it now, on the same port. Nothing was
+    heard either way for `without_s`; what was being played goes on. The statistics begin anew."""
+
+    port: int
+    ssrc: int
+    without_s: float
+
+
 class MediaDied(Report, frozen=True, tag=True):
-    """The media process that carried this leg is gone; the call must end or be opened anew."""
+    """The media process that carried this leg is gone, and no other one takes it over; the call must end."""
 
 
 AnyReport: TypeAlias = (
@@ -299,5 +323,6 @@ AnyReport: TypeAlias = (
     | PcmReady
     | LegClosed
     | LegDoing
+    | LegRestored
     | MediaDied
 )

@@ -25,7 +25,9 @@ class FileSink(Protocol):
     Every opened file is answered by exactly one closing `FileNews` after its `close`, whether it failed before or not.
     """
 
-    def open(self, file: int, path: str) -> None: ...
+    def open(self, file: int, path: str, at: int = 0) -> None:
+        """Write a new file, or go on from octet `at` of one that is there; what it lacks before that is zeros."""
+        ...
 
     def write(self, file: int, data: bytes) -> None: ...
 
@@ -45,10 +47,15 @@ class DirectFiles:
         self._files: dict[int, BinaryIO] = {}
         self._news: list[FileNews] = []
 
-    def open(self, file: int, path: str) -> None:
+    def open(self, file: int, path: str, at: int = 0) -> None:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._files[file] = Path(path).open("wb")  # noqa: SIM115 - it stays open for the length of a call
+            there = at > 0 and Path(path).exists()
+            opened = Path(path).open("r+b") if there else Path(path).open("wb")  # noqa: SIM115
+            self._files[file] = opened  # for the length of a call
+            if at:
+                opened.truncate(at)
+                opened.seek(at)
         except OSError as error:
             self._fail(file, error)
 
@@ -101,8 +108,8 @@ class QueuedFiles:
         self._taken = 0  # octets, by the tick
         self._done = 0  # by the disk
 
-    def open(self, file: int, path: str) -> None:
-        self._work.put((lambda: self._direct.open(file, path), 0))
+    def open(self, file: int, path: str, at: int = 0) -> None:
+        self._work.put((lambda: self._direct.open(file, path, at), 0))
 
     def write(self, file: int, data: bytes) -> None:
         if file in self._given_up:
@@ -145,7 +152,7 @@ class NoFiles:
     def __init__(self) -> None:
         self._news: list[FileNews] = []
 
-    def open(self, file: int, path: str) -> None:
+    def open(self, file: int, path: str, at: int = 0) -> None:
         pass
 
     def write(self, file: int, data: bytes) -> None:

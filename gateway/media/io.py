@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import structlog
 
-import gateway
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, LegClosed, LegFailed, MediaDied, OpenLeg, first_leg
+from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, MediaDied, OpenLeg, first_leg
 from gateway.media.datagrams import Address, Received
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
 from gateway.media.ports import Said
+from gateway.media.relapses import Relapses
+from gateway.media.roll import Roll, leg_of
 from gateway.media.rtp import is_rtcp
-from gateway.media.wire import FromWorker, Guest, WorkerPulse, WorkerSetup, of_reports, pack
+from gateway.media.wire import FromWorker, Guest, WorkerPulse, WorkerSetup
+from gateway.media.worker.link import WorkerLink
 
 log = structlog.get_logger()
 
 Listener = Callable[[Said], None]
 
 _START_WITHIN_S = 30.0
-_STOP_WITHIN_S = 5.0
+_RESTART_WITHIN_S = 10.0
+"""Calls wait for it, with nothing to be heard."""
+
 _RESTART_AFTER_S = 0.5
+"""Between the death of a worker that has died lately and its next start."""
 
 
 class _Listeners:
@@ -53,90 +54,12 @@ class _Listeners:
                 log.exception("media.listener_failed", leg=leg, said=type(said).__name__)
 
 
-def leg_of(said: Said) -> str:
-    """The leg a report or log event is about."""
-    return getattr(said, "leg", None) or said.call  # type: ignore[union-attr]
-
-
-class _WorkerLink(asyncio.Protocol):
-    """One worker as the pool sees it: its process, its socket, the legs on it."""
-
-    def __init__(self, pool: MediaPool, ports: tuple[int, int]) -> None:
-        self._pool = pool
-        self._unpacker = of_reports()
-        self._transport: asyncio.WriteTransport | None = None
-        self.ports = ports
-        self.process: asyncio.subprocess.Process | None = None
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.legs: set[str] = set()
-        self.pulse: WorkerPulse | None = None
-        self.heard_at = 0.0
-        """When it last said anything, or got its first leg."""
-
-    @property
-    def alive(self) -> bool:
-        return self._transport is not None and self.pulse is not None
-
-    async def start(self, setup: WorkerSetup) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "gateway.media.worker", str(theirs.fileno())]
-            self.process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=[theirs.fileno()], env=worker_environment(), stdin=asyncio.subprocess.DEVNULL
-            )
-        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
-        self.send(setup)
-
-    def send(self, message: AnyCommand | WorkerSetup) -> None:
-        if self._transport is not None:
-            self._transport.write(pack([message]))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = self._pool.now()
-        for message in self._unpacker.feed(data):
-            if isinstance(message, WorkerPulse):
-                self.pulse = message
-                if not self.ready.done():
-                    self.ready.set_result(None)
-            self._pool.hear(self, message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if not self.ready.done():
-            self.ready.set_exception(GatewayError("a media worker died while it started"))
-            self.ready.exception()  # looked at: nobody may be waiting any more
-        self._pool.lost(self)
-
-    async def stop(self) -> None:
-        """Let the process finish its recordings; end it when it takes too long."""
-        if self._transport is not None:
-            self._transport.close()
-        if self.process is None:
-            return
-        try:
-            await asyncio.wait_for(self.process.wait(), _STOP_WITHIN_S)
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
-
-
-def worker_environment() -> dict[str, str]:
-    """One thread for the matrix products: a worker has a core, and threads of it would fight over that."""
-    one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    source = str(Path(gateway.__file__).parents[1])
-    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, **one_thread, "PYTHONPATH": path}
-
-
 class MediaPool:
     """Media workers, one process each, with their own part of the RTP ports. Implements `MediaControl`.
 
-    A leg goes to the worker with the fewest. When a worker dies, each leg on it gets `MediaDied` and a new worker
-    takes its place; legs opened meanwhile go to the others.
+    A leg goes to the worker with the fewest. When a worker dies, a new one takes its place and its legs, which get
+    `LegRestored`; legs opened meanwhile go to the others. Of a worker that dies again and again, or cannot be
+    replaced, each leg gets `MediaDied`.
     """
 
     def __init__(
@@ -161,9 +84,11 @@ class MediaPool:
         self._vad, self._noise, self._guests = Guest(vad) if isinstance(vad, str) else vad, noise, guests
         self._options = options or PlaneOptions()
         self._shares = _shares(rtp_ports, workers)
-        self._links: list[_WorkerLink] = []
-        self._link_of: dict[str, _WorkerLink] = {}
+        self._links: list[WorkerLink] = []
+        self._link_of: dict[str, WorkerLink] = {}
+        self._roll = Roll()
         self._listeners = _Listeners()
+        self._relapses = {share: Relapses() for share in self._shares}
         self._restarts: set[asyncio.Task[None]] = set()
         self._hung_after_s = hung_after_s
         self._watching: asyncio.Task[None] | None = None
@@ -182,7 +107,7 @@ class MediaPool:
 
     async def start(self) -> None:
         """Start all workers. Raises `GatewayError` when one does not come up."""
-        self._links = [_WorkerLink(self, share) for share in self._shares]
+        self._links = [WorkerLink(self, share) for share in self._shares]
         try:
             async with asyncio.timeout(_START_WITHIN_S):
                 await asyncio.gather(*(self._start(link) for link in self._links))
@@ -204,18 +129,17 @@ class MediaPool:
                 continue  # it was this process that hung; what the workers said meanwhile is still to be read
             for link in self._links:
                 silent_s = self.now() - link.heard_at
-                if link.alive and link.legs and link.process is not None and silent_s > self._hung_after_s:
-                    log.error("media.worker_hangs", pid=link.process.pid, legs=len(link.legs), silent_s=round(silent_s))
-                    with contextlib.suppress(ProcessLookupError):
-                        link.process.kill()
+                if link.alive and link.legs and silent_s > self._hung_after_s:
+                    log.error("media.worker_hangs", pid=link.pid, legs=len(link.legs), silent_s=round(silent_s))
+                    link.kill()
 
     def now(self) -> float:
         return self._clock.now()
 
-    async def _start(self, link: _WorkerLink) -> None:
+    async def _start(self, link: WorkerLink) -> None:
         await link.start(WorkerSetup(self._bind, link.ports, self._options, self._vad, self._noise, self._guests))
         await link.ready
-        log.info("media.worker_started", pid=link.process.pid if link.process else 0, ports=link.ports)
+        log.info("media.worker_started", pid=link.pid, ports=link.ports)
 
     async def close(self) -> None:
         """End all legs and workers; recordings are finished first."""
@@ -227,26 +151,35 @@ class MediaPool:
 
     def send(self, command: AnyCommand) -> None:
         link = self._place(command) if isinstance(command, OpenLeg) else self._link_of.get(command.leg)
-        if link is not None:
+        if link is None:
+            return
+        self._tell_soon(self._roll.told(command, self.now()))
+        if not self._roll.is_lost(command.leg):
             link.send(command)
+        if isinstance(command, CloseLeg) and command.leg not in self._roll:
+            self._forget(command.leg)
 
-    def _place(self, command: OpenLeg) -> _WorkerLink | None:
+    def _tell_soon(self, said: Iterable[Said]) -> None:
+        """Not at once: whoever gave a command is still about it."""
+        for one in said:
+            asyncio.get_running_loop().call_soon(self._listeners.deliver, one)
+
+    def _place(self, command: OpenLeg) -> WorkerLink | None:
         if command.leg in self._link_of:
             # The worker that has it says so.
             return self._link_of[command.leg]
         live = [link for link in self._beside(command.leg) if link.alive and len(link.legs) < self._options.slots]
         if not live:
-            failed = LegFailed(self._clock.now(), command.leg, "no media worker has room")
-            asyncio.get_running_loop().call_soon(self._listeners.deliver, failed)
+            self._tell_soon([LegFailed(self._clock.now(), command.leg, "no media worker has room")])
             return None
         link = min(live, key=lambda link: len(link.legs))
         if not link.legs:
             link.heard_at = self.now()
-        link.legs.add(command.leg)
+        link.legs[command.leg] = None
         self._link_of[command.leg] = link
         return link
 
-    def _beside(self, leg: str) -> list[_WorkerLink]:
+    def _beside(self, leg: str) -> list[WorkerLink]:
         """Where a leg may be opened: with the other legs of its call, so that they can be bridged."""
         link = self._link_of.get(first_leg(leg))
         return self._links if link is None else [link]
@@ -257,37 +190,70 @@ class MediaPool:
     def unsubscribe(self, leg: str) -> None:
         self._listeners.unsubscribe(leg)
 
-    def hear(self, link: _WorkerLink, message: FromWorker) -> None:
-        """From a worker."""
+    # Workers
+
+    def up(self, link: WorkerLink) -> None:
+        """A worker is ready. Legs that wait for it are opened before any other could take their ports."""
+        if link.legs:
+            log.warning("media.worker_replaced", pid=link.pid, legs=len(link.legs), ports=link.ports)
+            link.send(*self._roll.again(link.legs))
+
+    def hear(self, link: WorkerLink, message: FromWorker) -> None:
         if isinstance(message, WorkerPulse):
             self.on_pulse(self._links.index(link), message)
             return
-        if isinstance(message, LegClosed | LegFailed):
-            link.legs.discard(message.leg)
-            self._link_of.pop(message.leg, None)
-        self._listeners.deliver(message)
+        leg = leg_of(message)
+        news = self._roll.heard(message)
+        if leg not in self._roll:
+            self._forget(leg)
+        for said in news:
+            self._listeners.deliver(said)
 
-    def lost(self, link: _WorkerLink) -> None:
-        """A worker's socket closed."""
+    def lost(self, link: WorkerLink) -> None:
         if self._closing or link not in self._links:
             return
-        log.error("media.worker_died", legs=len(link.legs), ports=link.ports)
-        for leg in sorted(link.legs):
-            self._link_of.pop(leg, None)
-            self._listeners.deliver(MediaDied(self._clock.now(), leg))
-        link.legs.clear()
-        task = asyncio.get_running_loop().create_task(self._replace(link))
+        now, relapses = self.now(), self._relapses[link.ports]
+        relapses.died(now)
+        log.error("media.worker_died", legs=len(link.legs), ports=link.ports, given_up=relapses.hopeless)
+        if relapses.hopeless:
+            self._give_up(link)
+        else:
+            # One that was killed for its silence had carried nothing since its last word.
+            for said in self._roll.lose(list(link.legs), link.heard_at if link.hangs else now, now):
+                self._listeners.deliver(said)
+        task = asyncio.get_running_loop().create_task(self._replace(link, at_once=relapses.first))
         self._restarts.add(task)
         task.add_done_callback(self._restarts.discard)
 
-    async def _replace(self, dead: _WorkerLink) -> None:
+    def _give_up(self, link: WorkerLink) -> None:
+        for leg in list(link.legs):
+            self._roll.strike(leg)
+            self._forget(leg)
+            self._listeners.deliver(MediaDied(self.now(), leg))
+
+    def _forget(self, leg: str) -> None:
+        link = self._link_of.pop(leg, None)
+        if link is not None:
+            link.legs.pop(leg, None)
+
+    async def _replace(self, dead: WorkerLink, *, at_once: bool) -> None:
         await dead.stop()
-        await asyncio.sleep(_RESTART_AFTER_S)
-        fresh = _WorkerLink(self, dead.ports)
+        if not at_once:
+            await asyncio.sleep(_RESTART_AFTER_S)
+        fresh = WorkerLink(self, dead.ports)
+        fresh.legs = dead.legs
+        self._link_of.update(dict.fromkeys(fresh.legs, fresh))
         self._links[self._links.index(dead)] = fresh
-        with contextlib.suppress(GatewayError, OSError):
-            # Should it die again at once, `lost` has started the next attempt.
-            await self._start(fresh)
+        try:
+            async with asyncio.timeout(_RESTART_WITHIN_S):
+                await self._start(fresh)
+        except (OSError, TimeoutError) as error:
+            log.error("media.worker_not_started", ports=fresh.ports, error=str(error) or "not in time")
+            fresh.kill()
+            if fresh.process is None:
+                self.lost(fresh)
+        except GatewayError:
+            pass  # it died again at once: `lost` has started the next attempt
 
 
 def _shares(rtp_ports: tuple[int, int], workers: int) -> list[tuple[int, int]]:
@@ -308,6 +274,7 @@ class InlineMedia:
 
     def __init__(self, plane: MediaPlane, clock: Clock) -> None:
         self._plane, self._clock = plane, clock
+        self._roll = Roll()
         self._listeners = _Listeners()
         self._received: list[Received] = []
         self._watchers: dict[str, Callable[[bytes], None]] = {}
@@ -316,9 +283,28 @@ class InlineMedia:
         self._left_out = 0
 
     def send(self, command: AnyCommand) -> None:
+        for one in self._roll.told(command, self._clock.now()):
+            asyncio.get_running_loop().call_soon(self._listeners.deliver, one)
+        if not self._roll.is_lost(command.leg):
+            self._carry_out(command)
+
+    def lose(self, leg: str) -> None:
+        """As if the process that carries the leg had died."""
+        now = self._clock.now()
+        for one in self._roll.lose([leg], now, now):
+            self._listeners.deliver(one)
+        self._carry_out(CloseLeg(leg))
+
+    def restore(self, leg: str) -> None:
+        """As if another process took it over."""
+        for command in self._roll.again([leg]):
+            self._carry_out(command)
+
+    def _carry_out(self, command: AnyCommand) -> None:
         port = 0
         if isinstance(command, OpenLeg) and command.kind == "rtp":
-            port, self._next_port = self._next_port, self._next_port + 2
+            port = command.again.port if command.again is not None else self._next_port
+            self._next_port = max(self._next_port, port + 2)
         self._plane.command(command, self._clock.now(), port=port)
         if self._ticking is None and self._plane.busy:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
@@ -330,7 +316,9 @@ class InlineMedia:
         self._listeners.unsubscribe(leg)
 
     def inject(self, leg: str, datagram: bytes, source: Address) -> None:
-        """A datagram arrived now; the next tick takes it."""
+        """A datagram arrived now; the next tick takes it. For a leg that is lost it comes to nothing."""
+        if self._roll.is_lost(leg):
+            return
         if self._ticking is None:
             raise MisuseError("no leg is open that could receive")
         self._received.append(Received(leg, datagram, source, self._clock.now()))
@@ -360,7 +348,8 @@ class InlineMedia:
                     if watcher is not None and not is_rtcp(datagram.data):
                         watcher(datagram.data)
                 for one in said:
-                    self._listeners.deliver(one)
+                    for news in self._roll.heard(one):
+                        self._listeners.deliver(news)
                 due = await self._next_tick(due)
         finally:
             self._ticking = None

@@ -29,9 +29,15 @@ class Leg:
     row: int
     kind: str
     opened: int
-    """Position of the plane's sample clock when the leg was opened."""
+    """Position of the plane's sample clock when the leg was opened; where it would have been, for one opened again."""
 
     record: str | None
+    again: bool = False
+    """It was open in another process before."""
+
+    recorded: int = 0
+    """Samples that its recording holds already, or should."""
+
     connected: bool = False
     signalled: Address | None = None
     """Where the peer's SDP says it is."""
@@ -153,7 +159,7 @@ class LegTable:
         self.sending_wide: Int64s = np.zeros(0, np.int64)
         """Those of these that send by a codec with a memory."""
 
-    def open(self, command: OpenLeg, position: int) -> Leg:
+    def open(self, command: OpenLeg, position: int, now: float) -> Leg:
         """Raises `MisuseError` for a name in use and `CapacityError` when all slots are."""
         if command.leg in self.legs:
             raise MisuseError("a leg of this name is open")
@@ -162,9 +168,14 @@ class LegTable:
         row = self._free.pop()
         leg = Leg(command.leg, row, command.kind, position, command.record)
         leg.cname = f"{self._ids.token(16)}@gateway"
+        if (again := command.again) is not None:
+            leg.again = True
+            leg.opened -= _frames(now - again.opened_at)
+            leg.recorded = 0 if again.recorded_since is None else _frames(now - again.recorded_since)
         self.legs[leg.name] = self.by_row[row] = leg
         self.names[row] = leg.name
-        self.ssrc[row] = self._ids.uint32()
+        former = command.again.ssrcs if command.again is not None else ()
+        self.ssrc[row] = next(ssrc for ssrc in iter(self._ids.uint32, None) if ssrc not in former)
         self.sequence[row] = self._ids.uint32() & 0x7FFF  # below the middle: RFC 3711 wraps are easier to keep then
         self.timestamp[row] = self._ids.uint32()
         self.remote_ssrc[row] = -1
@@ -269,6 +280,11 @@ class LegTable:
         self.sending = self.rows[self.sends[self.rows]]
         if self.senders or len(self.sending_wide):
             self.sending_wide = self.sending[np.isin(self.sending, list(self.senders))]
+
+
+def _frames(seconds: float) -> int:
+    """In samples, whole ticks of them."""
+    return max(0, round(seconds * 8000 / FRAME)) * FRAME
 
 
 def _is_somewhere(host: str) -> bool:

@@ -124,7 +124,7 @@ class MediaPlane:
         if not self.table.legs:
             self._epoch = None
         try:
-            leg = self.table.open(command, self._position)
+            leg = self.table.open(command, self._position, now)
         except GatewayError as error:
             self._said.append(c.LegFailed(now, command.leg, str(error)))
             return

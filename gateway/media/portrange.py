@@ -23,6 +23,13 @@ class PortRange:
             return None
         return self._rested.popleft()[0]
 
+    def take_back(self, port: int) -> bool:
+        """This port, whether it has rested or not; False when it is taken, or not of this range."""
+        kept = [entry for entry in self._rested if entry[0] != port]
+        found = len(kept) < len(self._rested)
+        self._rested = deque(kept)
+        return found
+
     def give_back(self, port: int, now: float) -> None:
         """It was closed, or somebody else holds it: try it again later."""
         self._rested.append((port, now))

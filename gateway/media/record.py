@@ -31,6 +31,9 @@ def wav_header(data_bytes: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
 
 
+_NO_AUDIO = wav_header(0)
+
+
 class Recorder:
     """By row. `file` numbers are the sink's; the same row may record again and again."""
 
@@ -44,10 +47,12 @@ class Recorder:
         self.rows: Int64s = np.zeros(0, np.int64)
         """The rows that are being recorded."""
 
-    def start(self, row: int, file: int, path: str, position: int) -> None:
-        self._sink.open(file, path)
-        self._sink.write(file, wav_header(0))
-        self._filled[row] = self._written[row] = 0
+    def start(self, row: int, file: int, path: str, position: int, *, recorded: int = 0) -> None:
+        """With `recorded` samples the file is there already; what it lacks of them is silence."""
+        self._sink.open(file, path, at=len(_NO_AUDIO) + 4 * recorded if recorded else 0)
+        if not recorded:
+            self._sink.write(file, _NO_AUDIO)
+        self._filled[row], self._written[row] = 0, 4 * recorded
         self._position[row] = position
         self._files[row] = file
         self._know_rows()

@@ -6,6 +6,7 @@ Inside the plane there are plain packets only, so that a tick works on all legs 
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Sequence
 
 import msgspec
@@ -35,10 +36,22 @@ _FORGED = ("authentication failure", "cipher failure")
 """libsrtp's words for a packet that nobody with our key has made; all others are for damaged and repeated ones."""
 
 
-class _Inbound:
-    """The peer's key. Replays and wraps of the sequence are libsrtp's to follow, source by source."""
+MOST_WRAPS = 8
+"""Wraps of the peer's sequence that are looked for on a leg that was opened again: three hours of 20 ms packets."""
 
-    def __init__(self, suite: str, key: bytes) -> None:
+_STRIDE = 0x6000
+"""Farther than half of the sequence's range, libsrtp would take a step for one back."""
+
+
+class _Inbound:
+    """The peer's key. Replays and wraps of the sequence are libsrtp's to follow, source by source.
+
+    With `under_way` the peer has been sending before we came, and may have wrapped: how often is in no packet, but goes
+    into its authentication (RFC 3711 4.2), so it is found by trying.
+    """
+
+    def __init__(self, suite: str, key: bytes, *, under_way: bool = False) -> None:
+        self._suite, self._key, self._under_way = suite, key, under_way
         self._session = _session(suite, key, Policy.SSRC_ANY_INBOUND)
         self._tag = _PROFILES[suite][1]
         self._sources: set[bytes] = set()
@@ -51,9 +64,34 @@ class _Inbound:
         source = data[4:8] if control else data[8:12]
         if source not in self._sources and len(self._sources) >= _MOST_SOURCES:
             raise ValueError("too many sources")
-        opened: bytes = self._session.unprotect_rtcp(data) if control else self._session.unprotect(data)
+        opened: bytes
+        if control:
+            opened = self._session.unprotect_rtcp(data)
+        else:
+            opened = self._open_under_way(data) if self._under_way else self._session.unprotect(data)
+            self._under_way = False
         self._sources.add(source)
         return opened
+
+    def _open_under_way(self, data: bytes) -> bytes:
+        """The first genuine packet. Raises `Error` when it is not, however often the peer has wrapped."""
+        for wraps in range(MOST_WRAPS):
+            session = _session(self._suite, self._key, Policy.SSRC_ANY_INBOUND)
+            _walk(session, self._suite, self._key, data, wraps)
+            with contextlib.suppress(Error):
+                opened: bytes = session.unprotect(data)
+                self._session = session
+                return opened
+        raise Error(_FORGED[0])
+
+
+def _walk(inbound: Session, suite: str, key: bytes, data: bytes, wraps: int) -> None:
+    """Make libsrtp believe that this packet's source has wrapped so often, with packets of our own under its key."""
+    outbound = _session(suite, key, Policy.SSRC_ANY_OUTBOUND)
+    sequence, source = struct.unpack_from("!2xH4x4s", data)
+    end = (wraps << 16) + sequence
+    for index in range(end % _STRIDE, end, _STRIDE) if wraps else ():
+        inbound.unprotect(outbound.protect(struct.pack("!BBHI4s", 0x80, 0, index & 0xFFFF, 0, source)))
 
 
 class _Contexts:
@@ -73,7 +111,8 @@ class _Contexts:
         outbound = self._outbound.get(ours) or _session(*ours, Policy.SSRC_ANY_OUTBOUND)
         if theirs != self._keyed:
             # What left before the peer read our answer still has the old key.
-            self._inbound, self._former = _Inbound(*theirs), self._inbound
+            under_way = self.leg.again and self._keyed is None
+            self._inbound, self._former = _Inbound(*theirs, under_way=under_way), self._inbound
             self._keyed = theirs
         # Kept for the life of the leg: a key that came back with its count begun anew would repeat its key stream.
         self._outbound[ours] = self._sending = outbound

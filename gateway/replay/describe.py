@@ -32,6 +32,8 @@ def _particulars(event: e.AnyEvent) -> str:
             return codec
         case e.CallEnded(reason=reason, by=by, duration_s=duration_s):
             return f"{reason} by {by} after {duration_s:.1f} s"
+        case e.AudioInterrupted(for_s=for_s):
+            return f"for {for_s:.1f} s"
         case e.SessionResumed(step=step):
             return f"at {step}"
         case e.StepEntered(step=step):

@@ -54,6 +54,8 @@ class FarSide(msgspec.Struct, frozen=True):
     frames: tuple[bytes | None, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     """Ticks of ours that do not come, counted from the leg's opening."""
+    interruptions: tuple[tuple[float, float], ...] = ()
+    """When a media process of ours dies and when another takes over, in whole ticks from the leg's opening."""
     told: tuple[tuple[float, Told], ...] = ()
     hangs_up_s: float | None = None
     """From the leg's opening to the caller's goodbye; None leaves it to `told`."""
@@ -99,6 +101,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
         keys_as_tones=any(isinstance(event, e.DigitPressed) and event.method == "inband" for event in events),
         silent_after_s=round(silences[0], 1) if silences else default,
         left_out=recorded.left_out,
+        interruptions=tuple(_interruptions(events, opened.at)),
     )
     if recorded.datagrams:
         audio, digits = payload_types(recorded.datagrams, answered.codec)
@@ -124,6 +127,14 @@ def payload_types(datagrams: tuple[Traced, ...], codec: str = "PCMU") -> tuple[i
         elif codec == "opus" and 96 <= kind <= 127 and not rtp.is_rtcp(datagram.data):
             counts[kind] = counts.get(kind, 0) + 1
     return max(counts, key=lambda kind: counts[kind]), digits
+
+
+def _interruptions(events: tuple[e.AnyEvent, ...], opened_at: float) -> Iterator[tuple[float, float]]:
+    """To the tick: the trace of the second process counts on in whole ones."""
+    for event in events:
+        if isinstance(event, e.AudioInterrupted):
+            restored = round((event.at - opened_at) / TICK_S)
+            yield (restored - max(1, round(event.for_s / TICK_S))) * TICK_S, restored * TICK_S
 
 
 def _patience_s(recorded: Recorded) -> float:

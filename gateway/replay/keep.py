@@ -33,7 +33,8 @@ def keep(bundle: Path, kept: Path) -> None:
     answers = [_small(answer, recorded, kept) for answer in recorded.answers]
     _write_gzipped(kept / layout.PROVIDERS, b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers))
     if recorded.datagrams:
-        _pack(bundle, kept, layout.TRACE)
+        for name in layout.traces(bundle):
+            _pack(bundle, kept, name)
     else:
         _copy(bundle, kept, layout.RECORDING)
 
@@ -46,7 +47,7 @@ def accept(bundle: Path, replayed: Path) -> None:
     fresh, old = bundle.with_name(bundle.name + ".new"), bundle.with_name(bundle.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     keep(replayed, fresh)
-    for name in (layout.TRACE, layout.RECORDING, layout.SESSION):
+    for name in dict.fromkeys([*layout.traces(bundle), *layout.traces(fresh), layout.RECORDING, layout.SESSION]):
         for form in (name, name + ".gz"):
             if (bundle / form).exists():
                 (fresh / name).unlink(missing_ok=True)

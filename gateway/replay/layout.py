@@ -5,7 +5,7 @@
     session.jsonl    what the session held before this call, when the call took one up
     providers.jsonl  every answer of a recogniser, voice or agent, with its delay (`AnyAnswer`)
     speech/HASH.wav  the audio of voices and stored prompts, named by the SHA-256 of its samples
-    packets.trace    the caller's packets as they arrived
+    packets.trace    the caller's packets as they arrived; from a second media process on, packets.2.trace and so on
     call.wav         stereo: the caller left, the bot right
     dialplan/        the dialplan in force, as its files were when it was loaded
 
@@ -14,6 +14,8 @@ Any of them may be stored gzipped, with `.gz` appended. Only `meta.json` and `ev
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -33,6 +35,16 @@ SPEECH: Final = "speech"
 TRACE: Final = "packets.trace"
 RECORDING: Final = "call.wav"
 DIALPLAN: Final = "dialplan"
+
+_CONTINUED = re.compile(r"packets\.[1-9][0-9]{0,3}\.trace")
+
+
+def traces(folder: Path) -> list[str]:
+    """The names of a bundle's traces in order, packed or not."""
+    names = {path.name.removesuffix(".gz") for path in folder.glob("packets.*")}
+    later = [name for name in names if _CONTINUED.fullmatch(name)]
+    first = [TRACE] if TRACE in names else []
+    return first + sorted(later, key=lambda name: int(name.split(".")[1]))
 
 
 class MediaSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -116,6 +116,7 @@ class ReplayLine:
                 self._spawn(self._confirm())
                 self._spawn(self._send_datagrams() if self._side.is_rtp else self._push_frames())
                 self._spawn(self._leave_out_ticks())
+                self._spawn(self._interrupt())
                 self._spawn(self._say_goodbye())
             case media.LegFailed() | media.MediaDied():
                 self._tell(c.LineEnded("error", "gateway"))
@@ -183,6 +184,13 @@ class ReplayLine:
         for tick, ticks in self._side.left_out:
             await self._clock.sleep_until(self._opened_at + tick * TICK_S - AHEAD_OF_TICK_S)
             self._leg.leave_out(ticks)
+
+    async def _interrupt(self) -> None:
+        for lost_s, restored_s in self._side.interruptions:
+            await self._clock.sleep_until(self._opened_at + lost_s)
+            self._leg.lose(self._id)
+            await self._clock.sleep_until(self._opened_at + restored_s)
+            self._leg.restore(self._id)
 
     async def _say_goodbye(self) -> None:
         if self._side.hangs_up_s is not None:

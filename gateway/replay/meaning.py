@@ -45,6 +45,7 @@ RULES: dict[type[e.Event], Rule] = {
     e.CallRetrieved: Rule("call"),
     e.LineFellSilent: Rule("call", spans=("for_s",)),
     e.LineRecovered: Rule("call"),
+    e.AudioInterrupted: Rule("call", spans=("for_s",)),
     e.TransferStarted: Rule("call", exact=("way", "to", "by")),
     e.TransferProgressed: Rule("call", exact=("of", "status", "reason", "refused")),
     e.TransferEnded: Rule("call", exact=("outcome",)),

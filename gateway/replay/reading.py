@@ -54,7 +54,7 @@ def read_bundle(folder: Path) -> Recorded:
     meta = _read_meta(folder)
     torn = not meta.complete
     events = _lines(folder / layout.EVENTS, e.decode, torn)
-    traced = _read_trace(folder / layout.TRACE) if _there(folder / layout.TRACE) else ()
+    traced = [one for name in layout.traces(folder) for one in _read_trace(folder / name)]
     if not events:
         raise ConfigError("the bundle holds no events", path=folder / layout.EVENTS)
     return Recorded(

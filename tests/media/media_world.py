@@ -71,7 +71,8 @@ class World:
         options: PlaneOptions | None = None,
         start: float = 1000.0,
     ) -> None:
-        self.plane = MediaPlane(options or PlaneOptions(slots=8), SeededIds(1), vad, files=files)
+        self.options = options or PlaneOptions(slots=8)
+        self.plane = MediaPlane(self.options, SeededIds(1), vad, files=files)
         self.start = self.now = start
         self.said: list[Said] = []
         self.sent: list[ToSend] = []

@@ -20,6 +20,7 @@ from gateway.core.errors import MisuseError
 from gateway.core.events import DigitPressed, LineFellSilent
 from gateway.media import g711, rtcp, rtp
 from gateway.media.commands import (
+    Again,
     CloseLeg,
     LegClosed,
     LegLatched,
@@ -32,7 +33,7 @@ from gateway.media.commands import (
 )
 from gateway.media.datagrams import Received, ToSend
 from gateway.media.plane import PlaneOptions
-from gateway.media.srtp import SecureLegs
+from gateway.media.srtp import MOST_WRAPS, SecureLegs
 
 OCTETS = {
     "AES_CM_128_HMAC_SHA1_80": (16, 14),
@@ -326,6 +327,38 @@ def test_no_key_stream_is_used_twice() -> None:
     world.connect(srtp=keys("AEAD_AES_128_GCM")).ticks(3).connect(srtp=keys())
     (datagram,) = world.tick()
     assert len(phone.takes.unprotect(datagram.data)) == 172
+
+
+@pytest.mark.parametrize("suite", list(OCTETS))
+@pytest.mark.parametrize("wraps", [0, 1, MOST_WRAPS - 1])
+@pytest.mark.parametrize("sequence", [0, 1, 0x5FFF, 0x8000, 0xFFFF])
+def test_a_leg_that_was_opened_again_finds_how_often_its_peer_has_wrapped(
+    suite: str, wraps: int, sequence: int
+) -> None:
+    """The count goes into each packet's authentication (RFC 3711 4.2), and died with the process that kept it. A
+    forger is not heard meanwhile, and does not disturb."""
+    world = World().open(again=Again(20000, 990.0)).connect(srtp=keys(suite))
+    index = wraps << 16 | sequence
+    genuine, forged = (
+        [
+            protected_by_hand(suite, key(suite, seed), rtp.build(packet), at >> 16)
+            for at in range(index, index + 5)
+            for packet in [rtp.RtpPacket(0, at & 0xFFFF, 160 * at & 0xFFFFFFFF, 77, bytes(160))]
+        ]
+        for seed in (2, 9)
+    )
+    for k in range(5):
+        world.tick(forged[k], genuine[k])
+    counted = stats(world)
+    assert (counted.packets_received, counted.packets_forged, counted.packets_malformed) == (5, 5, 0)
+
+
+def test_a_peer_that_had_wrapped_before_is_a_forger_to_a_leg_that_was_not() -> None:
+    """Only a leg that was opened again has missed anything; nobody else's packets are tried more than once."""
+    packet = rtp.build(rtp.RtpPacket(0, 5, 800, 77, bytes(160)))
+    world = secure()
+    world.tick(protected_by_hand(SUITE, key(SUITE, 2), packet, 1))
+    assert stats(world).packets_forged == 1
 
 
 def test_protection_may_begin_and_end_with_an_agreement() -> None:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from gateway.core import events as e
@@ -19,9 +21,10 @@ from gateway.core.errors import ConfigError
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import MediaPlane, Received, Tick
 from gateway.providers.load import build_tts
-from gateway.replay import cli, layout
+from gateway.replay import cli, layout, run
 from gateway.replay.audio import wav
 from gateway.replay.bundle import encode_meta
+from gateway.replay.far_side import FarSide
 from gateway.replay.keep import keep
 from gateway.replay.reading import read_bundle
 from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_wav
@@ -123,6 +126,42 @@ def test_ticks_that_never_came_do_not_come_in_the_replay(
     assert replayed.wav == busy.wav
     traces = [(tmp_path / name / layout.TRACE).read_bytes() for name in ("busy", "again")]
     assert traces[0] == traces[1]
+
+
+def test_a_call_whose_media_process_died_goes_on_and_so_does_its_replay(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once in the bot's words, which go on with none lost, and once in the caller's: the call reaches its end. Its
+    bundle says when there was no audio, holds the traces of all three processes, and replays to the same bytes."""
+    breaks, talking = ((1.5, 1.8), (4.96, 5.26)), run.talking
+
+    def interrupted(*told: Any, **options: Any) -> FarSide:
+        return msgspec.structs.replace(talking(*told, **options), interruptions=breaks)
+
+    monkeypatch.setattr(run, "talking", interrupted)
+    broken = replay_wav(calls / "caller.wav", ReplayOptions(dialplan=calls / "plan.yaml", out=tmp_path / "broken"))
+    monkeypatch.undo()
+    assert outcome(broken) == ("ordered", {"drink": "coffee"})
+    told = [event for event in broken.events if isinstance(event, e.AudioInterrupted)]
+    assert [(round(event.at, 3), round(event.for_s, 3)) for event in told] == [(1.8, 0.3), (5.26, 0.3)]
+    played = [event for event in broken.events if isinstance(event, e.UtterancePlayed)]
+    assert [event.heard for event in played][:2] == ["Hello.", "What would you like, tea or coffee?"]
+    assert all(event.complete for event in played)
+    sound = np.frombuffer(broken.wav[44:], "<i2").reshape(-1, 2)
+    assert [bool(sound[round(8000 * lost) + 160 : round(8000 * found)].any()) for lost, found in breaks] == [False] * 2
+    recorded = read_bundle(tmp_path / "broken")
+    replayed = replay_bundle(recorded, ReplayOptions(out=tmp_path / "again"))
+    difference = cli.against(recorded, replayed, tolerance_s=0)
+    assert difference.same, difference.render()
+    assert replayed.wav == broken.wav
+    names = [layout.TRACE, "packets.2.trace", "packets.3.trace"]
+    assert layout.traces(tmp_path / "broken") == layout.traces(tmp_path / "again") == names
+    for name in names:
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    keep(tmp_path / "broken", tmp_path / "kept")
+    assert read_bundle(tmp_path / "kept").datagrams == recorded.datagrams
+    assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
+    assert cli.main([str(tmp_path / "kept")]) == 0
 
 
 def test_the_bytes_do_not_depend_on_the_process(calls: Path, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ class Worker:
             return
         port, sockets = 0, None
         if command.kind == "rtp":
-            sockets = self._bind(now)
+            sockets = self._bind(now) if command.again is None else self._bind_again(command.again.port)
             if sockets is None:
                 self._tell([LegFailed(now, command.leg, "no free RTP port")])
                 return
@@ -271,6 +271,16 @@ class Worker:
             except OSError:
                 self._ports.give_back(port, now)
         return None
+
+    def _bind_again(self, port: int) -> LegSockets | None:
+        """The port of a leg that was open before in another process; its peer goes on sending there."""
+        if not self._ports.take_back(port):
+            return None
+        try:
+            return LegSockets(self._setup.bind, port)
+        except OSError:
+            self._ports.give_back(port, time.monotonic())
+            return None
 
     def _tell(self, messages: Sequence[FromWorker]) -> None:
         if messages:

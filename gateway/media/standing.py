@@ -1,0 +1,220 @@
+"""What legs were told that still holds, and what they told: enough to open them again when their plane has died.
+
+For whoever sends commands and listens, a leg that was lost and opened again is the same leg: its clips go on in the
+last pause before the break, and count as one; speech that was going on has ended; `LegRestored` tells of the break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from gateway.core import events as e
+from gateway.media import commands as c
+from gateway.media.commands import AnyCommand
+from gateway.media.ports import Said
+from gateway.media.unplayed import Unplayed
+
+
+class Standing:
+    """One leg. `lost` while there is no plane to tell anything."""
+
+    def __init__(self, opening: c.OpenLeg) -> None:
+        self.leg = opening.leg
+        self.lost = False
+        self._awaited = False  # the first word of its next plane
+        self._opening = opening
+        self._opened: c.LegOpened | None = None
+        self._connected: c.ConnectLeg | None = None
+        self._holds: dict[type[AnyCommand], AnyCommand] = {}
+        self._waiting: list[AnyCommand] = []
+        self._unplayed = Unplayed(self.leg)
+        self._in_speech = self._line_is_silent = False
+        self._recorded_since: float | None = None
+        self._ssrcs: tuple[int, ...] = ()
+        self._lost_at = 0.0
+        self._losses = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Or was, and is about to be again."""
+        return self._opened is not None
+
+    # While it lives
+
+    def told(self, command: AnyCommand, now: float) -> list[Said]:
+        """Note a command. While the leg is lost, gives what its plane would have answered."""
+        if (note := _TOLD.get(type(command))) is not None:
+            note(self, command, now)
+        if not self.lost:
+            return []
+        if isinstance(command, c.CloseLeg):
+            return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, c.LegStats())]
+        if isinstance(command, c.SendDigits):
+            self._waiting.append(command)
+        return [*self._unplayed.give_up(now, dropped_only=True)]
+
+    def heard(self, said: Said) -> Iterable[Said]:
+        """What of it is news to whoever listens."""
+        if self.lost:
+            return ()
+        if self._awaited:
+            return self._heard_first(said)
+        hear = _HEARD.get(type(said))
+        return (said,) if hear is None else hear(self, said)
+
+    # When its plane dies
+
+    def lose(self, at: float, now: float) -> list[Said]:
+        """The plane is gone since `at`. What has ended with it."""
+        if not self._awaited:
+            self._lost_at = at
+        self.lost = self._awaited = True
+        self._losses += 1
+        self._unplayed.break_off(at)
+        said: list[Said] = [*self._unplayed.give_up(now, dropped_only=True)]
+        if self._in_speech:
+            self._in_speech = False
+            listen = self._holds.get(c.Listen)
+            if isinstance(listen, c.Listen) and listen.format is not None:
+                said.append(c.HeardAudio(now, self.leg, at, b"", speech=False, last=True))
+            said.append(e.SpeechEnded(now, self.leg, at))
+        return said
+
+    def again(self) -> list[AnyCommand]:
+        """What opens it again, but for its `bridge`; on its way to the next plane when this returns."""
+        self.lost = False
+        held = [command for kind, command in self._holds.items() if kind is not c.Bridge]
+        pause: list[AnyCommand] = [c.PausePlayout(self.leg)] if self._unplayed.paused else []
+        connect: list[AnyCommand] = [self._connected] if self._connected is not None else []
+        waiting, self._waiting = self._waiting, []
+        return [self._reopening(), *connect, *held, *pause, *self._unplayed.again(), *waiting]
+
+    @property
+    def bridge(self) -> c.Bridge | None:
+        """To be told when both legs are open."""
+        bridge = self._holds.get(c.Bridge)
+        return bridge if isinstance(bridge, c.Bridge) and bridge.to is not None else None
+
+    def _reopening(self) -> c.OpenLeg:
+        if self._opened is None:
+            return self._opening
+        again = c.Again(self._opened.port, self._opened.at, self._recorded_since, self._ssrcs)
+        trace = self._opening.trace
+        if trace is not None:
+            trace = continued(trace, self._losses + 1)
+        return msgspec.structs.replace(self._opening, trace=trace, again=again)
+
+    def _heard_first(self, said: Said) -> Iterable[Said]:
+        """Of the next plane; what one that was given up may still say is not heard."""
+        if isinstance(said, c.LegFailed):
+            return (said if self._opened is None else c.MediaDied(said.at, self.leg),)
+        if not isinstance(said, c.LegOpened):
+            return ()
+        self._awaited = False
+        self._ssrcs += (said.ssrc,)
+        if self._opened is None:
+            self._opened = said
+            return (said,)
+        news: list[Said] = [c.LegRestored(said.at, self.leg, said.port, said.ssrc, max(0.0, said.at - self._lost_at))]
+        if self._line_is_silent:
+            # The waiting for media begins anew.
+            self._line_is_silent = False
+            news.append(e.LineRecovered(said.at, self.leg))
+        return news
+
+    # What is noted of commands
+
+    def _connect(self, command: c.ConnectLeg, now: float) -> None:
+        # Who comes where nobody was is no newcomer.
+        self._connected = msgspec.structs.replace(command, newcomer=False)
+        self._unplayed.send(command.direction in ("sendrecv", "sendonly"), now)
+
+    def _hold(self, command: AnyCommand, now: float) -> None:
+        self._holds[type(command)] = command
+
+    def _queue(self, command: c.QueueAudio, now: float) -> None:
+        self._unplayed.queue(command, now)
+
+    def _pause(self, command: c.PausePlayout, now: float) -> None:
+        self._unplayed.pause(now)
+
+    def _resume(self, command: c.ResumePlayout, now: float) -> None:
+        self._unplayed.resume(now)
+
+    def _flush(self, command: c.FlushPlayout, now: float) -> None:
+        self._unplayed.drop(now)
+
+    # What is noted of reports
+
+    def _open(self, said: c.LegOpened) -> Iterable[Said]:
+        self._opened = self._opened or said
+        self._ssrcs += (said.ssrc,)
+        return (said,)
+
+    def _start(self, said: c.ClipStarted) -> Iterable[Said]:
+        news = self._unplayed.started(said)
+        return () if news is None else (news,)
+
+    def _finish(self, said: c.ClipFinished) -> Iterable[Said]:
+        return (self._unplayed.finished(said),)
+
+    def _begin_speech(self, said: e.SpeechBegan) -> Iterable[Said]:
+        self._in_speech = True
+        return (said,)
+
+    def _end_speech(self, said: e.SpeechEnded) -> Iterable[Said]:
+        self._in_speech = False
+        return (said,)
+
+    def _fall_silent(self, said: e.LineFellSilent) -> Iterable[Said]:
+        self._line_is_silent = True
+        return (said,)
+
+    def _recover(self, said: e.LineRecovered) -> Iterable[Said]:
+        self._line_is_silent = False
+        return (said,)
+
+    def _record(self, said: e.RecordingStarted) -> Iterable[Said]:
+        """One recording, however often it is taken up."""
+        if self._recorded_since is not None:
+            return ()
+        self._recorded_since = said.at
+        return (said,)
+
+    def _lose_file(self, said: e.RecordingFailed) -> Iterable[Said]:
+        lost = {"record": None} if said.what == "recording" else {"trace": None}
+        self._opening = msgspec.structs.replace(self._opening, **lost)
+        return (said,)
+
+
+def continued(trace: str, number: int) -> str:
+    """Where the trace of a leg goes on that was opened for the `number`-th time: `packets.2.trace`."""
+    path = PurePath(trace)
+    return str(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+
+
+_TOLD: dict[type[AnyCommand], Callable[[Standing, Any, float], None]] = {
+    c.ConnectLeg: Standing._connect,
+    c.QueueAudio: Standing._queue,
+    c.PausePlayout: Standing._pause,
+    c.ResumePlayout: Standing._resume,
+    c.FlushPlayout: Standing._flush,
+    **dict.fromkeys(
+        (c.Listen, c.SetNoise, c.SetGain, c.PlayMusic, c.SetTone, c.HearTones, c.SetLoopback, c.Bridge), Standing._hold
+    ),
+}
+_HEARD: dict[type[Said], Callable[[Standing, Any], Iterable[Said]]] = {
+    c.LegOpened: Standing._open,
+    c.ClipStarted: Standing._start,
+    c.ClipFinished: Standing._finish,
+    e.SpeechBegan: Standing._begin_speech,
+    e.SpeechEnded: Standing._end_speech,
+    e.LineFellSilent: Standing._fall_silent,
+    e.LineRecovered: Standing._recover,
+    e.RecordingStarted: Standing._record,
+    e.RecordingFailed: Standing._lose_file,
+}

@@ -1,0 +1,153 @@
+"""What was queued on a leg and is not over, and about where its playout is: enough to go on with it elsewhere.
+
+The plane tells when a clip begins and when it is over; what lies between is reckoned by the clock. (Keys that we send
+make the playout wait; that is not reckoned with, and repeats less than it might.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from gateway.media.commands import ClipFinished, ClipStarted, QueueAudio
+from gateway.media.history import FRAME
+
+_LOOK_BACK = 30 * FRAME
+"""Samples (0.6 s) before the break in which a pause between two words is looked for."""
+
+
+@dataclass(slots=True)
+class _Clip:
+    """Counted in samples. `begins_at` is where in the clip the audio begins that the present plane was given."""
+
+    number: int
+    pieces: list[bytes] = field(default_factory=list)
+    queued: int = 0
+    last: bool = False
+    told: bool = False
+    """Its beginning was."""
+    playing: bool = False
+    dropped: bool = False
+    played: float = 0.0
+    begins_at: int = 0
+    known: int = 0
+    """As much had left when it broke off."""
+
+    def rest(self) -> bytes:
+        return b"".join(self.pieces)[2 * self.begins_at :]
+
+    def go_back(self) -> None:
+        """Begin again in the latest pause, so that no word is taken up in its middle."""
+        self.known = max(self.known, round(self.played))
+        end = self.known // FRAME * FRAME
+        begin = max(self.begins_at, end - _LOOK_BACK)
+        heard = np.frombuffer(b"".join(self.pieces), "<i2")[begin:end].astype(np.float64)
+        energies = np.square(heard[: len(heard) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1)
+        quietest = int(np.argmin(energies[::-1])) if len(energies) else -1
+        self.begins_at = end - quietest * FRAME if quietest >= 0 else self.known
+        self.played = float(self.begins_at)
+
+
+class Unplayed:
+    """Times are those of `now` and of the reports."""
+
+    def __init__(self, leg: str) -> None:
+        self._leg = leg
+        self._clips: list[_Clip] = []
+        self._reckoned_to = 0.0
+        self._paused = False
+        self._sends = True
+
+    def queue(self, command: QueueAudio, now: float) -> None:
+        self._reckon(now)
+        clip = self._clips[-1] if self._clips else None
+        if clip is None or clip.number != command.clip or clip.last:
+            clip = _Clip(command.clip)
+            self._clips.append(clip)
+        whole = len(command.pcm) // 2 * 2
+        clip.pieces.append(command.pcm[:whole])
+        clip.queued += whole // 2
+        clip.last = command.last
+
+    def pause(self, now: float) -> None:
+        self._reckon(now)
+        self._paused = True
+
+    def resume(self, now: float) -> None:
+        self._reckon(now)
+        self._paused = False
+
+    def send(self, sends: bool, now: float) -> None:
+        """Whether the leg sends at all: the playout waits while it does not."""
+        self._reckon(now)
+        self._sends = sends
+
+    def drop(self, now: float) -> None:
+        """Nothing of it is wanted any more; how much of it was played, the plane says."""
+        self.resume(now)
+        for clip in self._clips:
+            clip.dropped = True
+
+    def started(self, report: ClipStarted) -> ClipStarted | None:
+        """The report, unless the clip had begun before it broke off."""
+        self._reckon(report.at)
+        clip = self._find(report.clip)
+        if clip is None:
+            return report
+        told, clip.told, clip.playing = clip.told, True, True
+        return None if told else report
+
+    def finished(self, report: ClipFinished) -> ClipFinished:
+        """The report, for all of the clip."""
+        clip = self._find(report.clip)
+        if clip is None:
+            return report
+        self._reckon(report.at)
+        self._clips.remove(clip)
+        if not clip.begins_at:
+            return report
+        played = max(clip.known, clip.begins_at + round(report.played_s * 8000))
+        return msgspec.structs.replace(report, played_s=played / 8000)
+
+    # A break
+
+    def break_off(self, at: float) -> None:
+        """Nothing leaves from now on."""
+        self._reckon(at)
+        for clip in self._clips:
+            if clip.playing and not clip.dropped:
+                clip.go_back()
+            clip.playing = False
+
+    def give_up(self, now: float, *, dropped_only: bool = False) -> list[ClipFinished]:
+        """What nobody will play any more is over, with as much of it as had left."""
+        over = [clip for clip in self._clips if clip.dropped or not dropped_only]
+        self._clips = [clip for clip in self._clips if clip not in over]
+        return [
+            ClipFinished(now, self._leg, clip.number, max(clip.known, round(clip.played)) / 8000, False)
+            for clip in over
+        ]
+
+    def again(self) -> Iterator[QueueAudio]:
+        """What is still to be played."""
+        for clip in self._clips:
+            yield QueueAudio(self._leg, clip.number, clip.rest(), clip.last)
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def _find(self, number: int) -> _Clip | None:
+        return next((clip for clip in self._clips if clip.number == number), None)
+
+    def _reckon(self, now: float) -> None:
+        """How far the clip that is being played has come by `now`; never farther than there was audio."""
+        passed, self._reckoned_to = max(0.0, now - self._reckoned_to), max(now, self._reckoned_to)
+        if self._paused or not self._sends:
+            return
+        playing = next((clip for clip in self._clips if clip.playing), None)
+        if playing is not None:
+            playing.played = min(playing.played + 8000 * passed, float(playing.queued))

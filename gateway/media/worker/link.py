@@ -1,0 +1,122 @@
+"""A worker as the gateway sees it: its process, its socket, the legs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import gateway
+from gateway.core.errors import GatewayError
+from gateway.media.commands import AnyCommand
+from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_reports, pack
+
+_STOP_WITHIN_S = 5.0
+
+
+class Owner(Protocol):
+    def now(self) -> float: ...
+
+    def up(self, link: WorkerLink) -> None:
+        """A worker is ready; nothing was sent to it yet."""
+        ...
+
+    def hear(self, link: WorkerLink, message: FromWorker) -> None:
+        """From a worker."""
+        ...
+
+    def lost(self, link: WorkerLink) -> None:
+        """A worker's socket closed."""
+        ...
+
+
+class WorkerLink(asyncio.Protocol):
+    def __init__(self, owner: Owner, ports: tuple[int, int]) -> None:
+        self._owner = owner
+        self._unpacker = of_reports()
+        self._transport: asyncio.WriteTransport | None = None
+        self.ports = ports
+        self.process: asyncio.subprocess.Process | None = None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.legs: dict[str, None] = {}
+        """In the order in which they were opened."""
+        self.pulse: WorkerPulse | None = None
+        self.heard_at = 0.0
+        """When it last said anything, or got its first leg."""
+        self.hangs = False
+        """It was killed because it said nothing any more."""
+
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None and self.pulse is not None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process is not None else 0
+
+    async def start(self, setup: WorkerSetup) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "gateway.media.worker", str(theirs.fileno())]
+            self.process = await asyncio.create_subprocess_exec(
+                *command, pass_fds=[theirs.fileno()], env=worker_environment(), stdin=asyncio.subprocess.DEVNULL
+            )
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+        self.send(setup)
+
+    def send(self, *messages: AnyCommand | WorkerSetup) -> None:
+        if self._transport is not None:
+            self._transport.write(pack(messages))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._owner.now()
+        for message in self._unpacker.feed(data):
+            if isinstance(message, WorkerPulse):
+                first, self.pulse = self.pulse is None, message
+                if first:
+                    if not self.ready.done():
+                        self.ready.set_result(None)
+                    self._owner.up(self)
+            self._owner.hear(self, message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.ready.done():
+            self.ready.set_exception(GatewayError("a media worker died while it started"))
+            self.ready.exception()  # looked at: nobody may be waiting any more
+        self._owner.lost(self)
+
+    def kill(self) -> None:
+        """It does not answer; its end is told like any other."""
+        self.hangs = True
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+
+    async def stop(self) -> None:
+        """Let the process finish its recordings; end it when it takes too long."""
+        if self._transport is not None:
+            self._transport.close()
+        if self.process is None:
+            return
+        try:
+            await asyncio.wait_for(self.process.wait(), _STOP_WITHIN_S)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+def worker_environment() -> dict[str, str]:
+    """One thread for the matrix products: a worker has a core, and threads of it would fight over that."""
+    one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    source = str(Path(gateway.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, **one_thread, "PYTHONPATH": path}
