@@ -74,6 +74,7 @@ class Gateway:
         self._agents: dict[str, Agent] = {}
         self._build_agents()
         self._bundles = _bundles(config, self._clock) if config.recording.bundles else None
+        shelf = PromptShelf(config.dialplan_path)
         self.desk = Desk(
             Services(
                 clock=self._clock,
@@ -87,7 +88,8 @@ class Gateway:
                 turn_detector=build_turn_detector(*_parts(config.turn, "turn")) if config.turn else None,
                 dialplan=lambda: self._dialplan,
                 bundle=self._bundle,
-                load_prompt=PromptShelf(config.dialplan_path),
+                load_prompt=shelf,
+                load_wide_prompt=shelf.wide,
             ),
             _desk_options(config),
         )

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.core.errors import ConfigError
 from gateway.providers.wav import read_wav
+from gateway.session.resample import LINE_RATE, WIDE_RATE
 from gateway.session.sentences import SentenceCutter
 
 log = structlog.get_logger()
@@ -29,7 +30,8 @@ def spoken_pieces(texts: Iterable[str]) -> list[str]:
 
 
 class PromptShelf:
-    """Called with a prompt's name or path; gives its 8 kHz PCM, or None when there is no such (usable) file.
+    """Called with a prompt's name or path; gives its 8 kHz PCM, or None when there is no such (usable) file. `wide`
+    gives the same at 16 kHz, for lines that carry that.
 
     A relative name is looked for in the dialplan's folder and in its `prompts/`; `.wav` may be left out.
     """
@@ -37,19 +39,27 @@ class PromptShelf:
     def __init__(self, dialplan: Path) -> None:
         folder = dialplan if dialplan.is_dir() else dialplan.parent
         self._folders = (folder, folder / "prompts")
-        self._kept: dict[str, bytes | None] = {}
+        self._kept: dict[tuple[str, int], bytes | None] = {}
 
     def __call__(self, name: str) -> bytes | None:
-        if name not in self._kept:
-            self._kept[name] = self._read(name)
-        return self._kept[name]
+        return self._at(name, LINE_RATE)
 
-    def _read(self, name: str) -> bytes | None:
+    def wide(self, name: str) -> bytes | None:
+        """Twice as many samples as the 8 kHz have."""
+        narrow, wide = self._at(name, LINE_RATE), self._at(name, WIDE_RATE)
+        return wide[: 2 * len(narrow)].ljust(2 * len(narrow), b"\0") if narrow and wide else None
+
+    def _at(self, name: str, rate: int) -> bytes | None:
+        if (name, rate) not in self._kept:
+            self._kept[name, rate] = self._read(name, rate)
+        return self._kept[name, rate]
+
+    def _read(self, name: str, rate: int) -> bytes | None:
         for folder in self._folders:
             for path in (folder / name, folder / f"{name}.wav"):
                 if path.is_file():
                     try:
-                        return read_wav(path)
+                        return read_wav(path, rate)
                     except ConfigError as error:
                         log.error("prompt.unusable", path=str(path), error=str(error))
         return None

@@ -60,6 +60,8 @@ class Services(msgspec.Struct, frozen=True):
     bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
     load_prompt: Callable[[str], bytes | None] = lambda name: None
     """The 8 kHz PCM of a stored prompt, or None when there is none."""
+    load_wide_prompt: Callable[[str], bytes | None] = lambda name: None
+    """The same at 16 kHz, twice as many samples; asked for what a caller on a wideband line hears."""
     turn_detector: TurnDetector | None = None
     """Decides when a caller has finished; None is the session's own."""
     local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()
@@ -249,6 +251,7 @@ class LiveCall:
             clock=services.clock,
             log=self.record,
             load_prompt=self._load_prompt,
+            load_wide_prompt=services.load_wide_prompt,
             on_outcome=self._conversation_told,
         )
 

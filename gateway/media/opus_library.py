@@ -27,9 +27,10 @@ _MOST_OCTETS = 1276
 _VOIP = 2048
 _SET_BITRATE, _SET_COMPLEXITY = 4002, 4010
 
-_BITS_PER_S = 28_000
-_EFFORT = 0
-"""Of 10. By wideband PESQ this effort and rate are worth what effort 2 is at 24 kbit/s, at half the processor time."""
+BITS_PER_S = 28_000
+EFFORT = 0
+"""Of 10. By wideband PESQ this effort and rate are worth what effort 2 is at 24 kbit/s, at half the processor time
+(`python -m benchmarks.media_opus`)."""
 
 
 def _places() -> list[str]:
@@ -79,11 +80,11 @@ class OpusDecoder:
 
 
 class OpusEncoder:
-    def __init__(self) -> None:
+    def __init__(self, bits_per_s: int = BITS_PER_S, effort: int = EFFORT) -> None:
         library = _loaded()
         self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
         library.opus_encoder_init(self._state, RATE, 1, _VOIP)
-        for setting, value in ((_SET_BITRATE, _BITS_PER_S), (_SET_COMPLEXITY, _EFFORT)):
+        for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COMPLEXITY, effort)):
             library.opus_encoder_ctl(self._state, setting, c_int(value))
         self._encode, self._packet = library.opus_encode, ctypes.create_string_buffer(_MOST_OCTETS)
 

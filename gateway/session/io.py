@@ -21,7 +21,7 @@ from gateway.session.conversation import Conversation
 from gateway.session.exchanges import BargeIn, Outcome
 from gateway.session.levels import bytes_per_second
 from gateway.session.ports import Agent, CallerSaid, Context, Playout, Prompted, SpeechToText, TextToSpeech
-from gateway.session.worker import CLOSING_WITHIN_S, Hearing, Speaking, Thinking, Worker, provider_name
+from gateway.session.worker import CLOSING_WITHIN_S, Hearing, Speaking, Stored, Thinking, Worker, provider_name
 
 log = structlog.get_logger()
 
@@ -50,11 +50,14 @@ class ConversationRunner:
         clock: Clock,
         log: Callable[[AnyEvent], None],
         load_prompt: LoadPrompt,
+        load_wide_prompt: LoadPrompt = lambda name: None,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
+        """`load_wide_prompt` gives 16 kHz of what `load_prompt` gives 8 kHz of, twice as many samples."""
         self.conversation = conversation
         self._stt, self._tts, self._agents, self._playout = stt, tts, agents, playout
         self._clock, self._log, self._load_prompt, self._on_outcome = clock, log, load_prompt, on_outcome
+        self._load_wide_prompt = load_wide_prompt
         self._agent_name = ""
         self._steps: deque[Step] = deque()
         self._stepping = False
@@ -212,12 +215,14 @@ class ConversationRunner:
         add_said(history, command.prompted.text, command.prompted.digits)
         return msgspec.structs.replace(context, history=history)
 
-    def _stored(self, name: str | None) -> bytes | None:
+    def _stored(self, name: str | None) -> Stored | None:
         """A prompt that cannot be read is spoken instead."""
         if name is None:
             return None
         try:
-            return self._load_prompt(name)
+            pcm = self._load_prompt(name)
+            wide = self._load_wide_prompt(name) if pcm and self._playout.wideband else None
+            return None if pcm is None else Stored(pcm, wide or b"")
         except Exception as error:
             log.warning("prompt.unreadable", prompt=name, error=repr(error))
             return None

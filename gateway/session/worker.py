@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -213,13 +213,20 @@ class Hearing(Worker):
             await self.let_go(stream.cancel)
 
 
+class Stored(NamedTuple):
+    """A prompt at 8 kHz, and the same at 16 kHz where that is wanted and there."""
+
+    pcm: bytes
+    wide: bytes = b""
+
+
 class Speaking(Worker):
     """Makes one clip audible: synthesises it sentence by sentence, or plays what is stored."""
 
     room = "tts"
 
     def __init__(
-        self, tts: TextToSpeech, command: c.Speak, stored: bytes | None, playout: Playout, tell: Tell, within_s: float
+        self, tts: TextToSpeech, command: c.Speak, stored: Stored | None, playout: Playout, tell: Tell, within_s: float
     ) -> None:
         self._tts, self._clip, self._text, self._stored, self._playout = (
             tts,
@@ -250,7 +257,7 @@ class Speaking(Worker):
 
     async def work(self) -> None:
         if self._stored is not None:
-            self._queue(self._stored, b"", last=True)
+            self._queue(*self._stored, last=True)
         else:
             await self._synthesise()
         self.close(c.SpeechReady(self._clip, self.queued_s, tuple(self._words)))

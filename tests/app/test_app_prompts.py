@@ -5,6 +5,7 @@ from __future__ import annotations
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gateway.app import render_prompts
@@ -47,6 +48,21 @@ def test_the_apologies_are_found_by_name_too(name: str) -> None:
     pcm = PromptShelf(DIALPLAN)(name)
     assert pcm is not None
     assert len(pcm) > 2 * 8000
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+def test_a_prompt_has_twice_as_many_samples_for_wideband(tmp_path: Path, rate: int) -> None:
+    """Of the same seconds, whatever the file's rate; a file that is not there has none."""
+    t = np.arange(rate // 3) / rate
+    write_wav(tmp_path / "one.wav", np.rint(8000 * np.sin(2 * np.pi * 1000 * t)).astype("<i2").tobytes(), rate)
+    shelf = PromptShelf(tmp_path)
+    narrow, wide = shelf("one"), shelf.wide("one")
+    assert narrow is not None
+    assert wide is not None
+    assert len(wide) == 2 * len(narrow)
+    low, high = (np.frombuffer(pcm, "<i2").astype(float) for pcm in (narrow, wide))
+    assert np.abs(high[::2] - low)[100:-100].max() < 40
+    assert shelf.wide("two") is None
 
 
 def test_the_desk_speaks_with_no_synthesiser_at_all(tmp_path: Path) -> None:

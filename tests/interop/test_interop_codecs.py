@@ -106,6 +106,28 @@ def _above_4_khz_db(sound: Sound) -> float:
 
 
 @needs_baresip
+def test_a_played_file_is_heard_in_wideband(tmp_path: Path, number: str) -> None:
+    """A dialplan's `play` of a 16 kHz file: 6 kHz arrive as loud as 1 kHz."""
+    t = np.arange(2 * 16000) / 16000
+    both = 5000 * (np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 6000 * t))
+    Sound(both, 16000).write(tmp_path / "both.wav")
+    (tmp_path / "plan.yaml").write_text("default: d\nroutes: {d: {steps: [answer, {play: both.wav}, {wait: 500ms}]}}\n")
+    config = f"dialplan = '{tmp_path / 'plan.yaml'}'\n" + CODECS + QUICK
+    with (
+        GatewayProcess(tmp_path / "data", config=config) as gateway,
+        BaresipPhone(tmp_path / "phone", number, codec="G722/16000/1") as phone,
+    ):
+        phone.dial(f"sip:d@127.0.0.1:{gateway.sip_port}")
+        phone.wait("CALL_CLOSED")
+    heard = phone.heard(16000)
+    begins = np.flatnonzero(heard.loud(over=3000))[0] * 0.02
+    middle = heard.cut(begins + 0.5, begins + 1.5).samples
+    low, high = (2 * abs(np.mean(middle * np.exp(-2j * np.pi * hz * t[: len(middle)]))) for hz in (1000, 6000))
+    assert low == pytest.approx(5000, rel=0.1)
+    assert high == pytest.approx(5000, rel=0.2)
+
+
+@needs_baresip
 def test_a_wideband_call_replays_as_it_was(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """The packet trace of a G.722 call decodes in its replay to the same words at the same times."""
     with BaresipPhone(tmp_path / "phone", number, codec="G722/16000/1") as phone:

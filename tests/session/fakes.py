@@ -141,7 +141,7 @@ class Line:
         self.task = asyncio.create_task(self._play())
 
     def queue(self, clip: int, pcm: bytes, last: bool, wide: bytes = b"") -> None:
-        assert len(wide) == (2 * len(pcm) if self.wideband else 0)
+        assert len(wide) in ((0, 2 * len(pcm)) if self.wideband else (0,))
         self.wide += wide
         if not self.clips or self.clips[-1][0] != clip:
             assert pcm, "a clip without any audio"
@@ -192,6 +192,7 @@ class Room:
         mind: Mind | None = None,
         options: ConversationOptions | None = None,
         prompts: Callable[[str], bytes | None] = lambda name: None,
+        wide_prompts: Callable[[str], bytes | None] = lambda name: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.clock = LoopClock(loop)
@@ -210,6 +211,7 @@ class Room:
             clock=self.clock,
             log=self.events.append,
             load_prompt=prompts,
+            load_wide_prompt=wide_prompts,
             on_outcome=lambda outcome: self.on_outcome(outcome),
         )
 

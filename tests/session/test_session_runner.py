@@ -71,6 +71,26 @@ async def test_a_wideband_line_hears_the_voice_at_16_khz() -> None:
 
 
 @virtually
+async def test_a_stored_prompt_is_played_in_wideband_where_it_can_be() -> None:
+    """Its 16 kHz are asked for by lines that carry them alone, and go beside its 8 kHz; it may have none."""
+    asked: list[str] = []
+
+    def wide_prompts(name: str) -> bytes | None:
+        asked.append(name)
+        return b"\x02\x00" * 16000 if name == "hello" else None
+
+    for wideband, file, samples in ((False, "hello", 0), (True, "hello", 16000), (True, "other", 0)):
+        room = Room(prompts=lambda name: b"\x01\x00" * 8000, wide_prompts=wide_prompts)
+        room.line.wideband = wideband
+        room.runner.say("Hello", file)
+        await elapse(2)
+        assert room.line.wide == b"\x02\x00" * samples
+        assert [round(p.played_s, 2) for p in room.logged(e.UtterancePlayed)] == [1.0]
+        await room.leave()
+    assert asked == ["hello", "other"]
+
+
+@virtually
 async def test_an_interruption_stops_tasks_and_cuts_history() -> None:
     """Agent and voice are cancelled where they stand; what was played is what was said."""
     words = "one two three four five six seven eight nine ten " * 3 + ". And "

@@ -1,0 +1,78 @@
+"""What Opus costs and how it sounds by its encoder's effort and rate: human speech of 16 kHz, wideband PESQ.
+
+    pip install pesq && apt-get install asterisk-core-sounds-en-g722
+    python -m benchmarks.media_opus [--sounds DIR]
+
+Says what is missing, and nothing else, where either of the two is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.media import codecs
+from gateway.media.opus_library import BITS_PER_S, EFFORT, OpusDecoder, OpusEncoder
+
+Score: TypeAlias = Callable[[int, npt.NDArray[np.int16], npt.NDArray[np.int16], str], float]
+
+FRAME = 320
+SETTINGS = ((4, 24_000), (2, 24_000), (1, 24_000), (0, 24_000), (0, 28_000), (0, 32_000))
+
+
+def recordings(folder: Path, count: int) -> list[npt.NDArray[np.int16]]:
+    """Some of Debian's prompts in G.722 (`asterisk-core-sounds-en-g722`) of at least 4 s, the first 8 s of each."""
+    files = sorted(path for path in folder.rglob("*.g722") if path.stat().st_size > 4 * 8000)
+    chosen = random.Random(1).sample(files, min(count, len(files)))
+    decoded = (codecs.decoder("G722").decode(path.read_bytes())[: 8 * 16000] for path in chosen)
+    return [pcm[: len(pcm) // FRAME * FRAME] for pcm in decoded]
+
+
+def measure(speech: list[npt.NDArray[np.int16]], pesq: Score, effort: int, bits_per_s: int) -> str:
+    spent, packets, octets, scores = 0.0, 0, 0, []
+    for pcm in speech:
+        encoder, decoder = OpusEncoder(bits_per_s, effort), OpusDecoder()
+        frames = pcm.reshape(-1, FRAME)
+        began = time.process_time()
+        coded = [encoder.encode(frame) for frame in frames]
+        spent += time.process_time() - began
+        packets, octets = packets + len(coded), octets + sum(map(len, coded))
+        heard = np.concatenate([decoder.decode(packet) for packet in coded])
+        scores.append(pesq(codecs.RATE, pcm, heard, "wb"))
+    rate = octets / packets * 8 / 20
+    now = "  (in use)" if (effort, bits_per_s) == (EFFORT, BITS_PER_S) else ""
+    return (
+        f"effort {effort} at {bits_per_s // 1000} kbit/s: {1e6 * spent / packets:4.0f} us a packet, "
+        f"{rate:.1f} kbit/s, PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}{now}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
+    parser.add_argument("--count", type=int, default=14)
+    arguments = parser.parse_args()
+    speech = recordings(arguments.sounds, arguments.count)
+    if not speech:
+        print(f"no prompts in G.722 in {arguments.sounds}; remedy: apt-get install asterisk-core-sounds-en-g722")
+        return
+    try:
+        pesq: Score = import_module("pesq").pesq
+    except ImportError:
+        print("pesq is not installed; remedy: pip install pesq")
+        return
+    print(f"{len(speech)} recordings, {sum(map(len, speech)) / 16000:.0f} s")
+    for effort, bits_per_s in SETTINGS:
+        print(measure(speech, pesq, effort, bits_per_s))
+
+
+if __name__ == "__main__":
+    main()
