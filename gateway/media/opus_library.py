@@ -30,7 +30,7 @@ _SET_BITRATE, _SET_COMPLEXITY = 4002, 4010
 BITS_PER_S = 28_000
 EFFORT = 0
 """Of 10. By wideband PESQ this effort and rate are worth what effort 2 is at 24 kbit/s, at half the processor time
-(`python -m benchmarks.media_opus`)."""
+(`python -m benchmarks.media_wideband`)."""
 
 
 def _places() -> list[str]:

@@ -25,6 +25,8 @@ class _Clip:
 
     number: int
     pieces: list[bytes] = field(default_factory=list)
+    wide: list[bytes] = field(default_factory=list)
+    """The same at 16 kHz, where the leg was given it."""
     queued: int = 0
     last: bool = False
     told: bool = False
@@ -38,6 +40,11 @@ class _Clip:
 
     def rest(self) -> bytes:
         return b"".join(self.pieces)[2 * self.begins_at :]
+
+    def wide_rest(self) -> bytes:
+        """At 16 kHz; none where a piece came without."""
+        wide = b"".join(self.wide)
+        return wide[4 * self.begins_at :] if len(wide) == 4 * self.queued else b""
 
     def go_back(self) -> None:
         """Begin again in the latest pause, so that no word is taken up in its middle."""
@@ -69,6 +76,8 @@ class Unplayed:
             self._clips.append(clip)
         whole = len(command.pcm) // 2 * 2
         clip.pieces.append(command.pcm[:whole])
+        if command.wide:
+            clip.wide.append(command.wide)
         clip.queued += whole // 2
         clip.last = command.last
 
@@ -134,7 +143,7 @@ class Unplayed:
     def again(self) -> Iterator[QueueAudio]:
         """What is still to be played."""
         for clip in self._clips:
-            yield QueueAudio(self._leg, clip.number, clip.rest(), clip.last)
+            yield QueueAudio(self._leg, clip.number, clip.rest(), clip.last, clip.wide_rest())
 
     @property
     def paused(self) -> bool:

@@ -159,6 +159,21 @@ def test_the_bot_goes_on_in_its_latest_pause() -> None:
     assert finished == c.ClipFinished(finished.at, "call", 1, len(said) / 8000, True)
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_the_bot_goes_on_in_wideband(bare: bool) -> None:
+    """The 16 kHz of what is left come along, from the same sample; of a clip a piece of which had none, none do."""
+    pool, rng = Pool(), np.random.default_rng(1)
+    pieces = [rng.integers(-9000, 9000, 20 * FRAME).astype(np.int16) for _ in range(2)]
+    for k, piece in enumerate(pieces):
+        wide = b"" if bare and k else np.repeat(piece, 2).tobytes()
+        pool.do(c.QueueAudio("call", 1, piece.tobytes(), bool(k), wide))
+    pool.ticks(15).lose()
+    (again,) = (one for one in pool.roll.again(["call"]) if isinstance(one, c.QueueAudio))
+    left = np.frombuffer(again.pcm, "<i2")
+    assert 25 * FRAME <= len(left) < 40 * FRAME
+    assert again.wide == (b"" if bare else np.repeat(left, 2).tobytes())
+
+
 def test_what_was_dropped_is_not_said_again() -> None:
     """A flush whose answer died with the plane is answered all the same, with what had left by then."""
     pool = Pool().do(c.QueueAudio("call", 1, numbered(1, 50), last=True)).ticks(10)

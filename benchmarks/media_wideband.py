@@ -1,9 +1,10 @@
-"""What Opus costs and how it sounds by its encoder's effort and rate: human speech of 16 kHz, wideband PESQ.
+"""How the bot's voice sounds on wideband legs, and what Opus's settings cost and are worth: wideband PESQ.
 
     pip install pesq && apt-get install asterisk-core-sounds-en-g722
-    python -m benchmarks.media_opus [--sounds DIR]
+    python -m benchmarks.media_wideband [--sounds DIR]
 
-Says what is missing, and nothing else, where either of the two is not installed.
+The voice is human speech of 16 kHz, sent by the plane as a clip at both rates or at 8 kHz alone, decoded again. Says
+what is missing, and nothing else, where either of the two is not installed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gateway.media import codecs
+from gateway.core.ids import SeededIds
+from gateway.media import codecs, rtp
+from gateway.media.commands import ConnectLeg, OpenLeg, QueueAudio
 from gateway.media.opus_library import BITS_PER_S, EFFORT, OpusDecoder, OpusEncoder
+from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
+from gateway.session.resample import LineResampler
 
 Score: TypeAlias = Callable[[int, npt.NDArray[np.int16], npt.NDArray[np.int16], str], float]
 
@@ -34,6 +39,24 @@ def recordings(folder: Path, count: int) -> list[npt.NDArray[np.int16]]:
     chosen = random.Random(1).sample(files, min(count, len(files)))
     decoded = (codecs.decoder("G722").decode(path.read_bytes())[: 8 * 16000] for path in chosen)
     return [pcm[: len(pcm) // FRAME * FRAME] for pcm in decoded]
+
+
+def voice(speech: list[npt.NDArray[np.int16]], pesq: Score, codec: codecs.Wide, *, wide: bool) -> str:
+    scores = [pesq(codecs.RATE, pcm, _sent(pcm, codec, wide=wide)[: len(pcm) + FRAME], "wb") for pcm in speech]
+    rates = "both rates " if wide else "8 kHz alone"
+    return f"{codec:5} voice at {rates}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}"
+
+
+def _sent(pcm: npt.NDArray[np.int16], codec: codecs.Wide, *, wide: bool) -> npt.NDArray[np.int16]:
+    """What a phone makes of the packets that a leg sends when the bot says this."""
+    plane, decoder = MediaPlane(PlaneOptions(slots=1), SeededIds(1), None), codecs.decoder(codec)
+    resampler = LineResampler(codecs.RATE, wideband=True)
+    narrow, both = (b"".join(pieces) for pieces in zip(resampler.feed(pcm.tobytes()), resampler.finish(), strict=True))
+    plane.command(OpenLeg("call"), 0.0, port=20000)
+    plane.command(ConnectLeg("call", "192.0.2.1", 4000, codec, 107), 0.0)
+    plane.command(QueueAudio("call", 1, narrow, last=True, wide=both if wide else b""), 0.0)
+    packets = [rtp.parse(one.data) for n in range(len(pcm) // FRAME + 2) for one in plane.transmit(TICK_S * n)]
+    return np.concatenate([decoder.decode(packet.payload) for packet in packets if packet.payload_type == 107])
 
 
 def measure(speech: list[npt.NDArray[np.int16]], pesq: Score, effort: int, bits_per_s: int) -> str:
@@ -70,6 +93,9 @@ def main() -> None:
         print("pesq is not installed; remedy: pip install pesq")
         return
     print(f"{len(speech)} recordings, {sum(map(len, speech)) / 16000:.0f} s")
+    for codec in codecs.WIDE:
+        for wide in (True, False):
+            print(voice(speech, pesq, codec, wide=wide))
     for effort, bits_per_s in SETTINGS:
         print(measure(speech, pesq, effort, bits_per_s))
 
