@@ -399,9 +399,9 @@ class LiveCall:
                 waiting, self._asked = self._asked, []
                 for latch in waiting:
                     latch.set(stats)
-            case media.LegRestored(at=at, without_s=without_s):
+            case media.LegRestored(at=at, without_s=without_s, goes_on_at_s=goes_on_at_s):
                 log.warning("call.audio_interrupted", call=self.id, for_s=round(without_s, 3))
-                self.record(e.AudioInterrupted(at, self.id, round(without_s, 6)))
+                self.record(e.AudioInterrupted(at, self.id, round(without_s, 6), goes_on_at_s))
             case e.RecordingFailed(what=what, message=message):
                 log.warning("call.recording_failed", call=self.id, what=what, message=message)
                 self.record(said)

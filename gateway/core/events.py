@@ -82,9 +82,10 @@ class LineRecovered(Event, frozen=True, tag=True):
 
 class AudioInterrupted(Event, frozen=True, tag=True):
     """The process that carried the call's audio died; at `at` another one took over. Nothing was heard either way for
-    `for_s`, which is silence in the recording."""
+    `for_s`, which is silence in the recording. A clip that was being played went on at its second `goes_on_at_s`."""
 
     for_s: float
+    goes_on_at_s: float | None = None
 
 
 class TransferStarted(Event, frozen=True, tag=True):

@@ -302,11 +302,13 @@ class LegDoing(Report, frozen=True, tag=True):
 
 class LegRestored(Report, frozen=True, tag=True):
     """The media process that carried this leg died, and another one carries it now, on the same port. Nothing was
-    heard either way for `without_s`; what was being played goes on. The statistics begin anew."""
+    heard either way for `without_s`. A clip that was being played goes on at its second `goes_on_at_s`, in its last
+    pause. The statistics begin anew."""
 
     port: int
     ssrc: int
     without_s: float
+    goes_on_at_s: float | None = None
 
 
 class MediaDied(Report, frozen=True, tag=True):

@@ -288,10 +288,10 @@ class InlineMedia:
         if not self._roll.is_lost(command.leg):
             self._carry_out(command)
 
-    def lose(self, leg: str) -> None:
-        """As if the process that carries the leg had died."""
+    def lose(self, leg: str, goes_on_at_s: float | None = None) -> None:
+        """As if the process that carries the leg had died; what it was playing went on at that second."""
         now = self._clock.now()
-        for one in self._roll.lose([leg], now, now):
+        for one in self._roll.lose([leg], now, now, goes_on_at_s):
             self._listeners.deliver(one)
         self._carry_out(CloseLeg(leg))
 

@@ -61,6 +61,7 @@ class JitterBuffer:
         self._slack_before = np.zeros(slots, np.int64)
         self._late_lately = np.zeros(slots, np.int64)  # in this review
         self._wait = np.zeros(slots, np.bool_)
+        self._next_review = np.zeros(slots, np.int64)  # counted from each row's own beginning: replays review alike
         self._next_cut = np.zeros(slots, np.int64)
         self._tick = 0
         self.popped = np.zeros(slots, np.int64)
@@ -118,6 +119,7 @@ class JitterBuffer:
         self._head[rows] = self._newest[rows] = cells - PREFILL
         self._strays[rows] = 0
         self._slack[rows], self._slack_before[rows] = _MUCH, PREFILL
+        self._next_review[rows] = self._tick + _REVIEW
 
     def _skip_silence(self, rows: Int64s, ends: Int64s) -> None:
         """What comes to an empty buffer from far ahead comes after a silence: its place is right here."""
@@ -145,9 +147,11 @@ class JitterBuffer:
     def pop(self, rows: Int64s) -> tuple[Int16s, Bools]:
         """20 ms of each row, (rows, 160), and which 10 ms of it are there, (rows, 2); the rest is not zeroed."""
         self._tick += 1
-        if self._tick % _REVIEW == 0:
-            self._slack_before[rows], self._slack[rows] = self._slack[rows], _MUCH
-            self._late_lately[rows] = 0
+        due = rows[self._next_review[rows] <= self._tick]
+        if len(due):
+            self._slack_before[due], self._slack[due] = self._slack[due], _MUCH
+            self._late_lately[due] = 0
+            self._next_review[due] = self._tick + _REVIEW
         self._catch_up(rows)
         head = self._head[rows]
         self.popped[rows] = head

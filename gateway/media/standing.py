@@ -36,6 +36,7 @@ class Standing:
         self._recorded_since: float | None = None
         self._ssrcs: tuple[int, ...] = ()
         self._lost_at = 0.0
+        self._goes_on_at_s: float | None = None
         self._losses = 0
 
     @property
@@ -68,13 +69,13 @@ class Standing:
 
     # When its plane dies
 
-    def lose(self, at: float, now: float) -> list[Said]:
-        """The plane is gone since `at`. What has ended with it."""
+    def lose(self, at: float, now: float, goes_on_at_s: float | None = None) -> list[Said]:
+        """The plane is gone since `at`. What has ended with it. `goes_on_at_s` is known of a call that is replayed."""
+        broken_at_s = self._unplayed.break_off(at, goes_on_at_s)
         if not self._awaited:
-            self._lost_at = at
+            self._lost_at, self._goes_on_at_s = at, broken_at_s
         self.lost = self._awaited = True
         self._losses += 1
-        self._unplayed.break_off(at)
         said: list[Said] = [*self._unplayed.give_up(now, dropped_only=True)]
         if self._in_speech:
             self._in_speech = False
@@ -119,7 +120,9 @@ class Standing:
         if self._opened is None:
             self._opened = said
             return (said,)
-        news: list[Said] = [c.LegRestored(said.at, self.leg, said.port, said.ssrc, max(0.0, said.at - self._lost_at))]
+        without_s = max(0.0, said.at - self._lost_at)
+        restored = c.LegRestored(said.at, self.leg, said.port, said.ssrc, without_s, self._goes_on_at_s)
+        news: list[Said] = [restored]
         if self._line_is_silent:
             # The waiting for media begins anew.
             self._line_is_silent = False

@@ -46,16 +46,19 @@ class _Clip:
         wide = b"".join(self.wide)
         return wide[4 * self.begins_at :] if len(wide) == 4 * self.queued else b""
 
-    def go_back(self) -> None:
-        """Begin again in the latest pause, so that no word is taken up in its middle."""
+    def go_back(self, to_s: float | None) -> None:
+        """To the latest pause, so that no word is taken up in its middle; or to where it is said."""
         self.known = max(self.known, round(self.played))
+        self.begins_at = self._latest_pause() if to_s is None else min(round(8000 * to_s), self.queued)
+        self.played = float(self.begins_at)
+
+    def _latest_pause(self) -> int:
+        """Behind the quietest frame of the last ones; the very break where there was none yet."""
         end = self.known // FRAME * FRAME
         begin = max(self.begins_at, end - _LOOK_BACK)
         heard = np.frombuffer(b"".join(self.pieces), "<i2")[begin:end].astype(np.float64)
         energies = np.square(heard[: len(heard) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1)
-        quietest = int(np.argmin(energies[::-1])) if len(energies) else -1
-        self.begins_at = end - quietest * FRAME if quietest >= 0 else self.known
-        self.played = float(self.begins_at)
+        return end - int(np.argmin(energies[::-1])) * FRAME if len(energies) else self.known
 
 
 class Unplayed:
@@ -116,20 +119,24 @@ class Unplayed:
             return report
         self._reckon(report.at)
         self._clips.remove(clip)
-        if not clip.begins_at:
+        if not (clip.begins_at or clip.known):
             return report
         played = max(clip.known, clip.begins_at + round(report.played_s * 8000))
         return msgspec.structs.replace(report, played_s=played / 8000)
 
     # A break
 
-    def break_off(self, at: float) -> None:
-        """Nothing leaves from now on."""
+    def break_off(self, at: float, goes_on_at_s: float | None = None) -> float | None:
+        """Nothing leaves from now on. At which second the clip that was being played will go on, in its last pause
+        unless it is said where; None when none was."""
         self._reckon(at)
+        broken = None
         for clip in self._clips:
             if clip.playing and not clip.dropped:
-                clip.go_back()
+                broken = clip
+                clip.go_back(goes_on_at_s)
             clip.playing = False
+        return broken.begins_at / 8000 if broken is not None else None
 
     def give_up(self, now: float, *, dropped_only: bool = False) -> list[ClipFinished]:
         """What nobody will play any more is over, with as much of it as had left."""

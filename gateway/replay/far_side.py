@@ -35,6 +35,15 @@ CALLER_ADDRESS = ("192.0.2.1", 4000)
 Told: TypeAlias = c.AnyInput | e.DigitPressed
 
 
+class Interruption(msgspec.Struct, frozen=True):
+    """When a media process of ours dies and when another takes over, in whole ticks from the leg's opening; and at
+    which second the clip goes on that was being played, None where that is not known."""
+
+    lost_s: float
+    restored_s: float
+    goes_on_at_s: float | None = None
+
+
 class FarSide(msgspec.Struct, frozen=True):
     """Either `datagrams` for an RTP leg, timed from the leg's opening, or 20 ms `frames` for a PCM leg (None: the far
     side was silent then). `told` is what comes by signalling, timed from the call's start."""
@@ -54,8 +63,7 @@ class FarSide(msgspec.Struct, frozen=True):
     frames: tuple[bytes | None, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     """Ticks of ours that do not come, counted from the leg's opening."""
-    interruptions: tuple[tuple[float, float], ...] = ()
-    """When a media process of ours dies and when another takes over, in whole ticks from the leg's opening."""
+    interruptions: tuple[Interruption, ...] = ()
     told: tuple[tuple[float, Told], ...] = ()
     hangs_up_s: float | None = None
     """From the leg's opening to the caller's goodbye; None leaves it to `told`."""
@@ -129,12 +137,13 @@ def payload_types(datagrams: tuple[Traced, ...], codec: str = "PCMU") -> tuple[i
     return max(counts, key=lambda kind: counts[kind]), digits
 
 
-def _interruptions(events: tuple[e.AnyEvent, ...], opened_at: float) -> Iterator[tuple[float, float]]:
+def _interruptions(events: tuple[e.AnyEvent, ...], opened_at: float) -> Iterator[Interruption]:
     """To the tick: the trace of the second process counts on in whole ones."""
     for event in events:
         if isinstance(event, e.AudioInterrupted):
             restored = round((event.at - opened_at) / TICK_S)
-            yield (restored - max(1, round(event.for_s / TICK_S))) * TICK_S, restored * TICK_S
+            lost = restored - max(1, round(event.for_s / TICK_S))
+            yield Interruption(lost * TICK_S, restored * TICK_S, event.goes_on_at_s)
 
 
 def _patience_s(recorded: Recorded) -> float:

@@ -186,10 +186,10 @@ class ReplayLine:
             self._leg.leave_out(ticks)
 
     async def _interrupt(self) -> None:
-        for lost_s, restored_s in self._side.interruptions:
-            await self._clock.sleep_until(self._opened_at + lost_s)
-            self._leg.lose(self._id)
-            await self._clock.sleep_until(self._opened_at + restored_s)
+        for one in self._side.interruptions:
+            await self._clock.sleep_until(self._opened_at + one.lost_s)
+            self._leg.lose(self._id, one.goes_on_at_s)
+            await self._clock.sleep_until(self._opened_at + one.restored_s)
             self._leg.restore(self._id)
 
     async def _say_goodbye(self) -> None:

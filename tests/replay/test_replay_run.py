@@ -24,7 +24,7 @@ from gateway.providers.load import build_tts
 from gateway.replay import cli, layout, run
 from gateway.replay.audio import wav
 from gateway.replay.bundle import encode_meta
-from gateway.replay.far_side import FarSide
+from gateway.replay.far_side import FarSide, Interruption
 from gateway.replay.keep import keep
 from gateway.replay.reading import read_bundle
 from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_wav
@@ -136,7 +136,9 @@ def test_a_call_whose_media_process_died_goes_on_and_so_does_its_replay(
     breaks, talking = ((1.5, 1.8), (4.96, 5.26)), run.talking
 
     def interrupted(*told: Any, **options: Any) -> FarSide:
-        return msgspec.structs.replace(talking(*told, **options), interruptions=breaks)
+        return msgspec.structs.replace(
+            talking(*told, **options), interruptions=tuple(Interruption(*one) for one in breaks)
+        )
 
     monkeypatch.setattr(run, "talking", interrupted)
     broken = replay_wav(calls / "caller.wav", ReplayOptions(dialplan=calls / "plan.yaml", out=tmp_path / "broken"))
