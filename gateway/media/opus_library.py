@@ -6,7 +6,7 @@ It is the one that PyAV brings along, or the system's. States lie in memory of o
 from __future__ import annotations
 
 import ctypes
-from ctypes import CDLL, c_char_p, c_int, c_void_p
+from ctypes import PyDLL, c_char_p, c_int, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,10 +40,10 @@ def _places() -> list[str]:
 
 
 @cache
-def _library() -> CDLL | None:
+def _library() -> PyDLL | None:
     for place in _places():
         try:
-            library = CDLL(place)
+            library = PyDLL(place)  # not CDLL: letting other threads run for so short a call would make the tick wait
         except OSError:
             continue
         library.opus_encode.argtypes = (c_void_p, c_char_p, c_int, c_void_p, c_int)
@@ -56,7 +56,7 @@ def is_there() -> bool:
     return _library() is not None
 
 
-def _loaded() -> CDLL:
+def _loaded() -> PyDLL:
     library = _library()
     if library is None:
         raise ConfigError("libopus is not there; remedy: pip install av, or apt-get install libopus0")

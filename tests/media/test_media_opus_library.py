@@ -1,0 +1,61 @@
+"""libopus as it is found and called: PyAV's or the system's, and what is said where there is neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from wide_world import Ffmpeg, wide_speech
+
+from gateway.core.errors import ConfigError, PeerError
+from gateway.media import codecs, opus_library
+from gateway.media.opus_library import OpusDecoder, OpusEncoder
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Where it is looked for; nothing is remembered from one test to the next."""
+    found: list[str] = []
+    monkeypatch.setattr(opus_library, "_places", lambda: found)
+    opus_library._library.cache_clear()
+    yield found
+    opus_library._library.cache_clear()
+
+
+def test_it_decodes_as_ffmpeg_does() -> None:
+    """At 16 kHz what FFmpeg decodes to 48: the same sound to 20 dB, but for the delay between the two resamplers."""
+    coder, theirs, ours = Ffmpeg("opus"), Ffmpeg("opus"), OpusDecoder()
+    packets = [coder.code(piece) for piece in wide_speech()[16000:64000].reshape(-1, 320)]
+    narrow = np.concatenate([ours.decode(packet) for packet in packets]).astype(float)
+    wide = np.concatenate([theirs.decode(packet) for packet in packets]).astype(float)
+    spectra = [np.fft.rfft(pcm[: len(pcm) // 480 * 480])[:20000] / len(pcm) for pcm in (narrow, wide)]
+    apart = np.abs(np.abs(spectra[0]) - np.abs(spectra[1]))
+    assert 10 * np.log10(np.sum(np.abs(spectra[1]) ** 2) / np.sum(apart**2)) > 20
+
+
+def test_a_packet_in_two_halves_is_no_packet() -> None:
+    """What is cut off is refused, and the next one is decoded."""
+    encoder, decoder = OpusEncoder(), OpusDecoder()
+    packet = encoder.encode(wide_speech()[16000:16320])
+    with pytest.raises(PeerError):
+        decoder.decode(b"\xff\xff" + packet)
+    assert len(decoder.decode(packet)) == 320
+
+
+def test_where_there_is_none_the_codec_is_not_to_be_had(places: list[str]) -> None:
+    """The configuration is refused at the start, by `available`; who calls all the same is told the remedy."""
+    places += ["/nowhere/libopus.so.0"]
+    assert not codecs.available("opus")
+    assert codecs.available("PCMU")
+    with pytest.raises(ConfigError, match="apt-get install libopus0"):
+        codecs.encoder("opus")
+
+
+def test_the_next_place_is_tried(places: list[str]) -> None:
+    """One that cannot be loaded does not hide another."""
+    places += ["/nowhere/libopus.so.0", *_real_places]
+    assert codecs.available("opus")
+
+
+_real_places = opus_library._places()
