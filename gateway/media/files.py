@@ -65,6 +65,7 @@ class DirectFiles:
             return
         try:
             target.write(data)
+            target.flush()  # what a process that is killed has not handed over is lost
         except OSError as error:
             self._fail(file, error)
 

@@ -24,6 +24,7 @@ from gateway.core.ids import SeededIds
 from gateway.core.loops import run_virtual
 from gateway.media import g711, rtp
 from gateway.media.commands import (
+    Bridge,
     ClipFinished,
     ClipStarted,
     CloseLeg,
@@ -37,6 +38,8 @@ from gateway.media.commands import (
     Listen,
     MediaDied,
     OpenLeg,
+    PcmReady,
+    PushPcm,
     QueueAudio,
     SendDigits,
     SetLoopback,
@@ -48,6 +51,8 @@ from gateway.media.plane import MediaPlane, PlaneOptions
 from gateway.media.ports import Said
 from gateway.media.trace import read as read_trace
 from gateway.media.vad import SileroVad
+from gateway.media.wire import WorkerSetup
+from gateway.media.worker.link import WorkerLink
 
 T = TypeVar("T")
 
@@ -377,6 +382,54 @@ async def test_a_protected_leg_goes_on_under_its_keys(start: Start) -> None:
     assert through_code(sine(500, 0.5))[160:2400].tobytes() in echoed.tobytes()
     assert {p.ssrc for p in caller.received} == {opened.ssrc, restored.ssrc}
     assert (await caller.close()).stats.packets_forged == 0
+
+
+async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
+    """Two callers who hear each other do so again; a leg without a socket gives and takes its frames again."""
+    pool = await start()
+    one, other, browser = Caller(pool, "c"), Caller(pool, "c.2"), Caller(pool, "browser")
+    for caller in (one, other):
+        await caller.open()
+    pool.send(OpenLeg("browser", kind="pcm"))
+    pool.send(Bridge("c", "c.2"))
+    await browser.hear(PcmReady)
+    kill(pool, "c")
+    for caller in (one, other, browser):
+        await caller.hear(LegRestored)
+        caller.received.clear()
+        caller.said.clear()
+    pool.send(SetLoopback("browser", True))
+    tone = sine(440, 0.6)
+    for frame in frames(tone):
+        pool.send(PushPcm("browser", frame.tobytes()))
+        await asyncio.gather(one.talk(coded(frame)), other.talk([bytes([0xFF]) * FRAME]))
+    assert sum(np.abs(other.heard) > 7000) > 1000
+    assert not np.abs(one.heard).any()
+    async with asyncio.timeout(5):
+        while not any(np.frombuffer(s.pcm, "<i2").max() > 7000 for s in browser.said if isinstance(s, PcmReady)):
+            browser.said.clear()
+            await browser.hear(PcmReady)
+
+
+async def test_a_worker_that_cannot_be_started_again_ends_its_calls(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process is to be had: it is tried three times, then the calls are told; and tried on, for calls to come."""
+    pool = await start()
+    caller = Caller(pool, "call")
+    await caller.open()
+
+    async def refuse(link: WorkerLink, setup: WorkerSetup) -> None:
+        raise BlockingIOError("no process to be had")
+
+    monkeypatch.setattr(WorkerLink, "start", refuse)
+    kill(pool, "call")
+    assert (await caller.hear(MediaDied)).leg == "call"
+    up = asyncio.Event()
+    pool.on_pulse = lambda worker, pulse: up.set()
+    monkeypatch.undo()
+    await asyncio.wait_for(up.wait(), 20)
+    await Caller(pool, "again").open()
 
 
 async def test_calls_wait_for_their_worker_and_may_end_meanwhile(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
