@@ -73,7 +73,7 @@ class MediaPool:
         vad: str | Guest = "silero",
         noise: Guest | None = None,
         guests: str = "",
-        hung_after_s: float = 10.0,
+        hung_after_s: float = 5.0,
     ) -> None:
         """`rtp_ports` are the first and the last. Raises `ConfigError` when they do not give each worker a pair.
 
@@ -219,7 +219,10 @@ class MediaPool:
             self._give_up(link)
         else:
             # One that was killed for its silence had carried nothing since its last word.
-            for said in self._roll.lose(list(link.legs), link.heard_at if link.hangs else now, now):
+            lost = self._roll.lose(list(link.legs), link.heard_at if link.hangs else now, now)
+            for leg in [leg for leg in link.legs if leg not in self._roll]:
+                self._forget(leg)
+            for said in lost:
                 self._listeners.deliver(said)
         task = asyncio.get_running_loop().create_task(self._replace(link, at_once=relapses.first))
         self._restarts.add(task)

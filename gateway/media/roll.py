@@ -56,8 +56,12 @@ class Roll:
         self._legs.pop(leg, None)
 
     def lose(self, legs: Iterable[str], at: float, now: float, goes_on_at_s: float | None = None) -> list[Said]:
-        """Their plane is gone since `at`. What has ended with it."""
-        return [said for leg in legs if leg in self._legs for said in self._legs[leg].lose(at, now, goes_on_at_s)]
+        """Their plane is gone since `at`. What has ended with it; legs that were about to close are struck off."""
+        said = [said for leg in legs if leg in self._legs for said in self._legs[leg].lose(at, now, goes_on_at_s)]
+        for one in said:
+            if isinstance(one, LegClosed):
+                self.strike(one.leg)
+        return said
 
     def again(self, legs: Iterable[str]) -> list[AnyCommand]:
         """What opens them on another plane, and joins those again that were bridged."""

@@ -26,6 +26,7 @@ class Standing:
         self.leg = opening.leg
         self.lost = False
         self._awaited = False  # the first word of its next plane
+        self._closing = False
         self._opening = opening
         self._opened: c.LegOpened | None = None
         self._connected: c.ConnectLeg | None = None
@@ -53,7 +54,7 @@ class Standing:
         if not self.lost:
             return []
         if isinstance(command, c.CloseLeg):
-            return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, c.LegStats())]
+            return self._end(now)
         if isinstance(command, c.SendDigits):
             self._waiting.append(command)
         return [*self._unplayed.give_up(now, dropped_only=True)]
@@ -76,6 +77,8 @@ class Standing:
             self._lost_at, self._goes_on_at_s = at, broken_at_s
         self.lost = self._awaited = True
         self._losses += 1
+        if self._closing:
+            return self._end(now)
         said: list[Said] = [*self._unplayed.give_up(now, dropped_only=True)]
         if self._in_speech:
             self._in_speech = False
@@ -84,6 +87,10 @@ class Standing:
                 said.append(c.HeardAudio(now, self.leg, at, b"", speech=False, last=True))
             said.append(e.SpeechEnded(now, self.leg, at))
         return said
+
+    def _end(self, now: float) -> list[Said]:
+        """Nobody else will tell of its end, nor of what it had counted."""
+        return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, c.LegStats())]
 
     def again(self) -> list[AnyCommand]:
         """What opens it again, but for its `bridge`; on its way to the next plane when this returns."""
@@ -151,6 +158,9 @@ class Standing:
     def _flush(self, command: c.FlushPlayout, now: float) -> None:
         self._unplayed.drop(now)
 
+    def _close(self, command: c.CloseLeg, now: float) -> None:
+        self._closing = True
+
     # What is noted of reports
 
     def _open(self, said: c.LegOpened) -> Iterable[Said]:
@@ -206,6 +216,7 @@ _TOLD: dict[type[AnyCommand], Callable[[Standing, Any, float], None]] = {
     c.PausePlayout: Standing._pause,
     c.ResumePlayout: Standing._resume,
     c.FlushPlayout: Standing._flush,
+    c.CloseLeg: Standing._close,
     **dict.fromkeys(
         (c.Listen, c.SetNoise, c.SetGain, c.PlayMusic, c.SetTone, c.HearTones, c.SetLoopback, c.Bridge), Standing._hold
     ),

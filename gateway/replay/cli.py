@@ -19,7 +19,8 @@ import structlog
 from gateway.core.errors import ConfigError, GatewayError
 from gateway.replay.capture import is_capture
 from gateway.replay.compare import LIVE_TOLERANCE_S, Comparison, compare
-from gateway.replay.describe import timeline
+from gateway.replay.describe import clock_face, timeline
+from gateway.replay.far_side import far_side_of, unwritten
 from gateway.replay.keep import accept, keep
 from gateway.replay.reading import Recorded, read_bundle
 from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_pcap, replay_wav
@@ -93,6 +94,9 @@ def _run_bundle(path: Path, chosen: argparse.Namespace) -> int:
     tolerance_s = None if chosen.tolerance_ms is None else chosen.tolerance_ms / 1000
     difference = against(recorded, replayed, tolerance_s)
     print(difference.render())
+    if not difference.same:
+        for at_s, seconds in unwritten(far_side_of(recorded)):
+            print(f"{clock_face(at_s)}    a media worker died, and {seconds:.1f} s of the caller's packets with it")
     return 0 if difference.same else 1
 
 

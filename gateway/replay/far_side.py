@@ -146,6 +146,16 @@ def _interruptions(events: tuple[e.AnyEvent, ...], opened_at: float) -> Iterator
             yield Interruption(lost * TICK_S, restored * TICK_S, event.goes_on_at_s)
 
 
+def unwritten(side: FarSide) -> Iterator[tuple[float, float]]:
+    """When a media process died, since the call's start, and how many seconds of the caller before that died with it:
+    no packet of them was on disk yet."""
+    since_s = 0.0
+    for one in side.interruptions:
+        written = [each.at_s for each in side.datagrams if since_s <= each.at_s < one.lost_s]
+        yield side.opens_s + one.lost_s, one.lost_s - max(written, default=since_s)
+        since_s = one.restored_s
+
+
 def _patience_s(recorded: Recorded) -> float:
     """How long a silent line was waited for."""
     options = recorded.meta.settings.get("call", {})

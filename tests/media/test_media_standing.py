@@ -194,6 +194,14 @@ def test_a_leg_may_be_flushed_and_closed_between_two_planes() -> None:
     assert pool.roll.again(["call"]) == []
 
 
+def test_a_leg_that_was_closing_is_not_opened_again() -> None:
+    """Its plane died before it could say that it is over; so it is, and with it whatever it was still saying."""
+    pool = Pool("call", "call.2").do(c.QueueAudio("call", 1, numbered(1, 50), last=True)).ticks(10)
+    pool.do(c.CloseLeg("call")).lose()
+    assert [type(one) for one in pool.said[-2:]] == [c.ClipFinished, c.LegClosed]
+    assert {command.leg for command in pool.roll.again(["call", "call.2"])} == {"call.2"}
+
+
 def test_speech_that_was_going_on_has_ended() -> None:
     """So that no turn waits for the rest; going on, the caller begins again."""
     pool, phone, said = Pool().do(c.Listen("call", "pcm_8k")), Phone(), speech()
@@ -243,7 +251,7 @@ def test_everything_that_holds_is_told_again() -> None:
 
 def test_every_command_is_noted_or_of_the_moment() -> None:
     """A new one has to be thought of: does it still hold when the leg is opened again?"""
-    of_the_moment = {c.OpenLeg, c.CloseLeg, c.SendDigits, c.PushPcm, c.TellStats}
+    of_the_moment = {c.OpenLeg, c.SendDigits, c.PushPcm, c.TellStats}
     assert set(_TOLD) | of_the_moment == set(get_args(c.AnyCommand))
     assert not set(_TOLD) & of_the_moment
 

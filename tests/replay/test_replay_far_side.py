@@ -18,7 +18,7 @@ from gateway.core.ids import SeededIds
 from gateway.media import rtp
 from gateway.media.trace import Traced
 from gateway.replay import layout
-from gateway.replay.far_side import far_side_of, payload_types, talking
+from gateway.replay.far_side import FarSide, Interruption, far_side_of, payload_types, talking, unwritten
 from gateway.replay.reading import Recorded
 
 META = layout.Meta(format=layout.FORMAT, gateway="0", call="c-1", wall=0.0, at=10.0)
@@ -141,6 +141,15 @@ def test_a_recording_becomes_packets_and_a_goodbye() -> None:
     assert steps == {1}
     assert side.hangs_up_s == pytest.approx(53 * 0.02)
     assert side == talking(bytes(2 * 400), Incoming("replay", "a", "b"), SeededIds("x"), hang_up_after_s=1.0)
+
+
+def test_what_died_with_a_media_process_is_known() -> None:
+    """Packets wait for a while before they are written: what a replay cannot hear is told."""
+    breaks = (Interruption(10.0, 10.3), Interruption(10.9, 11.2))
+    packets = [Traced(tick, tick * 0.02, ("192.0.2.1", 4000), b"") for tick in (0, 455, 520)]
+    side = FarSide(Incoming("sip", "1", "2"), opens_s=2.0, datagrams=tuple(packets), interruptions=breaks)
+    told = [(round(at_s, 2), round(seconds, 2)) for at_s, seconds in unwritten(side)]
+    assert told == [(12.0, 0.9), (12.9, 0.5)]
 
 
 def test_how_a_transfer_went_is_told_again() -> None:
