@@ -13,6 +13,7 @@ from gateway.call import commands as c
 from gateway.call.call import Call, CallOptions, Resumption
 from gateway.call.control import Control
 from gateway.call.journal import Journal, summary
+from gateway.call.leg_playout import LegPlayout
 from gateway.call.parties import Parties
 from gateway.call.ports import Bundle, Dial, Incoming, LineFactory, NoBundle, SuccessorFactory, nowhere
 from gateway.call.ringing import ringing
@@ -85,29 +86,6 @@ class Owner(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
 
     async def closed(self, call: LiveCall) -> None: ...
-
-
-class _LegPlayout:
-    """Implements the session's `Playout` over a media leg."""
-
-    def __init__(self, leg: str, control: MediaControl, parties: Parties) -> None:
-        self._leg, self._control, self._parties = leg, control, parties
-
-    @property
-    def wideband(self) -> bool:
-        return self._parties.line.wideband
-
-    def queue(self, clip: int, pcm: bytes, last: bool, wide: bytes = b"") -> None:
-        self._control.send(media.QueueAudio(self._leg, clip, pcm, last, wide))
-
-    def pause(self) -> None:
-        self._control.send(media.PausePlayout(self._leg))
-
-    def resume(self) -> None:
-        self._control.send(media.ResumePlayout(self._leg))
-
-    def flush(self) -> None:
-        self._control.send(media.FlushPlayout(self._leg))
 
 
 class LiveCall:
@@ -247,7 +225,7 @@ class LiveCall:
             stt=self.bundle.listen_through(services.stt),
             tts=self.bundle.speak_through(services.tts),
             agents=lambda name: self.bundle.think_through(name, services.agent(name)),
-            playout=_LegPlayout(self.id, services.media, self._parties),
+            playout=LegPlayout(self.id, services.media, self._parties),
             clock=services.clock,
             log=self.record,
             load_prompt=self._load_prompt,

@@ -24,6 +24,7 @@ JSON = st.recursive(
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,
     float: NUMBERS,
+    float | None: st.none() | NUMBERS,
     int: st.integers(-(2**63), 2**63 - 1),
     bool: st.booleans(),
     dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=3),
