@@ -51,6 +51,14 @@ def test_the_words_of_a_grammar_are_its_words_only() -> None:
     assert words_in(grammar) == ["i'd", "very", "so", "quoted"]
 
 
+def test_public_may_be_a_word_too() -> None:
+    """It is an operator only where a rule begins."""
+    grammar = grammar_of(Expectation(phrases=("a public holiday", "public")))
+    assert grammar is not None
+    assert words_in(grammar) == ["a", "public", "holiday"]
+    assert words_in(from_rules("public <a> = public <b>;\npublic <b> = holiday")) == ["public", "holiday"]
+
+
 @pytest.mark.parametrize(
     ("digits", "words"),
     [("0", "zero"), ("7", "seven"), ("13", "thirteen"), ("20", "twenty"), ("42", "forty two"), ("99", "ninety nine"),

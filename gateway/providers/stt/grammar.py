@@ -25,6 +25,7 @@ _WORD: Final = re.compile(r"[^\W_]+(?:['.][^\W_]+)*", re.UNICODE)
 # Whatever stands in a rule and is no word: comments, tags, rule names, weights, operators.
 _COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NO_WORD: Final = re.compile(r"\{[^}]*\}|<[^>]*>|/\s*[\d.eE+-]+\s*/|[()\[\]|*+;=\"]")
+_PUBLIC: Final = re.compile(r"(^|;)\s*public(?=\s*<)")
 _RULE: Final = re.compile(r"<([^>]*)>")
 _DEFINED: Final = re.compile(r"<([^>]*)>\s*=")
 _LOWERED: Final = re.compile(r"<[^>]*>|\{[^}]*\}|[^<{]+")
@@ -62,8 +63,8 @@ def from_rules(bodies: str) -> str:
 
 def words_in(grammar: str) -> list[str]:
     """The words of a grammar made here, each once, in the order of their first appearance."""
-    bodies = _NO_WORD.sub(" ", grammar.removeprefix(HEADER))
-    return list(dict.fromkeys(word for word in bodies.split() if word != "public"))
+    bodies = _PUBLIC.sub(r"\1", grammar.removeprefix(HEADER))
+    return list(dict.fromkeys(_NO_WORD.sub(" ", bodies).split()))
 
 
 def spoken(phrase: str) -> tuple[str, ...]:
