@@ -197,7 +197,7 @@ async def test_hanging_up_while_the_call_is_set_up_leaves_nothing_behind(page: P
     )
     await page.evaluate("document.getElementById('call').click(); document.getElementById('hangup').click()")
     await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
-    await page.wait_for_function("window.opened?.getTracks().every(track => track.readyState === 'ended')")
+    await page.wait_for_function("() => window.opened?.getTracks().every(track => track.readyState === 'ended')")
     assert await (await page.request.get("/api/calls")).json() == []
 
 
