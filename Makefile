@@ -6,7 +6,7 @@
 
 BIN := .venv/bin
 ARGS ?=
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 3 --dist loadgroup
 export PYTHON
 
 help: ## Show this

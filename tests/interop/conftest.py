@@ -16,6 +16,16 @@ from gateway_process import QUICK, GatewayProcess  # noqa: E402 - after they are
 
 _numbers = count(5550100)
 
+_SHARED = {"gateway", "open_house", "troubled_gateway"}
+"""Gateways that the tests of a file share."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who shares a gateway runs in the same process: spread over several, each of them would start one."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _SHARED & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
 
 @pytest.fixture(scope="module")
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:

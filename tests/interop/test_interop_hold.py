@@ -41,18 +41,12 @@ routes:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("hold")
     (folder / "plan.yaml").write_text(PLAN)
     config = f"{QUICK}[call]\nline_lost_after_s = {LOST_AFTER_S}\n"
     with GatewayProcess(folder / "data", "--dialplan", str(folder / "plan.yaml"), config=config) as gateway:
         yield gateway
-
-
-@pytest.fixture
-def asking(house: GatewayProcess) -> GatewayProcess:
-    house.forget()
-    return house
 
 
 def between(call: CallBundle, *kinds: str) -> list[str]:
@@ -80,12 +74,12 @@ TURNS = (
 
 @needs_pjsua2
 def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
-    asking: GatewayProcess, tmp_path: Path, number: str
+    gateway: GatewayProcess, tmp_path: Path, number: str
 ) -> None:
     """What sounds on hold, an answer even, is nobody's turn; then the question is heard to its end and answered."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{asking.sip_port}")
-        call = asking.call()
+        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
         call.wait("UtteranceStarted")
         phone.listen(0.7)
         phone.hold()
@@ -97,7 +91,7 @@ def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
         call.wait_asked(QUESTION)
         phone.say(speech("Monday."))
         call.wait_asked("You said monday.")
-        ended = asking.ended(call)
+        ended = gateway.ended(call)
         phone.wait("state", state="DISCONNECTED")
         phone.switch_off()
     assert not between(call, *TURNS)
@@ -117,12 +111,12 @@ def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
 
 @needs_pjsua2
 def test_a_hold_in_the_callers_words_takes_nothing_of_what_follows(
-    asking: GatewayProcess, tmp_path: Path, number: str
+    gateway: GatewayProcess, tmp_path: Path, number: str
 ) -> None:
     """They look something up: half a sentence before the hold, talk beside the phone on hold, the answer after it."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{asking.sip_port}")
-        call = asking.call()
+        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
         call.wait_asked(QUESTION)
         phone.say(SENTENCE)
         call.wait("SpeechBegan")
@@ -134,18 +128,20 @@ def test_a_hold_in_the_callers_words_takes_nothing_of_what_follows(
         call.wait("UtterancePlayed", heard=QUESTION, count=2)
         phone.say(speech("Monday."))
         call.wait_asked("You said monday.")
-        ended = asking.ended(call)
+        ended = gateway.ended(call)
     assert not between(call, "BargedIn", "SilenceNoticed", "UtteranceStarted", "CallEnded")
     assert "tuesday" not in call.understood()
     assert (ended["reason"], ended["by"]) == ("hangup", "bot")
 
 
 @needs_baresip
-def test_a_phone_that_sends_nothing_on_hold_keeps_its_call(asking: GatewayProcess, tmp_path: Path, number: str) -> None:
+def test_a_phone_that_sends_nothing_on_hold_keeps_its_call(
+    gateway: GatewayProcess, tmp_path: Path, number: str
+) -> None:
     """The line carries nothing for longer than a dead one is waited for; the caller comes back to the question."""
     with BaresipPhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{asking.sip_port}")
-        call = asking.call()
+        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
+        call = gateway.call()
         call.wait_asked(QUESTION)
         phone.do("hold")
         call.wait("CallHeld")
@@ -155,7 +151,7 @@ def test_a_phone_that_sends_nothing_on_hold_keeps_its_call(asking: GatewayProces
         call.wait("CallRetrieved")
         phone.say(speech("Monday."))
         call.wait_asked("You said monday.")
-        ended = asking.ended(call)
+        ended = gateway.ended(call)
     assert not between(call, *TURNS)
     assert call.understood() == ["monday"]
     assert (ended["reason"], ended["by"]) == ("hangup", "bot")
