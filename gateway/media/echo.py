@@ -1,16 +1,16 @@
 """The bot's own voice come back over the line, told from a caller who speaks over it. For many calls at once.
 
 Where the detector is about to hear speech while the bot was audible, the last 160 ms of the line are explained by what
-was sent: the lag that correlates best is found among all up to 350 ms, and a filter of 10 ms around it is fitted by
-least squares. What it leaves of the last 64 ms is somebody else's. An echo leaves a hundredth (its line noise); speech
-of a caller stays nearly whole, since twenty coefficients cannot make one voice out of another.
+was sent: through the filter that explained the line before; where that fails, through one that is fitted by least
+squares around the lag that correlates best among all up to 400 ms. What it leaves of the last 64 ms is somebody
+else's. An echo leaves a hundredth (its line noise); speech of a caller stays nearly whole, since twenty coefficients
+cannot make one voice out of another.
 
-All of it happens anew each time, at 2 kHz (voices carry most of their power below 800 Hz): nothing has to converge, and
-little is lost when a jitter buffer moves, clocks drift or the caller changes from handset to loudspeaker. It costs
-next to nothing while the bot or the line is silent. What is remembered of a line (its noise, the lags that explained
-earlier echo) only breaks ties.
+What is remembered of a line (its lag, filter and noise) saves work, but nothing has to converge: little is lost when a
+jitter buffer moves, clocks drift or the caller changes from handset to loudspeaker. What concealment made up for lost
+packets is nobody's, and neither fitted nor judged. It costs next to nothing while the bot or the line is silent.
 
-Limits: an echo later than 350 ms, or of a room with more reverberation than direct sound, is heard as speech; so is a
+Limits: an echo later than 400 ms, or of a room with more reverberation than direct sound, is heard as speech; so is a
 loudspeaker driven into distortion. The conversation's guard by words stands behind this one.
 """
 
@@ -21,15 +21,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gateway.media.echo_path import DECIMATION, GAIN, LAGS, SPILL, TAPS, begins, fit, likeness, low, second, through
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.ports import Float32s, Int64s
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Int16s: TypeAlias = npt.NDArray[np.int16]
 
-_DECIMATION = 4
-_COMPARED = 318
-"""Samples at 2 kHz that are explained at once: 159 ms of the line's last 160, less two for the filter in front."""
+_COMPARED = 320
+"""Samples at 2 kHz that are explained at once: 160 ms."""
 
 _SHORT = 160
 """As many when something has just changed: 80 ms."""
@@ -37,16 +37,13 @@ _SHORT = 160
 _RECENT = 128
 """Samples at 2 kHz that are judged: the 64 ms in which the detector found speech."""
 
-_LAGS = 704
-"""Longest lag at 2 kHz: 352 ms, for 250 ms in the network and both ends' jitter buffers."""
+_TOO_FEW = 48
+"""Of which so many have to be there: less than 24 ms are nobody's voice."""
 
-_BEFORE, _TAPS = 5, 20
-"""Of the filter's coefficients, how many are earlier than the best lag, and all of them: hybrids disperse by 8 ms."""
-
-_FOREIGN = 0.3
+_FOREIGN = 0.2
 """Share of the line's recent power that must not be the bot's to be a caller's."""
 
-_FOREIGN_AT_FIRST = 0.15
+_FOREIGN_AT_FIRST = 0.12
 """As long as the line has not been seen to echo."""
 
 _CLEARLY = 0.15
@@ -58,23 +55,18 @@ _AUDIBLE = 0.05
 _NOISE = 5.0
 """How far a caller must stand out of the line's noise and what else the filter leaves of an echo (7 dB)."""
 
-_FAINTEST = 7.28 * 40.0**2
-"""No line is quieter (-58 dBFS) for long. White noise comes out of the filter in front 7.28 times as strong."""
+_FAINTEST = GAIN * 40.0**2
+"""No line is quieter (-58 dBFS) for long."""
 
-_SILENT = 7.28 * 8.0**2
-"""Mean square of what is nobody's noise, but digital silence."""
-
-_BLOCKS = 6
+_BLOCKS = 5
 _REMEMBERED = 0.7
-"""Lags that explained earlier echo count too: the pitch of a voice makes others look as good for a moment."""
-
 _KNOWN = 0.3
-"""So much of that memory shows that the line echoes: there, a single look does not make a caller."""
+"""So much of the likeness of earlier echo shows that the line echoes: there, a single look does not make a caller."""
 
-_PARTLY = 0.65
+_PARTLY = 0.4
 """Nor does it where less than this share of the whole stretch is foreign."""
 
-_SURE = 0.8
+_SURE = 0.6
 """But this much of what is recent does."""
 
 _NEARLY = 0.25
@@ -85,11 +77,8 @@ _SETTLED_AT_FIRST = 16 * 256
 """How seldom a caller who speaks over the bot is judged again, in samples at 8 kHz: 128 ms where the line is seen to
 echo, 512 ms where it is not. An echo that takes over keeps the end of the caller's speech back by as much."""
 
-_FFT = 1024
-_LINE = _DECIMATION * (_COMPARED + 2)
-_REFERENCE = _DECIMATION * (_COMPARED + _LAGS + 2)
 _FRAMES = 32
-_READ = -(-(_REFERENCE + FRAME) // FRAME)
+_KEPT = FRAME // DECIMATION
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -100,174 +89,264 @@ class Verdict(NamedTuple):
     unsure: Bools
 
 
+class _Heard(NamedTuple):
+    """A stretch of the line in each row, and (1 or 0) which of its samples really came."""
+
+    rows: Int64s
+    ends: Int64s
+    line: Float32s
+    there: Float32s | None
+
+    def of(self, which: Int64s) -> _Heard:
+        there = None if self.there is None else self.there[which]
+        return _Heard(self.rows[which], self.ends[which], self.line[which], there)
+
+    def last(self, samples: int) -> _Heard:
+        there = None if self.there is None else self.there[:, -samples:]
+        return self._replace(line=self.line[:, -samples:], there=there)
+
+    def unbroken(self) -> _Heard:
+        """What came since audio was last made up: there, lags move."""
+        if self.there is None:
+            return self
+        there = np.minimum.accumulate(self.there[:, ::-1], axis=1)[:, ::-1]
+        return self._replace(line=self.line * there, there=there)
+
+    def recent(self, left: Float32s) -> Float32s:
+        """Mean square of what is left of the last 64 ms: no more than there is."""
+        recent = np.minimum(_mean(left[:, -_RECENT:]), _mean(self.line[:, -_RECENT:]))
+        if self.there is None:
+            return recent
+        count = self.there[:, -_RECENT:].sum(axis=1)
+        return np.where(count < _TOO_FEW, 0, recent * _RECENT / np.maximum(count, 1)).astype(np.float32)
+
+
+class _Echo(NamedTuple):
+    """The bot's part in what was heard: by which lag and filter, what it is, and what of the line is left."""
+
+    lag: Int64s
+    taps: Float32s
+    bots: Float32s
+    left: Float32s
+
+    def of(self, which: Int64s) -> _Echo:
+        return _Echo(self.lag[which], self.taps[which], self.bots[which], self.left[which])
+
+    def or_better(self, other: _Echo) -> _Echo:
+        """In each row the one that leaves less."""
+        better = _mean(other.left) < _mean(self.left)
+        each = better[:, None]
+        return _Echo(
+            np.where(better, other.lag, self.lag),
+            np.where(each, other.taps, self.taps),
+            np.where(each, other.bots, self.bots),
+            np.where(each, other.left, self.left),
+        )
+
+
 class EchoGuard:
     """Told what is sent (`keep`) and what is made up for lost packets (`patch`), it judges what is heard."""
 
     def __init__(self, slots: int, history: AudioHistory) -> None:
         self._history = history
-        self._sent = np.zeros((slots, _FRAMES, FRAME), np.int16)
+        self._sent = np.zeros((slots, _FRAMES, _KEPT), np.float32)  # at 2 kHz
         self._tags = np.full((slots, _FRAMES), _NEVER, np.int64)  # which frame stands there; silent ones are not kept
+        self._spill = np.zeros((slots, SPILL), np.int16)
         self._audible = np.full(slots, _NEVER, np.int64)  # end of the last frame that was not silent
-        self._patched = np.full(slots, _NEVER, np.int64)  # end of the last frame that was made up
+        self._since = np.full(slots, _NEVER, np.int64)  # start of the first frame of all
+        self._patched = np.full((slots, _FRAMES), _NEVER, np.int64)  # frames that were made up
+        self._patched_at = np.full(slots, _NEVER, np.int64)  # end of the last of them
         self._doubted = np.full(slots, _NEVER, np.int64)  # end of the last window that may have been a caller's
         self._noise = np.full(slots, np.inf, np.float32)
         self._noise_at = np.zeros(slots, np.int64)
-        self._lags = np.zeros((slots, _LAGS + 1), np.float32)
+        self._seen = np.zeros(slots, np.float32)
+        self._lag = np.zeros(slots, np.int64)
+        self._taps = np.zeros((slots, TAPS), np.float32)
 
     def reset(self, row: int) -> None:
-        self._tags[row] = self._audible[row] = self._patched[row] = self._doubted[row] = _NEVER
+        self._tags[row] = self._patched[row] = _NEVER
+        self._since[row] = self._audible[row] = self._patched_at[row] = self._doubted[row] = _NEVER
         self._noise[row] = np.inf
-        self._lags[row] = 0.0
+        self._seen[row] = self._taps[row] = 0.0
 
     def keep(self, rows: Int64s, position: int, frames: Int16s) -> None:
         """What is sent to `rows` at `position`, a multiple of FRAME."""
-        loud = frames.view(np.int64).any(axis=1)
-        if loud.any():
-            rows, frame = rows[loud], position // FRAME
-            self._sent[rows, frame % _FRAMES] = frames[loud]
+        loud: Bools = np.asarray(frames.view(np.int64).any(axis=1), np.bool_)
+        rings: Bools = np.logical_or(loud, np.equal(self._audible[rows], position))
+        if rings.any():
+            rows, loud, frames, frame = rows[rings], loud[rings], frames[rings], position // FRAME
+            first = self._audible[rows] != position
+            self._spill[rows[first]] = 0
+            self._sent[rows, frame % _FRAMES] = low(np.concatenate([self._spill[rows], frames], axis=1))
+            self._spill[rows] = frames[:, -SPILL:]
             self._tags[rows, frame % _FRAMES] = frame
-            self._audible[rows] = position + FRAME
+            self._audible[rows[np.flatnonzero(loud)]] = position + FRAME
 
     def patch(self, rows: Int64s, position: int, have: Bools) -> None:
         """Note in which rows the frame at `position` is not all there, (rows, 2): what stands in for it is nobody's."""
+        if (new := self._since[rows] == _NEVER).any():
+            self._since[rows[new]] = position
         whole = have.all(axis=1)
         if not whole.all():
-            self._patched[rows[~whole]] = position + FRAME
+            self._patched[rows[~whole], position // FRAME % _FRAMES] = position // FRAME
+            self._patched_at[rows[~whole]] = position + FRAME
 
     def possible(self, rows: Int64s, ends: Int64s) -> Bools:
         """Whether what was heard before `ends` may hold something of the bot."""
-        within: Bools = self._audible[rows] > ends - _DECIMATION * (_LAGS + 3 * _RECENT)
+        within: Bools = self._audible[rows] > ends - DECIMATION * (LAGS + 3 * _RECENT)
         return within
 
     def judge(self, rows: Int64s, ends: Int64s) -> Verdict:
         """Whether the last 64 ms before `ends` are the bot's voice and the line's noise, and nobody else's."""
-        line, sent = _low(self._history.read(rows, ends, _LINE)), _low(self._reference(rows, ends))
-        likeness = _likeness(line, sent)
-        share = np.where(self._known(rows), _FOREIGN, _FOREIGN_AT_FIRST).astype(np.float32)
-        foreign, least = _foreign(line, sent, np.argmax(likeness + self._lags[rows], axis=1), share)
-        least = np.maximum(least, _NOISE * self._follow_noise(rows, ends, line, foreign))
-        recent = _mean(foreign[:, -_RECENT:])
-        echo = recent < least
-        clear = echo & (_mean(foreign) < _CLEARLY * _mean(line))
-        self._lags[rows[clear]] = _REMEMBERED * (self._lags[rows[clear]] + likeness[clear])
-        unsure = echo & (recent > _NEARLY * least)
-        if len(doubted := np.flatnonzero(~echo & self._doubtful(rows, ends, line, foreign))):
-            again = rows[doubted], ends[doubted]
-            echo[doubted] = still = self._look_again(
-                *again, line[doubted], sent[doubted], share[doubted], least[doubted]
-            )
-            sure = recent[doubted] > _SURE * _mean(line[doubted, -_RECENT:])
-            unsure[doubted] = still | ~(sure | self._doubt(*again, still))
-        return Verdict(echo, unsure)
+        echoes, unsure = np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+        at, heard = np.arange(len(rows)), self._heard(rows, ends)
+        for explain in (self._as_before, self._anew):
+            echo = explain(heard)
+            recent, least = self._weigh(heard, echo)
+            self._remember(heard, echo, recent < least)
+            if not len(open_ := np.flatnonzero(recent >= _NEARLY * least)):
+                return Verdict(echoes, unsure)
+            at, heard, echo = at[open_], heard.of(open_), echo.of(open_)
+        echoes[at], unsure[at] = self._search(heard, echo)
+        return Verdict(echoes, unsure)
 
     def settled(self, rows: Int64s) -> Int64s:
         """Samples for which a caller who was told from the bot may be taken to go on speaking, before asking again."""
         settled: Int64s = np.where(self._known(rows), _SETTLED, _SETTLED_AT_FIRST)
         return settled
 
-    def _doubtful(self, rows: Int64s, ends: Int64s, line: Float32s, foreign: Float32s) -> Bools:
+    def _search(self, heard: _Heard, found: _Echo) -> Verdict:
+        """Where neither the remembered filter nor one at the remembered lag explains the line, other lags may."""
+        found = self._at_best_lag(heard, found)
+        recent, least = self._weigh(heard, found)
+        echo = recent < least
+        self._remember(heard, found, echo)
+        unsure = echo & (recent > _NEARLY * least)
+        if len(doubted := np.flatnonzero(~echo & self._doubtful(heard, found.left))):
+            again = heard.of(doubted)
+            echo[doubted] = still = self._look_again(again, least[doubted])
+            sure = recent[doubted] > _SURE * _mean(again.line[:, -_RECENT:])
+            unsure[doubted] = still | ~(sure | self._doubt(again, still))
+        return Verdict(echo, unsure)
+
+    def _look_again(self, heard: _Heard, least: Float32s) -> Bools:
+        """Judge by the last 80 ms alone: the lag may just have moved."""
+        heard = heard.last(_SHORT).unbroken()
+        found = self._at_best_lag(heard, self._anew(heard))
+        echo: Bools = heard.recent(found.left) < np.maximum(least, self._least(heard, found))
+        return echo
+
+    def _as_before(self, heard: _Heard) -> _Echo:
+        """Through the filter that explained the line before."""
+        lag, taps = self._lag[heard.rows], self._taps[heard.rows]
+        return self._through(heard, lag, taps, self._sent_at(heard, lag))
+
+    def _anew(self, heard: _Heard, lag: Int64s | None = None) -> _Echo:
+        """Through the best filter around this lag, or the remembered one."""
+        lag = self._lag[heard.rows] if lag is None else lag
+        sent = self._sent_at(heard, lag)
+        return self._through(heard, lag, fit(heard.line, sent, heard.there), sent)
+
+    def _at_best_lag(self, heard: _Heard, found: _Echo) -> _Echo:
+        alike = likeness(heard.line, self._sent_before(heard.rows, heard.ends, heard.line.shape[1] + LAGS))
+        first = np.argmax(alike, axis=1)
+        return found.or_better(self._anew(heard, first)).or_better(self._anew(heard, second(alike, first)))
+
+    def _through(self, heard: _Heard, lag: Int64s, taps: Float32s, sent: Float32s) -> _Echo:
+        bots = through(sent, taps)
+        if heard.there is not None:
+            bots *= heard.there
+        return _Echo(lag, taps, bots, heard.line - bots)
+
+    def _weigh(self, heard: _Heard, found: _Echo) -> tuple[Float32s, Float32s]:
+        """Mean squares of what recently was not the bot's, and of the least that makes it a caller's."""
+        noise = self._follow_noise(heard, found.left)
+        return heard.recent(found.left), np.maximum(self._least(heard, found), _NOISE * noise)
+
+    def _least(self, heard: _Heard, found: _Echo) -> Float32s:
+        share = np.where(self._known(heard.rows), _FOREIGN, _FOREIGN_AT_FIRST).astype(np.float32)
+        least: Float32s = np.maximum(share * _mean(heard.line[:, -_RECENT:]), _AUDIBLE * _mean(found.bots))
+        return least
+
+    def _remember(self, heard: _Heard, found: _Echo, echo: Bools) -> None:
+        """How the line echoed, where that is clear."""
+        share = _mean(found.left) / np.maximum(_mean(heard.line), 1.0)
+        clear = echo & (share < _CLEARLY)
+        rows = heard.rows[clear]
+        self._lag[rows], self._taps[rows] = found.lag[clear], found.taps[clear]
+        self._seen[rows] = _REMEMBERED * (self._seen[rows] + 1 - share[clear])
+
+    def _doubtful(self, heard: _Heard, left: Float32s) -> Bools:
         """What speaks against a caller though the filter did not explain the line."""
-        doubtful: Bools = self._known(rows) | self._made_up(rows, ends) | (_mean(foreign) < _PARTLY * _mean(line))
+        partly = _mean(left) < _PARTLY * _mean(heard.line)
+        doubtful: Bools = self._known(heard.rows) | self._made_up(heard) | partly
         return doubtful
 
     def _known(self, rows: Int64s) -> Bools:
         """Whether the line has been seen to echo."""
-        known: Bools = self._lags[rows].max(axis=1) > _KNOWN
+        known: Bools = self._seen[rows] > _KNOWN
         return known
 
-    def _made_up(self, rows: Int64s, ends: Int64s) -> Bools:
-        made_up: Bools = self._patched[rows] > ends - _DECIMATION * _RECENT
+    def _made_up(self, heard: _Heard) -> Bools:
+        made_up: Bools = self._patched_at[heard.rows] > heard.ends - DECIMATION * _RECENT
         return made_up
 
-    def _look_again(
-        self, rows: Int64s, ends: Int64s, line: Float32s, sent: Float32s, share: Float32s, least: Float32s
-    ) -> Bools:
-        """Judge by the last 80 ms alone: the lag may just have moved. Nobody's voice begins where audio was made up."""
-        line, sent = line[:, -_SHORT:], sent[:, -_SHORT - _LAGS :]
-        foreign, least_now = _foreign(line, sent, np.argmax(_likeness(line, sent), axis=1), share)
-        echo: Bools = _mean(foreign[:, -_RECENT:]) < np.maximum(least, least_now)
-        return echo | self._made_up(rows, ends)
-
-    def _doubt(self, rows: Int64s, ends: Int64s, echo: Bools) -> Bools:
+    def _doubt(self, heard: _Heard, echo: Bools) -> Bools:
         """Note rows that may be a caller's. Gives those where the window before may have been one already."""
-        before: Bools = self._doubted[rows] >= ends - _DECIMATION * _RECENT
-        self._doubted[rows[~echo]] = ends[~echo]
+        before: Bools = self._doubted[heard.rows] >= heard.ends - DECIMATION * _RECENT
+        self._doubted[heard.rows[~echo]] = heard.ends[~echo]
         return before
 
-    def _follow_noise(self, rows: Int64s, ends: Int64s, line: Float32s, foreign: Float32s) -> Float32s:
+    def _follow_noise(self, heard: _Heard, left: Float32s) -> Float32s:
         """The least of what is not the bot's, of late: it falls at once, and grows by 10 dB a second."""
-        blocks = _blocks(foreign)
-        known = self._noise[rows]
-        # Before the first packet there is no noise, but that says nothing of the line.
-        blocks[(_blocks(line) < _SILENT) & np.isinf(known)[:, None]] = np.inf
-        grown = known * 10 ** np.minimum((ends - self._noise_at[rows]) / 8000.0, 10.0)
+        rows, ends, blocks = heard.rows, heard.ends, _blocks(left)
+        if heard.there is not None:
+            count = _blocks(heard.there)
+            blocks = np.where(count < 0.5, np.inf, blocks / np.maximum(count, 0.5))
+        grown = self._noise[rows] * 10 ** np.minimum((ends - self._noise_at[rows]) / 8000.0, 10.0)
         noise: Float32s = np.minimum(grown, np.maximum(blocks.min(axis=1), _FAINTEST)).astype(np.float32)
         self._noise[rows], self._noise_at[rows] = noise, ends
         return noise
 
-    def _reference(self, rows: Int64s, ends: Int64s) -> Int16s:
-        """(rows, _REFERENCE): what was sent before `ends`."""
-        first, skipped = np.divmod(ends - _REFERENCE, FRAME)
-        frames = first[:, None] + np.arange(_READ)
+    def _heard(self, rows: Int64s, ends: Int64s) -> _Heard:
+        line = low(self._history.read(rows, ends, DECIMATION * _COMPARED + SPILL))
+        if (np.maximum(self._patched_at[rows], self._since[rows]) <= ends - DECIMATION * _COMPARED - FRAME).all():
+            return _Heard(rows, ends, line, None)
+        there = self._there(rows, ends)
+        return _Heard(rows, ends, line * there, there)
+
+    def _there(self, rows: Int64s, ends: Int64s) -> Float32s:
+        """1 for the samples of the line that came over it, 0 where one that was made up (or faded over) is in them."""
+        last = ends[:, None] - DECIMATION * np.arange(_COMPARED - 1, -1, -1) - 1
+        made_up = last - SPILL - DECIMATION + 1 < self._since[rows, None]
+        for ago in (0, SPILL + DECIMATION - 1, SPILL + FRAME // 2):
+            frame = (last - ago) // FRAME
+            made_up |= self._patched[rows[:, None], frame % _FRAMES] == frame
+        return (~made_up).astype(np.float32)
+
+    def _sent_at(self, heard: _Heard, lag: Int64s) -> Float32s:
+        """What the filter around that lag needs."""
+        later = LAGS - TAPS + 1 - begins(lag)
+        return self._sent_before(heard.rows, heard.ends - DECIMATION * later, heard.line.shape[1] + TAPS - 1)
+
+    def _sent_before(self, rows: Int64s, ends: Int64s, length: int) -> Float32s:
+        """(rows, length): what was sent last before `ends`, at 2 kHz."""
+        first, skipped = np.divmod(ends // DECIMATION - length, _KEPT)
+        frames = first[:, None] + np.arange(-(-length // _KEPT) + 1)
         place = frames % _FRAMES
         found = self._sent[rows[:, None], place]
         found[self._tags[rows[:, None], place] != frames] = 0
-        flat = found.reshape(len(rows), _READ * FRAME)
-        windows = np.lib.stride_tricks.sliding_window_view(flat, _REFERENCE, axis=1)
-        cut: Int16s = windows[np.arange(len(rows)), skipped]
+        windows = np.lib.stride_tricks.sliding_window_view(found.reshape(len(rows), -1), length, axis=1)
+        cut: Float32s = windows[np.arange(len(rows)), skipped]
         return cut
 
 
-def _low(pcm: Int16s) -> Float32s:
-    """At 2 kHz, 200 to 800 Hz: the mean over 1 ms less nine tenths of the one 0.5 ms before, unscaled.
-
-    Hum goes, and spectra become flatter, which makes the correlation's peaks narrow.
-    """
-    pairs = pcm[:, 0::2].astype(np.int32) + pcm[:, 1::2]
-    summed = (pairs[:, 0::2] + pairs[:, 1::2]).astype(np.float32)
-    low: Float32s = summed[:, 2:] + np.float32(0.1) * summed[:, 1:-1] - np.float32(0.9) * summed[:, :-2]
-    return low
-
-
-def _likeness(line: Float32s, sent: Float32s) -> Float32s:
-    """(rows, _LAGS + 1): how like `line` the stretch of `sent` is that begins there; 1 is the same or its negative."""
-    spectrum = np.fft.rfft(sent, _FFT, axis=1)
-    spectrum *= np.fft.rfft(line, _FFT, axis=1).conj()
-    product = np.fft.irfft(spectrum, _FFT, axis=1)[:, : _LAGS + 1]
-    power = np.cumsum(np.square(sent, dtype=np.float64), axis=1)
-    windows = power[:, line.shape[1] - 1 :].copy()
-    windows[:, 1:] -= power[:, :_LAGS]
-    windows = np.maximum(windows, windows.max(axis=1, keepdims=True) * 1e-3 + 1.0)
-    heard = np.maximum(np.square(line).sum(axis=1, keepdims=True), 1.0)  # a line may be digital silence
-    likeness: Float32s = (np.square(product) / (windows * heard)).astype(np.float32)
-    return likeness
-
-
-def _explain(line: Float32s, sent: Float32s, best: Int64s) -> Float32s:
-    """What of `line` is `sent` through the best filter around the lag."""
-    first = np.clip(best - (_TAPS - 1 - _BEFORE), 0, _LAGS - _TAPS + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(sent, line.shape[1], axis=1)
-    delayed = windows[np.arange(len(line))[:, None], first[:, None] + np.arange(_TAPS)]
-    products = delayed @ delayed.transpose(0, 2, 1)
-    level = np.trace(products, axis1=1, axis2=2) * np.float32(1e-3 / _TAPS) + np.float32(1)
-    products += level[:, None, None] * np.eye(_TAPS, dtype=np.float32)
-    taps = np.linalg.solve(products, delayed @ line[:, :, None])
-    explained: Float32s = (taps.transpose(0, 2, 1) @ delayed)[:, 0]
-    return explained
-
-
-def _foreign(line: Float32s, sent: Float32s, best: Int64s, share: Float32s) -> tuple[Float32s, Float32s]:
-    """What of `line` is not the bot's, and the least mean square that makes it a caller's."""
-    explained = _explain(line, sent, best)
-    return line - explained, np.maximum(share * _mean(line[:, -_RECENT:]), _AUDIBLE * _mean(explained))
-
-
 def _blocks(samples: Float32s) -> Float32s:
-    """(rows, 6): mean squares of the sixths, 26 ms each."""
+    """(rows, 5): mean squares of the fifths, 32 ms each."""
     blocks: Float32s = np.square(samples).reshape(len(samples), _BLOCKS, -1).mean(axis=2)
     return blocks
 
 
 def _mean(samples: Float32s) -> Float32s:
-    power: Float32s = np.square(samples).mean(axis=1)
+    power: Float32s = np.einsum("rk,rk->r", samples, samples) / np.float32(samples.shape[1])
     return power

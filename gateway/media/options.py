@@ -18,7 +18,7 @@ class PlaneOptions(msgspec.Struct, frozen=True):
 
     end_ms: int = 200
     echo_guard: bool = True
-    """Whether the bot's own voice, returned by the line within 350 ms, is kept from being taken for a caller's."""
+    """Whether the bot's own voice, returned by the line within 400 ms, is kept from being taken for a caller's."""
 
     gain_control: bool = False
     """Whether quiet callers are raised, up to 30 dB, in what recognisers get. The built-in one does so by itself."""

@@ -143,6 +143,6 @@ def test_lines_do_not_influence_one_another() -> None:
             history.write(chosen, k * FRAME, (returned + callers[chosen, here]).astype(np.int16))
             if k > 10 and k % 3 == 0:
                 verdicts.append(guard.judge(chosen, np.full(len(chosen), (k + 1) * FRAME)))
-        return [(bool(v.echo[-1]), bool(v.unsure[-1])) for v in verdicts] + guard._lags[5].tolist()
+        return [(bool(v.echo[-1]), bool(v.unsure[-1])) for v in verdicts] + guard._taps[5].tolist()
 
     assert judged(rows) == judged(rows[5:])
