@@ -23,7 +23,10 @@ Phone: TypeAlias = BaresipPhone | Pjsua2Phone
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 BREAK_S = 3.0
-"""The longest break. A third of a second is usual; a busy machine takes its time to start a process."""
+"""The longest break. A quarter of a second is usual; a busy machine takes its time to start a process."""
+
+LATE_MS = "250"
+"""A machine full of tests is late with its timers; what happens, and in which order, it must get right all the same."""
 
 
 @pytest.fixture
@@ -107,8 +110,11 @@ def test_a_call_outlives_its_media_worker(
     for question in (WHAT_TO_DO, WHICH_SERVICE, WHICH_DAY):
         assert likeness_in_pieces(bots_voice(call, question), heard) > 0.9
     break_at = call.second(first["at"])
+    interrupted = next(event for event in call.find("UtterancePlayed") if event["at"] > first["at"])
+    assert 0 <= first["goes_on_at_s"] < interrupted["played_s"]
+    assert likeness_in_pieces(recorded.cut(break_at, call.second(interrupted["at"])), heard) > 0.9
     assert recorded.cut(break_at - first["for_s"] + 0.05, break_at - 0.05).rms() == 0
-    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder)]
+    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder), "--tolerance-ms", LATE_MS]
     replayed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
