@@ -37,8 +37,8 @@ _SHORT = 160
 _RECENT = 128
 """Samples at 2 kHz that are judged: the 64 ms in which the detector found speech."""
 
-_TOO_FEW = 48
-"""Of which so many have to be there: less than 24 ms are nobody's voice."""
+_TOO_FEW = 64
+"""Of which so many have to be there: twenty coefficients explain much of less than 32 ms, or nothing of it."""
 
 _FOREIGN = 0.2
 """Share of the line's recent power that must not be the bot's to be a caller's."""
@@ -226,6 +226,7 @@ class EchoGuard:
             again = heard.of(doubted)
             echo[doubted] = still = self._look_again(again, least[doubted])
             sure = recent[doubted] > _SURE * _mean(again.line[:, -_RECENT:])
+            sure &= ~self._made_up(again)
             unsure[doubted] = still | ~(sure | self._doubt(again, still))
         return Verdict(echo, unsure)
 
@@ -288,7 +289,7 @@ class EchoGuard:
         return known
 
     def _made_up(self, heard: _Heard) -> Bools:
-        made_up: Bools = self._patched_at[heard.rows] > heard.ends - DECIMATION * _RECENT
+        made_up: Bools = self._patched_at[heard.rows] > heard.ends - DECIMATION * _COMPARED
         return made_up
 
     def _doubt(self, heard: _Heard, echo: Bools) -> Bools:

@@ -76,6 +76,16 @@ def test_a_lag_that_moved_is_found_at_once(later: int) -> None:
     assert callers(bot, line, made_up=(half // FRAME,)) == []
 
 
+@pytest.mark.parametrize("moved", range(17, 25))
+@pytest.mark.parametrize("later", [160, 320, 480])
+def test_a_lag_that_moves_as_the_call_begins_is_found_too(moved: int, later: int) -> None:
+    """Jitter buffers settle in the first second, by audio that is made up, before the line is known to echo well."""
+    bot = babble(15, 2, 300, 480)
+    before, after = late(bot, 500) / 3, late(bot, 500 + later) / 3
+    line = np.concatenate([before[: moved * FRAME], after[moved * FRAME :]]) + noise(2)
+    assert callers(bot, line, made_up=tuple(range(moved - later // FRAME, moved)), since=0.32) == []
+
+
 def test_what_was_made_up_for_lost_packets_is_neither_fitted_nor_judged() -> None:
     """It is louder than the echo here, and as foreign as can be."""
     bot, other = babble(5, 3, 250, 900), babble(6, 3, 250, 900)
