@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.call import commands as c
 from gateway.call.ports import Tell
-from gateway.call.sip_stream import SipLineOptions, SipStream, Wires, host_of
+from gateway.call.sip_stream import SipLineOptions, SipStream, StreamedLine, Wires, host_of
 from gateway.core.errors import PeerError
 from gateway.core.events import EndReason
 from gateway.media import commands as media
@@ -57,7 +57,7 @@ Redirect: TypeAlias = Callable[[str, Attempt], Attempt | None]
 """How to call an address that a 3xx to that attempt names; None when that cannot be."""
 
 
-class OutboundLine:
+class OutboundLine(StreamedLine):
     """Implements `gateway.call.ports.Line`. Sans-IO: `on_deadline` is due at the moment last given to `wake`."""
 
     def __init__(
@@ -105,20 +105,6 @@ class OutboundLine:
 
     def reject(self, status: int, reason: str | None) -> None:
         self.hang_up()
-
-    def press(self, digits: str) -> None:
-        self._stream.press(digits)
-
-    def answer_text(self, number: int, *, taken: bool) -> None:
-        self._stream.answer_text(number, taken=taken)
-
-    @property
-    def referral(self) -> SipStream:
-        return self._stream
-
-    @property
-    def wideband(self) -> bool:
-        return self._stream.wideband
 
     def hang_up(self) -> None:
         if self._stream.dialog and self.phase != "over":

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.call import commands as c
 from gateway.call.ports import Incoming, Line, LineFactory, SuccessorFactory, Tell
-from gateway.call.sip_stream import SipLineOptions, SipStream, Wires, host_of
+from gateway.call.sip_stream import SipLineOptions, SipStream, StreamedLine, Wires, host_of
 from gateway.call.trunks import Screen, Screened, unscreened
 from gateway.core.clock import Clock
 from gateway.core.errors import CapacityError, GatewayError, PeerError
@@ -27,7 +27,7 @@ def nobody_to_replace(dialog: str, incoming: Incoming, line: SuccessorFactory) -
     raise PeerError("no such call", status_hint=481)
 
 
-class SipLine:
+class SipLine(StreamedLine):
     """Implements `gateway.call.ports.Line` for a call that came. Sans-IO: `send` and the stream only take commands."""
 
     def __init__(
@@ -60,20 +60,6 @@ class SipLine:
 
     def reject(self, status: int, reason: str | None) -> None:
         self._send(sip.Reject(self._dialog, status, reason))
-
-    def press(self, digits: str) -> None:
-        self._stream.press(digits)
-
-    def answer_text(self, number: int, *, taken: bool) -> None:
-        self._stream.answer_text(number, taken=taken)
-
-    @property
-    def referral(self) -> SipStream:
-        return self._stream
-
-    @property
-    def wideband(self) -> bool:
-        return self._stream.wideband
 
     def hang_up(self) -> None:
         self._send(sip.HangUp(self._dialog))

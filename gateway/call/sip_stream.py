@@ -312,3 +312,23 @@ class SipStream:
     def _press(self, key: bytes, duration_ms: int) -> None:
         now = self._wires.clock.now()
         self._tell(DigitPressed(now, self._id, key.decode("ascii").upper(), duration_ms, "info"))
+
+
+class StreamedLine:
+    """What a line over SIP leaves to its stream, whichever side called."""
+
+    _stream: SipStream
+
+    def press(self, digits: str) -> None:
+        self._stream.press(digits)
+
+    def answer_text(self, number: int, *, taken: bool) -> None:
+        self._stream.answer_text(number, taken=taken)
+
+    @property
+    def referral(self) -> SipStream:
+        return self._stream
+
+    @property
+    def wideband(self) -> bool:
+        return self._stream.wideband

@@ -20,14 +20,12 @@ from gateway_process import LEASH, wait_until
 PROGRAM = shutil.which("kamailio") or "/usr/sbin/kamailio"
 DOMAIN, USER, PASSWORD = "trunk.example", "4711", "open-sesame"
 
-CONFIGURATION = """
+BEGINNING = """
 debug=1
 log_stderror=yes
 fork=yes
-children=1
 disable_tcp=yes
 auto_aliases=no
-alias="{domain}"
 listen=udp:127.0.0.1:{port}
 
 loadmodule "tm.so"
@@ -37,6 +35,22 @@ loadmodule "pv.so"
 loadmodule "maxfwd.so"
 loadmodule "siputils.so"
 loadmodule "textops.so"
+"""
+
+DIALOGS = """\
+    if (has_totag()) {
+        if (loose_route()) { t_relay(); exit; }
+        if (is_method("ACK")) { if (t_check_trans()) t_relay(); exit; }
+        sl_send_reply("404", "Not here");
+        exit;
+    }
+    if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
+    t_check_trans();
+"""
+"""What belongs to a call that is up, or being set up."""
+
+CONFIGURATION = """{beginning}children=1
+alias="{domain}"
 loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "auth.so"
@@ -49,15 +63,7 @@ modparam("auth", "nonce_expire", 300)
 
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (has_totag()) {{
-        if (loose_route()) {{ t_relay(); exit; }}
-        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
-        sl_send_reply("404", "Not here");
-        exit;
-    }}
-    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
-    t_check_trans();
-    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+{dialogs}    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
     if (is_method("REGISTER") && $tU == "team") {{ save("location"); exit; }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("{domain}", "{password}", "0")) {{ www_challenge("{domain}", "1"); exit; }}
@@ -83,37 +89,14 @@ request_route {{
 }}
 """
 
-EDGE = """
-debug=1
-log_stderror=yes
-fork=yes
-children=2
-disable_tcp=yes
-auto_aliases=no
-listen=udp:127.0.0.1:{port}
-
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-loadmodule "maxfwd.so"
-loadmodule "siputils.so"
-loadmodule "textops.so"
+EDGE = """{beginning}children=2
 loadmodule "xlog.so"
 loadmodule "path.so"
 
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
-    if (has_totag()) {{
-        if (loose_route()) {{ t_relay(); exit; }}
-        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
-        sl_send_reply("404", "Not here");
-        exit;
-    }}
-    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
-    t_check_trans();
-    if (is_method("REGISTER")) {{ add_path(); $du = "sip:127.0.0.1:{registrar}"; t_relay(); exit; }}
+{dialogs}    if (is_method("REGISTER")) {{ add_path(); $du = "sip:127.0.0.1:{registrar}"; t_relay(); exit; }}
     xlog("$rm to $rU routed by: $hdr(Route)\\n");
     # Takes our own address off the route; says no where nothing is left of that.
     loose_route();
@@ -124,23 +107,8 @@ request_route {{
 }}
 """
 
-DISPATCHER = """
-debug=1
-log_stderror=yes
-fork=yes
-children=2
-disable_tcp=yes
-auto_aliases=no
+DISPATCHER = """{beginning}children=2
 alias="{domain}"
-listen=udp:127.0.0.1:{port}
-
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "rr.so"
-loadmodule "pv.so"
-loadmodule "maxfwd.so"
-loadmodule "siputils.so"
-loadmodule "textops.so"
 loadmodule "dispatcher.so"
 
 # A gateway that says nothing for a second is passed over: by the call at hand, and then by its OPTIONS.
@@ -155,15 +123,7 @@ modparam("dispatcher", "ds_ping_reply_codes", "class=2")
 
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
-    if (has_totag()) {{
-        if (loose_route()) {{ t_relay(); exit; }}
-        if (is_method("ACK")) {{ if (t_check_trans()) t_relay(); exit; }}
-        sl_send_reply("404", "Not here");
-        exit;
-    }}
-    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
-    t_check_trans();
-    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
+{dialogs}    if (is_method("OPTIONS")) {{ sl_send_reply("200", "Alive"); exit; }}
     if (!is_method("INVITE")) {{ sl_send_reply("405", "Not allowed"); exit; }}
     record_route();
     # Round robin.
@@ -229,14 +189,15 @@ class Kamailio:
         self._log.close()
 
     def _configuration(self) -> str:
+        common = {"beginning": BEGINNING.format(port=self.port), "dialogs": DIALOGS, "domain": DOMAIN}
         if self._registrar is not None:
-            return EDGE.format(port=self.port, registrar=self._registrar)
+            return EDGE.format(**common, registrar=self._registrar)
         if not self._gateways:
             names = {"user": USER, "password": PASSWORD, "outside": self._outside}
-            return CONFIGURATION.format(port=self.port, domain=DOMAIN, **names)
+            return CONFIGURATION.format(**common, **names)
         listed = "".join(f"1 sip:127.0.0.1:{port}\n" for port in self._gateways)
         (self._folder / "gateways.list").write_text(listed)
-        return DISPATCHER.format(port=self.port, domain=DOMAIN, folder=self._folder)
+        return DISPATCHER.format(**common, folder=self._folder)
 
     def log(self) -> str:
         return (self._folder / "kamailio.log").read_text(errors="replace")
