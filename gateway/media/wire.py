@@ -70,7 +70,7 @@ class Unpacker(Generic[T]):
         self._decoder = decoder
         self._unread = bytearray()
 
-    def feed(self, data: bytes) -> list[T]:
+    def feed(self, data: bytes | memoryview) -> list[T]:
         """Raises `msgspec.ValidationError` for what is no message; the stream is lost then."""
         unread, messages, at = self._unread, [], 0
         unread += data

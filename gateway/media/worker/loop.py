@@ -106,6 +106,8 @@ class Worker:
         self._groups = [_Group(self._plane(options, files)) for _ in range(_GROUPS)]
         self._group_of: dict[str, _Group] = {}
         self._commands = of_commands()
+        # One for all: a buffer made for each look would be new pages from the kernel, 200 times a second.
+        self._inbox = memoryview(bytearray(1 << 20))
         self._untold = bytearray()
         self._late_us: list[int] = []
         self._pulse_at = 0.0
@@ -149,7 +151,7 @@ class Worker:
         try:
             self._control.sendall(self._untold)
             self._untold.clear()
-            self._obey(self._control.recv(1 << 20))
+            self._obey(self._inbox[: self._control.recv_into(self._inbox)])
         except TimeoutError:
             self._look_for_parent()
         except OSError:
@@ -189,14 +191,14 @@ class Worker:
 
     def _read_control(self) -> None:
         try:
-            data = self._control.recv(1 << 20)
+            size = self._control.recv_into(self._inbox)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        self._obey(data)
+            size = 0
+        self._obey(self._inbox[:size])
 
-    def _obey(self, data: bytes) -> None:
+    def _obey(self, data: memoryview) -> None:
         if not data:
             self._open = False
             return
