@@ -22,6 +22,8 @@ PAUSE_BELOW_DB = 22.0
 """Quiet is this much below the loud parts of the same piece."""
 GAP_BELOW_DB = 6.0
 """Between words the level falls by this at least, if they are parted at all."""
+GAP_FRAMES = 4
+"""Whole quiet frames of 10 ms that a gap between words of 50 ms holds, wherever it falls among them."""
 OVERLAP_S = 1.5
 """Longer than any word, so that the word at the cut is whole in one of the pieces."""
 SHORTEST_WORD_S = 0.15
@@ -87,14 +89,14 @@ class Chunker:
         return sorted(self._levels)[len(self._levels) * 9 // 10]
 
     def _quietest(self) -> int:
-        """The frame, counted from the start of the piece, in the quietest 50 ms of the overlap; the overlap's first
+        """The frame, counted from the start of the piece, in the quietest 40 ms of the overlap; the overlap's first
         where no place is quieter than the others, so that the word at the end is whole in what follows."""
         first = len(self._levels) - self._overlap_frames
         best, best_level = first, self._loud() - GAP_BELOW_DB
-        for place in range(first, len(self._levels) - 4):
-            level = max(self._levels[place : place + 5])
+        for place in range(first, len(self._levels) - GAP_FRAMES + 1):
+            level = max(self._levels[place : place + GAP_FRAMES])
             if level < best_level:
-                best, best_level = place + 2, level
+                best, best_level = place + GAP_FRAMES // 2, level
         return best
 
     def _begin_at(self, cut: Cut) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.speech import Word
@@ -100,6 +100,8 @@ def test_8193_bytes_are_not_a_thousand_pieces() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 1.0), st.floats(0.0, 0.6)), min_size=1, max_size=60), st.integers(3, 12))
+@example([(0.25, 0.4375), (0.375, 0.125), (0.875, 0.0), (0.75, 0.0)], 3)  # gaps that fall between the frames
+@example([(1.0, 0.0), (0.375, 0.0), (1.0, 0.0), (1.0, 0.0)], 3)
 def test_no_word_is_lost_and_none_is_said_twice(spoken: list[tuple[float, float]], max_s: int) -> None:
     """An ear that understands every word it hears whole, and takes pieces of others for a torso, gives the whole text
     back; with the times of words it does so without comparing any."""
