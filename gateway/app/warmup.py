@@ -24,7 +24,7 @@ async def start_engines(*engines: SpeechToText | TextToSpeech) -> None:
             except Exception as error:  # a provider is anybody's code, and others may do without it
                 log.error("provider.unavailable", provider=type(engine).__name__, error=_told(error))
         if rate := getattr(engine, "sample_rate", None):
-            to_8k(bytes(rate), rate)  # makes the filter of this rate, once; no greeting should wait for that
+            to_8k(bytes(rate), rate)  # numpy's first convolution of a size costs 100 ms; no greeting should pay it
 
 
 async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:
