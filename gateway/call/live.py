@@ -284,8 +284,8 @@ class LiveCall:
                 if self._listening:
                     send(media.Listen(self.id, self._services.stt.audio_format))
             case c.Entertain(music=music):
-                pcm = self._load_prompt(music) if music is not None else None
-                send(media.PlayMusic(self.id, pcm or ringing()))
+                pcm, wide = self._load_music(music)
+                send(media.PlayMusic(self.id, pcm or ringing(), wide=wide))
             case c.Quieten():
                 send(media.PlayMusic(self.id, None))
             case c.CallSuccessor():
@@ -296,12 +296,19 @@ class LiveCall:
                 parties.report_transfer(status)
 
     def _play_music(self, command: c.Music) -> None:
-        pcm = self._load_prompt(command.file) if command.file is not None else None
+        pcm, wide = self._load_music(command.file)
         if pcm is None and command.file is not None:
             log.warning("call.no_music", call=self.id, file=command.file)
         self._services.media.send(
-            media.PlayMusic(self.id, pcm, gain_db=command.level_db, under_db=command.while_speaking_db)
+            media.PlayMusic(self.id, pcm, gain_db=command.level_db, under_db=command.while_speaking_db, wide=wide)
         )
+
+    def _load_music(self, file: str | None) -> tuple[bytes | None, bytes]:
+        """At 8 kHz, and where it will be heard so at 16 kHz."""
+        pcm = self._load_prompt(file) if file is not None else None
+        if file is None or not pcm or not self._parties.line.wideband:
+            return pcm, b""
+        return pcm, self._services.load_wide_prompt(file) or b""
 
     def _speak(self, command: c.Say | c.Ask | c.Converse) -> None:
         runner = self._runner

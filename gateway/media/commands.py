@@ -154,11 +154,13 @@ class SetTone(Command, frozen=True, tag=True):
 
 class PlayMusic(Command, frozen=True, tag=True):
     """Play 8 kHz PCM round and round at `gain_db`, and at `under_db` while a clip plays (-96 and below: silent). None
-    ends it. It says nothing of itself, and pausing or flushing the playout leaves it alone."""
+    ends it. It says nothing of itself, and pausing or flushing the playout leaves it alone. `wide` is as in
+    `QueueAudio`."""
 
     pcm: bytes | None
     gain_db: float = 0.0
     under_db: float = -14.0
+    wide: bytes = b""
 
 
 class SetGain(Command, frozen=True, tag=True):

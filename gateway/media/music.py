@@ -29,7 +29,10 @@ def factor(db: float) -> float:
 
 @dataclass(slots=True)
 class _Music:
-    pcm: Float32s
+    pcm: Int16s
+    wide: Int16s | None
+    """The same at 16 kHz, where it was given."""
+
     alone: float
     under: float
     position: int = 0
@@ -51,10 +54,13 @@ class Music:
         self._playing.pop(row, None)
         self._gains.pop(row, None)
 
-    def play(self, row: int, pcm: Int16s, gain_db: float, under_db: float) -> None:
-        """Go round `pcm` at `gain_db`, and at `under_db` while something is said; in place of what played so far."""
+    def play(self, row: int, pcm: Int16s, gain_db: float, under_db: float, wide: Int16s | None = None) -> None:
+        """Go round `pcm` at `gain_db`, and at `under_db` while something is said; in place of what played so far.
+
+        `wide` is the same at 16 kHz; where it is wanted and not there, it is made of `pcm`.
+        """
         before = self._playing.get(row)
-        music = _Music(pcm.astype(np.float32), factor(gain_db), factor(under_db))
+        music = _Music(pcm, wide, factor(gain_db), factor(under_db))
         if before is not None:
             music.spoken = before.spoken
         self._playing[row] = music
@@ -105,19 +111,21 @@ class Music:
 def _next_frame(music: _Music, wide: bool) -> list[Float32s]:
     """At 8 kHz, and where it is wanted at 16 kHz."""
     wanted = 0.0 if music.ends else music.under if music.spoken else music.alone
-    found = [_round_and_round(music, music.position, FRAME)]
-    if wide:
+    found = [_round_and_round(music.pcm, music.position, FRAME)]
+    if wide and music.wide is not None:
+        found.append(_round_and_round(music.wide, 2 * music.position, 2 * FRAME))
+    elif wide:
         # All of it is there, round and round: what is interpolated looks ahead, and comes no later.
-        around = _round_and_round(music, music.position - _AHEAD, FRAME + 2 * _AHEAD)
-        found.append(double_rate(around[None])[0].astype(np.float32))
+        around = _round_and_round(music.pcm, music.position - _AHEAD, FRAME + 2 * _AHEAD)
+        found.append(double_rate(around[None])[0])
     levelled = [one * _ramp(music.level, wanted, len(one)) for one in found]
     music.position = (music.position + FRAME) % len(music.pcm)
     music.level = wanted
     return levelled
 
 
-def _round_and_round(music: _Music, start: int, length: int) -> Float32s:
-    found: Float32s = music.pcm[(start + np.arange(length)) % len(music.pcm)]
+def _round_and_round(pcm: Int16s, start: int, length: int) -> Int16s:
+    found: Int16s = pcm[(start + np.arange(length)) % len(pcm)]
     return found
 
 

@@ -176,9 +176,8 @@ class MediaPlane:
         self.table.close(leg)
 
     def _queue_audio(self, leg: Leg, command: c.QueueAudio, now: float) -> None:
-        whole = len(command.pcm) // 2 * 2
-        wide = np.frombuffer(command.wide, "<i2") if len(command.wide) == 2 * whole else None
-        self._playouts.queue(leg.row, command.clip, np.frombuffer(command.pcm[:whole], "<i2"), command.last, wide)
+        pcm, wide = _at_both_rates(command.pcm, command.wide)
+        self._playouts.queue(leg.row, command.clip, pcm, command.last, wide)
 
     def _pause(self, leg: Leg, command: c.PausePlayout, now: float) -> None:
         self._playouts.pause(leg.row)
@@ -207,9 +206,9 @@ class MediaPlane:
         self._transmitter.set_tone(leg.row, command.hz if sounds else None, command.dbm0)
 
     def _play_music(self, leg: Leg, command: c.PlayMusic, now: float) -> None:
-        pcm = np.frombuffer((command.pcm or b"")[: len(command.pcm or b"") // 2 * 2], "<i2")
+        pcm, wide = _at_both_rates(command.pcm or b"", command.wide)
         if len(pcm):
-            self._transmitter.music.play(leg.row, pcm, command.gain_db, command.under_db)
+            self._transmitter.music.play(leg.row, pcm, command.gain_db, command.under_db, wide)
         else:
             self._transmitter.music.stop(leg.row)
 
@@ -372,6 +371,12 @@ class MediaPlane:
                 LineFellSilent(now, name, now - float(table.last_media[row])) if fell else LineRecovered(now, name)
             )
         return said
+
+
+def _at_both_rates(pcm: bytes, wide: bytes) -> tuple[Int16s, Int16s | None]:
+    """Whole samples at 8 kHz, and the same at 16 kHz where they are as long."""
+    whole = len(pcm) // 2 * 2
+    return np.frombuffer(pcm[:whole], "<i2"), np.frombuffer(wide, "<i2") if len(wide) == 2 * whole else None
 
 
 _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]] = {

@@ -106,12 +106,14 @@ def _above_4_khz_db(sound: Sound) -> float:
 
 
 @needs_baresip
-def test_a_played_file_is_heard_in_wideband(tmp_path: Path, number: str) -> None:
-    """A dialplan's `play` of a 16 kHz file: 6 kHz arrive as loud as 1 kHz."""
+@pytest.mark.parametrize("step", ["play: both.wav", "music: {file: both.wav, level: 0, seconds: 2.5}"])
+def test_a_played_file_is_heard_in_wideband(tmp_path: Path, number: str, step: str) -> None:
+    """A dialplan's `play` or `music` of a 16 kHz file: 6 kHz arrive as loud as 1 kHz."""
     t = np.arange(2 * 16000) / 16000
     both = 5000 * (np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 6000 * t))
     Sound(both, 16000).write(tmp_path / "both.wav")
-    (tmp_path / "plan.yaml").write_text("default: d\nroutes: {d: {steps: [answer, {play: both.wav}, {wait: 500ms}]}}\n")
+    plan = f"default: d\nroutes: {{d: {{steps: [answer, {{{step}}}, {{wait: 500ms}}]}}}}\n"
+    (tmp_path / "plan.yaml").write_text(plan)
     config = f"dialplan = '{tmp_path / 'plan.yaml'}'\n" + CODECS + QUICK
     with (
         GatewayProcess(tmp_path / "data", config=config) as gateway,

@@ -146,6 +146,38 @@ def test_music_and_gain_are_as_loud_at_both_rates() -> None:
     assert level_at(middle(both, 16000), 6000, 16000) == pytest.approx(1500, rel=0.25)
 
 
+@CODECS
+def test_music_is_heard_in_wideband_where_it_is_given_so(codec: str) -> None:
+    """What it has above 4 kHz goes round with what is below, stands back with it while something is said, and ends
+    with it."""
+    w, rate = world(codec), RATE[codec]
+    low, high = tone_at_16_khz(400, 0.5, 4000), tone_at_16_khz(6000, 0.5, 4000)
+    w.do(PlayMusic("call", low[::2].tobytes(), under_db=-20.0, wide=(low + high).tobytes())).ticks(150)
+    alone = sounded(w, codec)
+    for hz in (400, 6000):
+        assert level_at(middle(alone, rate, 2.0), hz, rate) == pytest.approx(4000, rel=0.2)
+    w.do(QueueAudio("call", 1, sine(1000, 2.0, 6000).tobytes(), last=True)).ticks(100)
+    under = sounded(w, codec)[3 * rate :]
+    assert level_at(middle(under, rate), 6000, rate) == pytest.approx(400, rel=0.4)
+    w.do(PlayMusic("call", None)).ticks(50)
+    assert np.abs(sounded(w, codec)[-rate // 2 :]).max() < 150
+
+
+def test_music_of_another_length_at_16_khz_is_not_taken() -> None:
+    """It would go round at another pace; the 8 kHz are sent instead."""
+    w = world("G722").do(PlayMusic("call", sine(800, 0.5, 6000).tobytes(), wide=b"\0" * 31)).ticks(100)
+    assert level_at(middle(sounded(w, "G722"), 16000, 1.0), 800, 16000) == pytest.approx(6000, rel=0.1)
+
+
+def test_a_g711_leg_leaves_wideband_music_alone() -> None:
+    """Not an octet of what it sends depends on it."""
+    plain, given_both = World().open().connect(), World().open().connect()
+    low = tone_at_16_khz(400, 0.5, 4000)
+    plain.do(PlayMusic("call", low[::2].tobytes())).ticks(60)
+    given_both.do(PlayMusic("call", low[::2].tobytes(), wide=low.tobytes())).ticks(60)
+    assert [d.data for d in plain.sent] == [d.data for d in given_both.sent]
+
+
 def test_tones_and_keys_are_made_at_the_codecs_rate() -> None:
     """A test tone at its level, and a key's two tones, without images of them."""
     w = world("G722", dtmf_payload_type=None)
