@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from baresip_phone import BARESIP, BaresipPhone
-from gateway_process import QUICK, CallBundle, GatewayProcess
+from gateway_process import CallBundle, GatewayProcess
 from pjsua2_phone import PJSUA2, Pjsua2Phone
 from sounds import likeness_in_pieces, speech
 
@@ -23,6 +23,9 @@ LONGER_S = 0.6
 
 TAKES_UP_S = 0.25
 """A phone that takes a call up again sets its sound up anew, and misses the first packets."""
+
+HEARD_S = 1.5
+"""How much of the question is heard before a hold in it: enough pieces for their median to mean something."""
 
 SENTENCE = speech("One moment, I look that up. Is it Tuesday?")
 PLAN = f"""
@@ -44,7 +47,7 @@ routes:
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("hold")
     (folder / "plan.yaml").write_text(PLAN)
-    config = f"{QUICK}[call]\nline_lost_after_s = {LOST_AFTER_S}\n"
+    config = f"[call]\nline_lost_after_s = {LOST_AFTER_S}\n"  # the voice unhurried: there is to be much of it
     with GatewayProcess(folder / "data", "--dialplan", str(folder / "plan.yaml"), config=config) as gateway:
         yield gateway
 
@@ -81,7 +84,7 @@ def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
         phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
         call = gateway.call()
         call.wait("UtteranceStarted")
-        phone.listen(0.7)
+        phone.listen(HEARD_S)
         phone.hold()
         call.wait("CallHeld")
         answer = speech("Tuesday.")
