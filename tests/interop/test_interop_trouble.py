@@ -179,10 +179,10 @@ async def test_a_full_disk_costs_no_call_and_no_session(tmp_path: Path, number: 
     with GatewayProcess(tmp_path / "data", config=QUICK, under=[str(PRLIMIT), "--fsize=130000:"]) as gateway:
         async with line() as phones:
             phone = await dial(phones, gateway, "desk", number)
-            started = await soon(gateway.wait_log, "call.started")
+            full = await soon(gateway.call)
             await soon(gateway.wait_log, "session.write_failed", within_s=20)
             await phone.press("1")
-            assert await phone.far_side_begins(within_s=5)
+            await soon(full.wait_asked, WHICH_SERVICE)
             await phone.hang_up()
             await soon(gateway.wait_log, "call.ended", reason="hangup")
             await soon(make_room, gateway)
@@ -190,7 +190,7 @@ async def test_a_full_disk_costs_no_call_and_no_session(tmp_path: Path, number: 
             call = await soon(gateway.call, 2)
             await soon(call.wait_replied, WHICH_SERVICE)
             assert slots(call) == {"task": "book"}
-            assert call.find("SessionResumed")[0]["session"] == started["session"]
+            assert call.find("SessionResumed")[0]["session"] == full.find("SessionStarted")[0]["session"]
 
 
 async def test_told_to_stop_it_lets_calls_end_by_themselves(tmp_path: Path, number: str) -> None:
