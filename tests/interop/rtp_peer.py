@@ -6,6 +6,8 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
+from math import inf
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -16,11 +18,13 @@ from sounds import Sound
 from gateway.media import g711
 
 PACKET = 160  # samples, 20 ms
+SO_TIMESTAMPNS = 35
+"""Linux tells with a datagram when it came, a `struct timespec` on the wall's clock; Python has no name for it."""
 
 
 class Packet(NamedTuple):
     at: float
-    """On the monotonic clock, which is that of the gateway's events too."""
+    """When the kernel had it, however late a busy test reads; on the monotonic clock, that of the gateway's events."""
     sequence: int
     timestamp: int
     payload_type: int
@@ -36,6 +40,7 @@ class RtpPeer:
         self._codes = bytes(g711.encode(np.rint(sound.samples).astype(np.int16), law))
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._far: tuple[str, int] | None = None
         self._over = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._receive, self._send)]
@@ -61,11 +66,18 @@ class RtpPeer:
         assert self._far is not None, "nobody has called"
         self._socket.sendto(data, self._far)
 
-    def heard(self, since: float, until: float) -> Sound:
+    def heard(self, since: float = 0.0, until: float = inf) -> Sound:
         """What came between two moments, packet after packet."""
-        wanted = (packet for packet in self.received if since <= packet.at < until and packet.payload_type != 13)
-        codes = b"".join(packet.payload for packet in wanted)
-        return Sound(g711.decode(np.frombuffer(codes, np.uint8)).astype(np.float64))
+        return sound_of([packet for packet in self.received if since <= packet.at < until])
+
+    def stretches(self, *, apart_s: float = 1.0) -> list[list[Packet]]:
+        """What came, parted where the sender's own clock says that it was silent for so long or longer."""
+        parted: list[list[Packet]] = []
+        for packet in self.received:
+            if not parted or silence_s(parted[-1][-1], packet) >= apart_s:
+                parted.append([])
+            parted[-1].append(packet)
+        return parted
 
     def wait_until(self, at: float) -> None:
         """Something came at that moment or later."""
@@ -74,14 +86,14 @@ class RtpPeer:
     def _receive(self) -> None:
         while not self._over.is_set():
             try:
-                data, source = self._socket.recvfrom(2048)
+                data, ancillary, _, source = self._socket.recvmsg(2048, 64)
             except TimeoutError:
                 continue
             first, kind, sequence, timestamp = struct.unpack_from("!BBHI", data)
             if first >> 6 == 2 and kind & 0x7F in (0, 8, 13):
                 self._far = source
                 self._called.set()
-                self.received.append(Packet(time.monotonic(), sequence, timestamp, kind & 0x7F, data[12:]))
+                self.received.append(Packet(_came_at(ancillary), sequence, timestamp, kind & 0x7F, data[12:]))
 
     def _send(self) -> None:
         self._called.wait()
@@ -97,3 +109,24 @@ class RtpPeer:
         header = struct.pack("!BBHII", 0x80, self._kind, number & 0xFFFF, number * self._packet, 0x1234ABCD)
         if self._far is not None:
             self._socket.sendto(header + payload, self._far)
+
+
+def _came_at(ancillary: list[tuple[int, int, bytes]]) -> float:
+    seconds, nanoseconds = next(struct.unpack("@qq", data) for _, kind, data in ancillary if kind == SO_TIMESTAMPNS)
+    return seconds + nanoseconds / 1e9 - (time.time() - time.monotonic())
+
+
+def sound_of(packets: Sequence[Packet]) -> Sound:
+    """The mu-law in them, without the comfort noise."""
+    codes = b"".join(packet.payload for packet in packets if packet.payload_type != 13)
+    return Sound(g711.decode(np.frombuffer(codes, np.uint8)).astype(np.float64))
+
+
+def silence_s(before: Packet, after: Packet) -> float:
+    """For how long nothing was sent between two packets, by their timestamps."""
+    return ((after.timestamp - before.timestamp & 0xFFFFFFFF) - len(before.payload)) / 8000
+
+
+def began_at(packets: Sequence[Packet], first: Packet) -> float:
+    """When the timestamp of `first` was, by whichever of these came with the least delay."""
+    return min(packet.at - (packet.timestamp - first.timestamp & 0xFFFFFFFF) / 8000 for packet in packets)
