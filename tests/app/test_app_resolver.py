@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from dns_server import DnsServer
+from waiting import turns
 
 from gateway.app import resolver as resolving
 from gateway.app.resolver import Resolver, Unresolved
@@ -97,8 +98,7 @@ async def test_the_loop_goes_on_while_a_name_server_says_nothing(
     names.silent = True
     looking = asyncio.create_task(Resolver([names.address]).locate(Address("provider.test", 5060), ("udp",)))
     assert await asyncio.to_thread(names.heard.wait, 5)
-    for _ in range(1000):
-        await asyncio.sleep(0)
+    await turns(1000)
     assert not looking.done()
     with pytest.raises(Unresolved):
         await looking

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from provider_cases import cases, error_of, open_stt, pieces, run, said
+from waiting import turns
 
 from gateway.core.errors import MisuseError
 from gateway.core.speech import Expectation, Transcript
@@ -120,7 +121,7 @@ def test_close_ends_what_is_open_and_is_safe_twice(kind: str, options: dict[str,
         async with open_stt(kind, options) as stt:
             stream = await stt.open(YES_NO)
             reading = asyncio.create_task(collect(stream))
-            await asyncio.sleep(0)
+            await turns()
             await stt.close()
             await stt.close()
             await stream.cancel()

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from provider_cases import cases, error_of, open_tts, run
+from waiting import turns
 
 from gateway.providers.load import build_tts
 from gateway.providers.tts.prompts import render_prompts
@@ -101,7 +102,7 @@ def test_closing_the_iterator_cancels(kind: str, settings: dict[str, Any]) -> No
             await anext(begun)
             await begun.aclose()
             waiting = asyncio.create_task(spoken(tts, "A text that nobody waits for."))
-            await asyncio.sleep(0)
+            await turns()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             assert await spoken(tts, TEXT)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from store_backends import KINDS, NewUrl, new_url, postgres, redis
+from waiting import turns
 
 from gateway.core.errors import MisuseError, SessionError
 from gateway.core.events import AgentRemembered, AnyEvent, CallEnded, DialogueCompleted, Side, StepEntered, VariableSet
@@ -279,8 +280,7 @@ async def test_a_cancelled_append_is_whole_or_absent(store: SessionStore) -> Non
     events = numbered(*(step(str(index)) for index in range(50)))
     for hops in range(12):
         appending = asyncio.ensure_future(store.append("s1", events, now=1.0))
-        for _ in range(hops):
-            await asyncio.sleep(0)
+        await turns(hops)
         appending.cancel()
         await asyncio.gather(appending, return_exceptions=True)
         assert len((await store.load("s1")).events) in (0, 50)

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway_process import LEASH, rtp_ports, wait_until
+from gateway_process import LEASH, rtp_ports
 from sounds import RATE, Sound, read_wav, silence
+from waiting import wait_until
 
 BARESIP = shutil.which("baresip")
 MODULES = next((path for path in Path("/usr").glob("lib*/baresip/modules")), Path("/usr/lib/baresip/modules"))

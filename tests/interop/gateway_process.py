@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
 from sounds import Sound, read_wav
+from waiting import wait_until
 
 T = TypeVar("T")
 
@@ -300,16 +301,6 @@ class CallBundle:
         played = {event["clip"]: event for event in self.find("UtterancePlayed")}
         begun = [(event, played[event["clip"]]) for event in self.find("UtteranceStarted") if event["clip"] in played]
         return [(self.second(first["at"]), self.second(first["at"]) + over["played_s"]) for first, over in begun]
-
-
-def wait_until(true: Callable[[], T], *, within_s: float, every_s: float = 0.03) -> T:
-    """What `true` gives once it is true. Looks again and again: for files and processes that cannot tell us."""
-    deadline = time.monotonic() + within_s
-    while not (result := true()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s} s")
-        threading.Event().wait(every_s)
-    return result
 
 
 def rtp_ports(part: int = 0) -> tuple[int, int]:

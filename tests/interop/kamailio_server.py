@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from gateway_process import LEASH, wait_until
+from gateway_process import LEASH
+from waiting import wait_until
 
 PROGRAM = shutil.which("kamailio") or "/usr/sbin/kamailio"
 DOMAIN, USER, PASSWORD = "trunk.example", "4711", "open-sesame"

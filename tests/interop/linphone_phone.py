@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway_process import LEASH, rtp_ports, wait_until
+from gateway_process import LEASH, rtp_ports
 from sounds import Sound, read_wav
+from waiting import wait_until
 
 LINPHONE = shutil.which("linphonec")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway_process import LEASH, rtp_ports, wait_until
+from gateway_process import LEASH, rtp_ports
 from sounds import Sound, read_wav
+from waiting import wait_until
 
 PJSUA2 = find_spec("pjsua2")
 PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
-from gateway_process import wait_until
 from sounds import Sound
+from waiting import wait_until
 
 from gateway.media import g711
 

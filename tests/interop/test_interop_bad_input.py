@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from callers import a_call_beside, soon
-from gateway_process import GatewayProcess, wait_until
+from gateway_process import GatewayProcess
 from raw_caller import RawCaller
 from rtp_peer import RtpPeer
 from sounds import likeness_in_pieces, silence, speech, tone
+from waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from baresip_phone import BARESIP, BaresipPhone
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO, WHICH_SERVICE
-from gateway_process import QUICK, GatewayProcess, wait_until
+from gateway_process import QUICK, GatewayProcess
 from raw_caller import RawCaller
 from rtp_peer import RtpPeer
 from sounds import RATE, Sound, likeness_in_pieces, read_wav, silence, speech
+from waiting import wait_until
 
 from gateway.media import g711, tones
 

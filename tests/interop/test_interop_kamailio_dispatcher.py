@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import redis_server
 from callers import WHICH_SERVICE, slots, soon
-from gateway_process import QUICK, CallBundle, GatewayProcess, rtp_ports, wait_until
+from gateway_process import QUICK, CallBundle, GatewayProcess, rtp_ports
 from kamailio_server import Kamailio
 from sip_answerer import SCENARIOS, sipp
+from waiting import wait_until
 
 from gateway.app.phone import Phone, PhoneLine, Target
 

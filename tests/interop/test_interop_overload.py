@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from gateway_process import GatewayProcess, wait_until
+from gateway_process import GatewayProcess
 from sip_answerer import SCENARIOS, sipp
+from waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

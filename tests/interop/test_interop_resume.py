@@ -17,7 +17,8 @@ from callers import (
     slots,
     soon,
 )
-from gateway_process import QUICK, CallBundle, GatewayProcess, wait_until
+from gateway_process import QUICK, CallBundle, GatewayProcess
+from waiting import wait_until
 
 from gateway.app.phone import Phone, PhoneLine
 from gateway.core.clock import SystemClock

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from callers import soon
-from gateway_process import CallBundle, GatewayProcess, rtp_ports, wait_until
+from gateway_process import CallBundle, GatewayProcess, rtp_ports
 from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio, free_port
+from waiting import wait_until
 
 from gateway.app.phone import PhoneLine, Target
 

@@ -20,10 +20,11 @@ import pytest
 from callers import soon
 from certificates import make_certificate
 from dns_server import DnsServer
-from gateway_process import CallBundle, GatewayProcess, rtp_ports, wait_until
+from gateway_process import CallBundle, GatewayProcess, rtp_ports
 from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio, free_port
 from sip_answerer import SCENARIOS
 from sounds import find, read_wav, silence, tone
+from waiting import wait_until
 
 from gateway.app.phone import PhoneLine, Target
 from gateway.media import g711

@@ -205,9 +205,8 @@ def test_the_legs_of_one_call_meet_on_one_plane() -> None:
             pool.send(Bridge("c-1", "c-1.2"))
             for _ in range(500):
                 pool.send(PushPcm("c-1", sine(440, 0.02).tobytes()))
-                if heard.done():
+                if (await asyncio.wait([heard], timeout=0.02))[0]:
                     break
-                await asyncio.sleep(0.02)
             return float(np.abs(np.frombuffer(await asyncio.wait_for(heard, 5), "<i2")).max())
         finally:
             await pool.close()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from provider_cases import pieces, said
+from virtual_time import elapse
 
 from gateway.core.errors import ProviderError
 from gateway.core.loops import run_virtual
@@ -144,7 +145,7 @@ def test_interim_texts_come_while_the_caller_speaks() -> None:
 
         watching = asyncio.create_task(watch())
         for piece in pieces(line(said("I would like a beard trim please", voice="rms"))):
-            await asyncio.sleep(0.1)
+            await elapse(0.1)
             await stream.feed(piece)
         await stream.finish()
         await watching

@@ -21,6 +21,7 @@ from gateway.app.config import GatewayConfig
 from gateway.app.dial import synthesise
 from gateway.app.gateway import Gateway
 from gateway.app.phone import Phone, PhoneLine, Target
+from gateway.core.clock import SystemClock
 from gateway.providers.load import build_tts
 from gateway.replay.cli import against, update
 from gateway.replay.keep import keep
@@ -30,6 +31,12 @@ from gateway.replay.run import ReplayOptions, replay_bundle
 BUNDLES = Path(__file__).parent / "bundles"
 
 Say = Callable[[str], Awaitable[None]]
+
+
+async def pause(seconds: float) -> None:
+    """A caller takes their time: real time, for it is what gets recorded."""
+    clock = SystemClock()
+    await clock.sleep_until(clock.now() + seconds)
 
 
 async def booking(phone: Phone, say: Say) -> None:
@@ -50,16 +57,16 @@ async def booking(phone: Phone, say: Say) -> None:
 async def cut_off(phone: Phone, say: Say) -> None:
     """Interrupt the greeting by speaking, a question by a key; then the line drops."""
     await phone.far_side_begins(within_s=10)
-    await asyncio.sleep(1.5)
+    await pause(1.5)
     await say("I'd like to book an appointment")
     await phone.far_side_begins(within_s=10)
-    await asyncio.sleep(0.5)
+    await pause(0.5)
     await phone.press("2")
     await phone.far_side_finishes()
     await say("on monday")
     await phone.far_side_finishes()
     await phone.vanish()
-    await asyncio.sleep(4)  # until they call back; the gateway has noticed the dead line by then
+    await pause(4.0)  # until they call back; the gateway has noticed the dead line by then
 
 
 async def called_back(phone: Phone, say: Say) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakes import AWAY, BREAK, HANG, WORD_S, Ear, Mind, Room, Voice, virtually
 from virtual_time import elapse
+from waiting import turns
 
 from gateway.core import events as e
 from gateway.core.errors import ProviderError
@@ -284,7 +285,7 @@ async def test_closing_ends_everything_and_keeps_what_was_heard() -> None:
     await room.runner.close()
     speaking.cancel()
     room.line.task.cancel()
-    await asyncio.sleep(0)
+    await turns()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in others if not task.done()]
     assert room.ear.streams[0].cancelled

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from virtual_time import elapse
+from waiting import turns
 
 from gateway.core import events as e
 from gateway.core.errors import ProviderError
@@ -78,7 +79,7 @@ def test_a_call_survives_its_providers(
         await elapse(150)
         assert len(room.outcomes) == 1, "three silences, a farewell or an answer end every exchange by now"
         await room.leave()
-        await asyncio.sleep(0)
+        await turns()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert fold(room.events).history == room.context.history
         assert room.mind.closed == len(room.mind.asked)

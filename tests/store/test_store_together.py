@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from virtual_time import elapse
+from waiting import turns
 
 from gateway.core.errors import SessionError, StoreError
 from gateway.core.loops import run_virtual
@@ -92,7 +93,7 @@ def test_finish_waits_for_everything_begun() -> None:
     async def main() -> int:
         ferry = Ferry()
         adding = [asyncio.create_task(ferry.together.add(str(number))) for number in range(450)]
-        await asyncio.sleep(0)
+        await turns()
         await ferry.together.finish()
         await asyncio.gather(*adding)
         return sum(len(crossing) for crossing in ferry.crossings)

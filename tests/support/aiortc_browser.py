@@ -13,6 +13,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSession
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
+from gateway.core.clock import SystemClock
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
@@ -42,14 +43,15 @@ class ToneTrack(MediaStreamTrack):
         super().__init__()
         self._samples = tone(hz, 1.0, rate=48000).repeat(2)  # whole periods, so it loops without a click
         self._pts = 0
+        self._clock = SystemClock()
         self._start: float | None = None
 
     async def recv(self) -> AudioFrame:
         if self.readyState != "live":
             raise MediaStreamError
-        now = asyncio.get_running_loop().time()
-        self._start = self._start or now
-        await asyncio.sleep(max(0.0, self._start + self._pts / 48000 - now))
+        if self._start is None:
+            self._start = self._clock.now()
+        await self._clock.sleep_until(self._start + self._pts / 48000)  # aiortc sends as fast as it is given frames
         at = self._pts % 48000
         frame = AudioFrame.from_ndarray(self._samples[None, 2 * at : 2 * at + 1920], format="s16", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, self._pts, fractions.Fraction(1, 48000)

@@ -10,8 +10,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from waiting import wait_until
 
 START_WITHIN_S = 30.0
 
@@ -68,15 +69,12 @@ class PostgresServer:
         self._run("psql", "--host", str(self._folder), "--username=gateway", "--quiet", "-c", statement, database)
 
     def _await_ready(self) -> None:
+        wait_until(self._is_ready, within_s=START_WITHIN_S)
+
+    def _is_ready(self) -> bool:
         assert self._process is not None
-        until = time.monotonic() + START_WITHIN_S
-        while True:
-            probe = self._try("pg_isready", "--quiet", "--host", str(self._folder), "--username=gateway")
-            if probe.returncode == 0:
-                return
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < until, "PostgreSQL did not start in time"
-            time.sleep(0.05)
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        return self._try("pg_isready", "--quiet", "--host", str(self._folder), "--username=gateway").returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         done = self._try(program, *arguments)

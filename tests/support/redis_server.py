@@ -6,8 +6,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+from waiting import wait_until
 
 START_WITHIN_S = 10.0
 
@@ -60,18 +61,15 @@ class RedisServer:
         return self.url
 
     def _await_ready(self) -> None:
-        assert self._process is not None
-        until = time.monotonic() + START_WITHIN_S
-        while self._answer() != "+PONG":
-            assert self._process.poll() is None, "Redis did not start"
-            assert time.monotonic() < until, "Redis did not start in time"
-            time.sleep(0.02)
+        wait_until(self._is_ready, within_s=START_WITHIN_S)
 
-    def _answer(self) -> str:
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "Redis did not start"
         try:
-            return self.command("PING")
+            return self.command("PING") == "+PONG"
         except OSError:
-            return ""
+            return False
 
 
 def find_binary() -> str | None:
