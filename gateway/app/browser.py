@@ -29,11 +29,11 @@ class _Caller:
         self._ready = False
         self._lost_early: str | None = None
         self.peer = BrowserPeer(token, self._push, self._lost, self._digit, self._can_hear, options)
-        self.codec = ""
+        self.codec, self.wideband = "", False
 
     def line(self, call_id: str, tell: Tell, record: str | None, trace: str | None) -> PcmLine:
         self._call_id, self._tell = call_id, tell
-        self.codec = self.peer.codec
+        self.codec, self.wideband = self.peer.codec, self.peer.wideband
         self._line = PcmLine(
             call_id,
             self,

@@ -15,9 +15,11 @@ class Peer(Protocol):
     """The far side, set up before the call is offered: there is nothing left to negotiate."""
 
     codec: str
+    wideband: bool
+    """Its pieces are of 16 kHz instead of 8, both ways."""
 
     def play(self, pcm: bytes) -> None:
-        """20 ms of 8 kHz PCM for the far side's ears."""
+        """20 ms for the far side's ears."""
         ...
 
     def hang_up(self) -> None:
@@ -45,7 +47,9 @@ class PcmLine:
         gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._id, self._peer, self._leg, self.tell, self._gone = call_id, peer, leg, tell, gone
-        self._open = media.OpenLeg(call_id, kind="pcm", record=record, trace=trace, silent_after_s=silent_after_s)
+        self._open = media.OpenLeg(
+            call_id, kind="pcm", wide=peer.wideband, record=record, trace=trace, silent_after_s=silent_after_s
+        )
         self._opened = self._leg_ready = self._far_ready = False
 
     def far_side_ready(self) -> None:
@@ -72,8 +76,7 @@ class PcmLine:
 
     @property
     def wideband(self) -> bool:
-        """Its frames are of 8 kHz, whatever the peer makes of them."""
-        return False
+        return self._peer.wideband
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))

@@ -308,8 +308,10 @@ class ErrorOccurred(Event, frozen=True, tag=True):
     message: str
 
 
-class RecordingStarted(Event, frozen=True, tag=True):
+class RecordingStarted(Event, frozen=True, tag=True, omit_defaults=True):
     path: str
+    wideband: bool = False
+    """Of 16 kHz, as the call began in wideband; else of 8."""
 
 
 class RecordingFailed(Event, frozen=True, tag=True):

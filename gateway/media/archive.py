@@ -18,6 +18,7 @@ from gateway.media.history import FRAME
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Int64s, Said
 from gateway.media.record import Int16s, Recorder
+from gateway.media.record_wide import Sound, Widener
 from gateway.media.trace import TraceWriter
 
 _PATIENCE_S = 5.0
@@ -37,7 +38,8 @@ class _Ending:
 class Archive:
     def __init__(self, slots: int, table: LegTable, files: FileSink) -> None:
         self._table, self._files = table, files
-        self._recorder = Recorder(slots, files)
+        self._narrow, self._wide = Recorder(slots, files), Recorder(slots, files, 2)
+        self._heard, self._sent = Widener(slots), Widener(slots)
         self._next_file = 0
         self._recorded: dict[int, Leg] = {}  # by file
         self._ended_traces: dict[int, Leg] = {}  # by file, whose last octets are on their way
@@ -64,9 +66,13 @@ class Archive:
         if leg.record is None:
             return []
         file = self._new_file()
-        self._recorder.start(leg.row, file, leg.record, position, recorded=leg.recorded)
+        wide = leg.speaks_wide if leg.recorded_wide is None else leg.recorded_wide
+        recorder = self._wide if wide else self._narrow
+        recorder.start(leg.row, file, leg.record, position, recorded=leg.recorded)
         self._recorded[file] = leg
-        return [RecordingStarted(now, leg.name, leg.record)]
+        for side in (self._heard, self._sent):
+            side.reset(leg.row)
+        return [RecordingStarted(now, leg.name, leg.record, wide)]
 
     def trace(self, received: Sequence[Received], position: int, now: float) -> None:
         """Note the datagrams taken by the tick at `position`."""
@@ -87,15 +93,25 @@ class Archive:
             unwritten += writer.left_out((position - leg.opened) // FRAME, ticks)
 
     def record(self, rows: Int64s, position: int, heard: Int16s, sent: Int16s) -> None:
-        """`heard` is by index of `rows`, `sent` by row."""
-        recorded = self._recorder.rows
+        """What is recorded at 8 kHz. `heard` is by index of `rows`, `sent` by row."""
+        recorded = self._narrow.rows
         if len(recorded):
-            self._recorder.add(position, heard[np.searchsorted(rows, recorded)], sent[recorded])
+            self._narrow.add(position, heard[np.searchsorted(rows, recorded)], sent[recorded])
+
+    @property
+    def wide_rows(self) -> Int64s:
+        """Which rows are recorded at 16 kHz, to be given to `record_wide`."""
+        return self._wide.rows
+
+    def record_wide(self, position: int, heard: Sound, sent: Sound) -> None:
+        rows = self.wide_rows
+        self._wide.add(position, self._heard.feed(rows, heard), self._sent.feed(rows, sent))
 
     def close(self, leg: Leg, stats: LegStats, now: float) -> None:
         ending = _Ending(leg.name, stats, now + _PATIENCE_S)
-        if (file := self._recorder.stop(leg.row)) is not None:
-            ending.open_files.add(file)
+        ending.open_files |= {
+            file for recorder in (self._narrow, self._wide) if (file := recorder.stop(leg.row)) is not None
+        }
         if (traced := self._traced.pop(leg.name, None)) is not None:
             _, writer, file, unwritten = traced
             self._files.write(file, bytes(unwritten))
@@ -124,7 +140,8 @@ class Archive:
         if leg is None:
             return self._lost_trace(file, error, now)
         if self._table.by_row[leg.row] is leg:
-            self._recorder.abandon(leg.row)
+            self._narrow.abandon(leg.row)
+            self._wide.abandon(leg.row)
             self._files.close(file)
         return [RecordingFailed(now, leg.name, error)]
 

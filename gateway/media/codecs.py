@@ -18,11 +18,15 @@ from gateway.media.opus_library import OpusDecoder, OpusEncoder
 Int16s: TypeAlias = npt.NDArray[np.int16]
 Wide = Literal["G722", "opus"]
 
+Heard: TypeAlias = Wide | Literal["L16"]
+"""What may come. L16 is no codec: samples of 16 kHz as they are, little-endian, of legs without a socket."""
+
 WIDE: tuple[Wide, ...] = ("G722", "opus")
 RATE = 16000
 CLOCK_RATIO: dict[str, int] = {"opus": 6}
 """RTP clock over 8000 Hz; RFC 7587 4.1 and RFC 3551 4.5.2 (G.722 counts 8000 a second though it samples 16000)."""
 
+_OCTETS_A_MS: dict[str, int] = {"G722": 8, "L16": 32}
 _OPUS_FRAME_MS = (10, 20, 40, 60)
 
 
@@ -45,9 +49,10 @@ class Encoder(Protocol):
         ...
 
 
-def duration_ms(codec: Wide, payload: bytes) -> int:
+def duration_ms(codec: Heard, payload: bytes) -> int:
     """How much audio a packet holds; whole 10 ms from 10 to 60, else `PeerError`."""
-    length = len(payload) / 8 if codec == "G722" else _opus_duration_ms(payload)
+    octets = _OCTETS_A_MS.get(codec)
+    length = len(payload) / octets if octets is not None else _opus_duration_ms(payload)
     if length % 10 or not 10 <= length <= 60:
         raise PeerError("audio is not 10 to 60 ms")
     return int(length)
@@ -77,7 +82,9 @@ def packet_ms(codec: Wide, ptime_ms: int) -> int:
     return ptime_ms if codec == "G722" else max(length for length in _OPUS_FRAME_MS if length <= ptime_ms)
 
 
-def decoder(codec: Wide) -> Decoder:
+def decoder(codec: Heard) -> Decoder:
+    if codec == "L16":
+        return _L16Decoder()
     return _G722Decoder() if codec == "G722" else _OpusDecoder()
 
 
@@ -106,6 +113,11 @@ class _G722Encoder:
     def encode(self, pcm: Int16s) -> bytes:
         coded: bytes = self._encode(np.ascontiguousarray(pcm))
         return coded
+
+
+class _L16Decoder:
+    def decode(self, payload: bytes) -> Int16s:
+        return np.frombuffer(payload, "<i2")
 
 
 class _OpusDecoder(OpusDecoder):

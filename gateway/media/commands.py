@@ -36,17 +36,20 @@ class Again(msgspec.Struct, frozen=True):
     opened_at: float
     recorded_since: float | None = None
     ssrcs: tuple[int, ...] = ()
+    recorded_wide: bool = False
 
 
 class OpenLeg(Command, frozen=True, tag=True):
     """Reserve a slot, and for `rtp` legs a port pair; answered by `LegOpened` or `LegFailed`.
 
-    A `pcm` leg has no socket: audio comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time.
-    `record` is a path for a stereo WAV (left the caller, right the bot), or None. `trace` is a path for the packet
+    A `pcm` leg has no socket: audio comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time; with `wide` what
+    leaves is 16 kHz. `record` is a path for a stereo WAV (left the caller, right the bot), or None; it is of 16 kHz
+    where the leg speaks wideband when it is connected first, whatever comes later. `trace` is a path for the packet
     timing that replay needs, or None. `silent_after_s` is when `LineFellSilent` is due.
     """
 
     kind: Literal["rtp", "pcm"] = "rtp"
+    wide: bool = False
     record: str | None = None
     trace: str | None = None
     silent_after_s: float = 10.0
@@ -203,7 +206,7 @@ class TellStats(Command, frozen=True, tag=True):
 
 
 class PushPcm(Command, frozen=True, tag=True):
-    """20 ms (160 samples, 8 kHz) of the far side's audio into a `pcm` leg."""
+    """20 ms of the far side's audio into a `pcm` leg: 160 samples of 8 kHz, or 320 of 16 kHz."""
 
     pcm: bytes
 
@@ -268,7 +271,7 @@ class HeardAudio(Report, frozen=True, tag=True):
 
 
 class PcmReady(Report, frozen=True, tag=True):
-    """20 ms for the far side of a `pcm` leg."""
+    """20 ms for the far side of a `pcm` leg: 160 samples, or 320 of 16 kHz where it is `wide`."""
 
     pcm: bytes
 

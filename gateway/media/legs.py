@@ -36,7 +36,13 @@ class Leg:
     """It was open in another process before."""
 
     recorded: int = 0
-    """Samples that its recording holds already, or should."""
+    """Samples of 8 kHz that its recording holds already, or should."""
+
+    recorded_wide: bool | None = None
+    """Whether the recording is of 16 kHz; None where it has not begun."""
+
+    wide_pcm: bool = False
+    """It has no socket, and speaks 16 kHz."""
 
     connected: bool = False
     signalled: Address | None = None
@@ -86,6 +92,10 @@ class Leg:
     last_sender_report_at: float | None = None
 
     @property
+    def speaks_wide(self) -> bool:
+        return self.wide_pcm or self.sender is not None
+
+    @property
     def has_unsent(self) -> bool:
         return bool(self.unsent) or (self.sender is not None and self.sender.has_unsent)
 
@@ -122,6 +132,9 @@ class LegTable:
         self.senders: dict[int, WideSender] = {}
         """The coders of the rows that send by a codec with a memory."""
 
+        self.speaking_wide: set[int] = set()
+        """These rows, and those without a socket that speak 16 kHz."""
+
         self.usual = np.ones(slots, np.bool_)
         """Rows whose packets are of 20 ms and 160 octets: G.711, or G.722."""
 
@@ -157,7 +170,7 @@ class LegTable:
         """Those of them that send."""
 
         self.sending_wide: Int64s = np.zeros(0, np.int64)
-        """Those of these that send by a codec with a memory."""
+        """Those of these that speak 16 kHz."""
 
     def open(self, command: OpenLeg, position: int, now: float) -> Leg:
         """Raises `MisuseError` for a name in use and `CapacityError` when all slots are."""
@@ -167,11 +180,13 @@ class LegTable:
             raise CapacityError("all media slots are in use")
         row = self._free.pop()
         leg = Leg(command.leg, row, command.kind, position, command.record)
+        leg.wide_pcm = command.wide and command.kind == "pcm"
         leg.cname = f"{self._ids.token(16)}@gateway"
         if (again := command.again) is not None:
             leg.again = True
             leg.opened -= _frames(now - again.opened_at)
-            leg.recorded = 0 if again.recorded_since is None else _frames(now - again.recorded_since)
+            if again.recorded_since is not None:
+                leg.recorded, leg.recorded_wide = _frames(now - again.recorded_since), again.recorded_wide
         self.legs[leg.name] = self.by_row[row] = leg
         self.names[row] = leg.name
         former = command.again.ssrcs if command.again is not None else ()
@@ -184,6 +199,7 @@ class LegTable:
         self.law[row], self.packet_samples[row], self.usual[row] = 0, FRAME, True
         self.heard_type[row], self.heard_law[row] = -1, 0
         self._forget_wide(row)
+        self._know_wide(leg)
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
         for flags in (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured):
@@ -218,8 +234,7 @@ class LegTable:
         leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}
         self.payload_type[row], self.law[row] = number, law or 0
         self._forget_wide(row)
-        if leg.sender is not None:
-            self.senders[row] = leg.sender
+        self._know_wide(leg)
         self.hear(row, number, command.codec)
         self.packet_samples[row] = 8 * ptime_ms
         self.may_rest[row] = command.silence
@@ -238,9 +253,16 @@ class LegTable:
         good &= self.hears[rows] & (headers.ssrcs == self.remote_ssrc[rows])
         return good
 
+    def _know_wide(self, leg: Leg) -> None:
+        if leg.sender is not None:
+            self.senders[leg.row] = leg.sender
+        if leg.speaks_wide:
+            self.speaking_wide.add(leg.row)
+
     def _forget_wide(self, row: int) -> None:
         self.heard_wide.pop(row, None)
         self.senders.pop(row, None)
+        self.speaking_wide.discard(row)
 
     def connect_row(self, leg: Leg, now: float, *, sends: bool) -> None:
         """Let the row take part in the ticks. Waiting for media begins anew."""
@@ -278,8 +300,8 @@ class LegTable:
     def _know_rows(self) -> None:
         self.rows = np.array(sorted(self.row_of.values()), np.int64)
         self.sending = self.rows[self.sends[self.rows]]
-        if self.senders or len(self.sending_wide):
-            self.sending_wide = self.sending[np.isin(self.sending, list(self.senders))]
+        if self.speaking_wide or len(self.sending_wide):
+            self.sending_wide = self.sending[np.isin(self.sending, list(self.speaking_wide))]
 
 
 def _frames(seconds: float) -> int:

@@ -134,6 +134,7 @@ class MediaPlane:
         self._archive.open(leg, command.trace)
         if leg.kind == "pcm":
             self.table.connect_row(leg, now, sends=True)
+            self._playouts.speak_wide(leg.row, leg.speaks_wide)
             self._begin_hearing(leg, now)
         self._said.append(c.LegOpened(now, leg.name, port, int(self.table.ssrc[leg.row])))
 
@@ -142,7 +143,9 @@ class MediaPlane:
         self._secure.agree(leg, command.srtp)
         self.table.connect(leg, command, now)
         self.table.know_usual(leg)
-        self._playouts.speak_wide(leg.row, leg.sender is not None)
+        self._playouts.speak_wide(leg.row, leg.speaks_wide)
+        if not self.table.sends[leg.row]:
+            self._transmitter.hush(leg.row)
         if command.inband_digits or leg.hears_tones:
             self._tones.listen(leg.row)
         else:
@@ -236,7 +239,7 @@ class MediaPlane:
         self._said.append(c.LegDoing(now, leg.name, self._control.stats(leg)))
 
     def _push_pcm(self, leg: Leg, command: c.PushPcm, now: float) -> None:
-        if leg.kind == "pcm" and len(command.pcm) == 2 * FRAME:
+        if leg.kind == "pcm" and len(command.pcm) in (2 * FRAME, 4 * FRAME):
             self._receiver.push(leg, np.frombuffer(command.pcm, "<i2"), now)
 
     # Ticks
@@ -313,7 +316,7 @@ class MediaPlane:
             self._said += self._hear_keys(pcm[np.searchsorted(rows, self._tones.rows)], now)
         if self._echo is not None:
             self._echo.patch(rows, self._position, have)
-        self._archive.record(rows, self._position, pcm, self._transmitter.sent)
+        self._record(rows, pcm)
         pcm, samples = self._suppression.clean(rows, pcm)
         self._history.write(rows, self._position, pcm)
         self._wide.remember(self._position)
@@ -322,6 +325,13 @@ class MediaPlane:
             energies = np.einsum("rk,rk->r", samples, samples) / FRAME
             changes = self._detector.step(rows, self._position, energies)
         self._cut(rows, changes, now)
+
+    def _record(self, rows: Int64s, pcm: Int16s) -> None:
+        self._archive.record(rows, self._position, pcm, self._transmitter.sent)
+        wide = self._archive.wide_rows
+        if len(wide):
+            heard = self._wide.latest(wide, pcm[np.searchsorted(rows, wide)])
+            self._archive.record_wide(self._position, heard, self._transmitter.said(wide))
 
     def _hear_keys(self, frames: Int16s, now: float) -> list[Said]:
         """Keys by their tones, unless they came as events as well."""

@@ -15,6 +15,7 @@ from gateway.media.commands import Codec, LegLatched
 from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Received, Usual
 from gateway.media.dtmf import DigitReceiver, Press
+from gateway.media.history import FRAME
 from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
@@ -218,10 +219,14 @@ class Receiver:
         return said
 
     def push(self, leg: Leg, pcm: g711.Int16s, now: float) -> None:
-        """Audio of a leg without a socket, as if it had come in a packet."""
-        rows, timestamps = np.array([leg.row]), np.array([leg.pushed & 0xFFFFFFFF])
-        leg.pushed += len(pcm)
-        self._jitter.insert(rows, timestamps, pcm[None])
+        """20 ms of a leg without a socket, at 8 or 16 kHz, as if they had come in a packet."""
+        rows, timestamp = np.array([leg.row]), leg.pushed & 0xFFFFFFFF
+        leg.pushed += FRAME
+        if len(pcm) == FRAME:
+            self._jitter.insert(rows, np.array([timestamp]), pcm[None])
+        else:
+            packet = CodedPacket(leg.row, "L16", 0, timestamp, pcm.tobytes(), now)
+            self._wide.insert(rows, [packet], FRAME // CELL)
         self._table.last_media[leg.row] = now
 
 

@@ -1,7 +1,8 @@
 """Stereo recordings: left what the bot heard (after the jitter buffer), right what it sent, both by the same clock.
 
 The audio of a second is gathered in an array for all recorded calls, and handed to the file sink a call at a time.
-Sample k of a recording lies k/8000 s after the tick it began with: events can be found in it by their times.
+Sample k of a recording lies k/8000 s after the tick it began with (k/16000 s where it is of a wideband leg): events
+can be found in it by their times. Positions and counts are of 8 kHz, whatever the rate.
 """
 
 from __future__ import annotations
@@ -24,22 +25,21 @@ _FRAMES = 50
 _LONGEST_GAP = 4 * 1024 * 1024
 
 
-def wav_header(data_bytes: int) -> bytes:
-    """For 16-bit stereo at 8 kHz."""
+def wav_header(data_bytes: int, rate: int = 8000) -> bytes:
+    """For 16-bit stereo."""
     size = min(data_bytes, 0xFFFFFFFF - 36)
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 8000, 32000, 4, 16)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, rate, 4 * rate, 4, 16)
     return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
-
-
-_NO_AUDIO = wav_header(0)
 
 
 class Recorder:
     """By row. `file` numbers are the sink's; the same row may record again and again."""
 
-    def __init__(self, slots: int, sink: FileSink) -> None:
-        self._sink = sink
-        self._gathered = np.zeros((slots, _FRAMES, FRAME, 2), np.int16)
+    def __init__(self, slots: int, sink: FileSink, scale: int = 1) -> None:
+        """At `scale` times 8 kHz."""
+        self._sink, self.rate, self._sample_bytes = sink, 8000 * scale, 4 * scale
+        self._no_audio = wav_header(0, self.rate)
+        self._gathered = np.zeros((slots, _FRAMES, scale * FRAME, 2), np.int16)
         self._filled = np.zeros(slots, np.int64)
         self._position = np.zeros(slots, np.int64)  # of the next sample
         self._written = np.zeros(slots, np.int64)
@@ -49,10 +49,11 @@ class Recorder:
 
     def start(self, row: int, file: int, path: str, position: int, *, recorded: int = 0) -> None:
         """With `recorded` samples the file is there already; what it lacks of them is silence."""
-        self._sink.open(file, path, at=len(_NO_AUDIO) + 4 * recorded if recorded else 0)
+        written = self._sample_bytes * recorded
+        self._sink.open(file, path, at=len(self._no_audio) + written if recorded else 0)
         if not recorded:
-            self._sink.write(file, _NO_AUDIO)
-        self._filled[row], self._written[row] = 0, 4 * recorded
+            self._sink.write(file, self._no_audio)
+        self._filled[row], self._written[row] = 0, written
         self._position[row] = position
         self._files[row] = file
         self._know_rows()
@@ -76,7 +77,7 @@ class Recorder:
             return None
         self._hand_on(row)
         file = self._files[row]
-        self._sink.close(file, wav_header(int(self._written[row])))
+        self._sink.close(file, wav_header(int(self._written[row]), self.rate))
         self.abandon(row)
         return file
 
@@ -88,7 +89,7 @@ class Recorder:
     def _bridge(self, row: int, position: int) -> None:
         """The plane was stopped for a while: keep the recording's clock with silence."""
         self._hand_on(row)
-        gap = min(4 * int(position - self._position[row]), _LONGEST_GAP)
+        gap = min(self._sample_bytes * int(position - self._position[row]), _LONGEST_GAP)
         self._write(row, bytes(gap))
 
     def _hand_on(self, row: int) -> None:

@@ -35,6 +35,7 @@ class Standing:
         self._unplayed = Unplayed(self.leg)
         self._in_speech = self._line_is_silent = False
         self._recorded_since: float | None = None
+        self._recorded_wide = False
         self._ssrcs: tuple[int, ...] = ()
         self._lost_at = 0.0
         self._goes_on_at_s: float | None = None
@@ -110,7 +111,7 @@ class Standing:
     def _reopening(self) -> c.OpenLeg:
         if self._opened is None:
             return self._opening
-        again = c.Again(self._opened.port, self._opened.at, self._recorded_since, self._ssrcs)
+        again = c.Again(self._opened.port, self._opened.at, self._recorded_since, self._ssrcs, self._recorded_wide)
         trace = self._opening.trace
         if trace is not None:
             trace = continued(trace, self._losses + 1)
@@ -195,7 +196,7 @@ class Standing:
         """One recording, however often it is taken up."""
         if self._recorded_since is not None:
             return ()
-        self._recorded_since = said.at
+        self._recorded_since, self._recorded_wide = said.at, said.wideband
         return (said,)
 
     def _lose_file(self, said: e.RecordingFailed) -> Iterable[Said]:

@@ -17,6 +17,7 @@ from gateway.media.legs import Leg, LegTable
 from gateway.media.music import Music
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
+from gateway.media.record_wide import Sound
 from gateway.media.voice import WideFrames
 from gateway.media.wide_receive import WideReceiver
 from gateway.media.wide_send import Coded
@@ -48,12 +49,29 @@ class Transmitter:
         self.sent = np.zeros((slots, FRAME), np.int16)
         """The frame each row said last; silence where it said nothing. For the recording."""
 
+        self._sent_wide: WideFrames | None = None
+        """The same at 16 kHz, in this tick."""
+
     def reset(self, row: int) -> None:
         self._tones.pop(row, None)
         self._keys.pop(row, None)
         self._resting.reset(row)
         self.music.reset(row)
+        self.hush(row)
+
+    def hush(self, row: int) -> None:
+        """It says nothing from here on."""
         self.sent[row] = 0
+        if self._sent_wide is not None and (wider := self._sent_wide.of(row)) is not None:
+            wider[:] = 0
+
+    def said(self, rows: Int64s) -> Sound:
+        """This tick's frame of each of `rows`."""
+        sound = Sound(self.sent[rows], np.zeros((len(rows), 2 * FRAME), np.int16), np.zeros((len(rows), 2), np.bool_))
+        if self._sent_wide is not None:
+            here, there = self._sent_wide.among(rows)
+            sound.wide[there], sound.there[there] = self._sent_wide.pcm[here], True
+        return sound
 
     def set_tone(self, row: int, hz: float | None, dbm0: float) -> None:
         self._tones.pop(row, None)
@@ -68,21 +86,21 @@ class Transmitter:
 
     def tick(self, now: float, position: int) -> tuple[Departures, list[Said]]:
         """This tick's packets and PCM. `position` is where the history ends."""
-        rows = self._table.sending
+        rows, self._sent_wide = self._table.sending, None
         departures, said = self._speak(rows, now, position) if len(rows) else (Departures([], b"", []), [])
         self._table.timestamp[self._table.rows] += FRAME
         return departures, said
 
     def _speak(self, rows: Int64s, now: float, position: int) -> tuple[Departures, list[Said]]:
         frames = np.zeros((len(rows), FRAME), np.int16)
-        wide = WideFrames(self._table.sending_wide) if self._table.senders else None
+        wide = WideFrames(self._table.sending_wide) if self._table.speaking_wide else None
         passed = self._say(rows, frames, wide, position)
         said = [self._report(p, now) for p in passed]
         events = self._press_keys(rows, frames, wide) if self._keys else []
-        self.sent[rows] = frames
+        self.sent[rows], self._sent_wide = frames, wide
         if self._echo is not None:
             self._echo.keep(rows, position, frames)
-        said += self._pcm(rows, frames, now)
+        said += self._pcm(rows, frames, wide, now)
         return self._packets(rows, frames, wide, events), said
 
     def _say(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, position: int) -> list[Passed]:
@@ -151,9 +169,14 @@ class Transmitter:
             return ClipStarted(at, name, passed.clip)
         return ClipFinished(at, name, passed.clip, passed.played / 8000, passed.complete)
 
-    def _pcm(self, rows: Int64s, frames: g711.Int16s, now: float) -> list[Said]:
-        pushed = np.flatnonzero(self._table.is_pcm[rows])
-        return [PcmReady(now, self._table.at(int(rows[k])).name, frames[k].tobytes()) for k in pushed]
+    def _pcm(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, now: float) -> list[Said]:
+        """For legs without a socket."""
+        said: list[Said] = []
+        for k in np.flatnonzero(self._table.is_pcm[rows]):
+            row = int(rows[k])
+            wider = wide.of(row) if wide is not None else None
+            said.append(PcmReady(now, self._table.names[row], (frames[k] if wider is None else wider).tobytes()))
+        return said
 
     def _packets(
         self,

@@ -15,11 +15,12 @@ import numpy as np
 
 from gateway.core.errors import PeerError
 from gateway.media import codecs
-from gateway.media.codecs import Decoder, Int16s, Wide
+from gateway.media.codecs import Decoder, Heard, Int16s
 from gateway.media.decimate import Halver
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import CELL, Bools, JitterBuffer
 from gateway.media.ports import Int64s
+from gateway.media.record_wide import Sound
 from gateway.media.resample import TAPS, double_rate
 
 _WIDE_CELL = 2 * CELL
@@ -36,7 +37,7 @@ _MOST_WAITING = 128
 
 class CodedPacket(NamedTuple):
     row: int
-    codec: Wide
+    codec: Heard
     sequence: int
     timestamp: int
     payload: bytes
@@ -47,13 +48,13 @@ class CodedPacket(NamedTuple):
 class _Stream:
     """One source's packets and the state they are decoded with."""
 
-    coded: dict[int, tuple[Wide, bytes]] = field(default_factory=dict)
+    coded: dict[int, tuple[Heard, bytes]] = field(default_factory=dict)
     """By first cell."""
 
     decoded: dict[int, Int16s] = field(default_factory=dict)
     """Cells of 16 kHz still to be played; empty ones are of packets that were broken."""
 
-    decoders: dict[Wide, Decoder] = field(default_factory=dict)
+    decoders: dict[Heard, Decoder] = field(default_factory=dict)
     latest: int = 0
     """First cell of the packet taken last."""
 
@@ -119,6 +120,7 @@ class WideReceiver:
         """Another stream begins, with its own memory."""
         if self._streams.pop(row, None) is not None:
             self._halver.reset(row)
+            self._there[row] = False
             self._know_rows()
 
     def _know_rows(self) -> None:
@@ -209,7 +211,7 @@ class WideReceiver:
         found = stream.decoded.get(cell)
         return found if found is not None and len(found) else None
 
-    def _decode(self, stream: _Stream, codec: Wide, payload: bytes) -> Int16s:
+    def _decode(self, stream: _Stream, codec: Heard, payload: bytes) -> Int16s:
         """All of a packet; nothing where it is broken."""
         if codec not in stream.decoders:
             stream.decoders[codec] = codecs.decoder(codec)
@@ -229,6 +231,10 @@ class WideReceiver:
         pcm[places, begin : begin + length] = low
         self._frames[chosen, 2 * begin : 2 * (begin + length)] = wide
         self._there[chosen, half : half + length // CELL] = True
+
+    def latest(self, rows: Int64s, pcm: Int16s) -> Sound:
+        """This tick's frame of each of `rows`, which is `pcm` at 8 kHz."""
+        return Sound(pcm, self._frames[rows], self._there[rows])
 
     def remember(self, position: int) -> None:
         """Keep the frame at `position`, once the narrowband history has it; what was concealed there is doubled."""
@@ -271,7 +277,7 @@ def _put(stream: _Stream, cell: int, packet: CodedPacket) -> None:
     stream.coded[cell] = packet.codec, packet.payload
 
 
-def _by_cell(start: int, codec: Wide, payload: bytes, pcm: Int16s) -> dict[int, Int16s]:
+def _by_cell(start: int, codec: Heard, payload: bytes, pcm: Int16s) -> dict[int, Int16s]:
     """A packet's cells; empty ones where it is broken."""
     count = codecs.duration_ms(codec, payload) // 10
     return dict(enumerate(pcm.reshape(count, -1), start))

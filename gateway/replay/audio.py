@@ -15,10 +15,13 @@ from gateway.core.errors import ConfigError
 from gateway.media import g711
 from gateway.providers.wav import read_wav
 from gateway.session.ports import AudioFormat
-from gateway.session.resample import Resampler, to_8k
+from gateway.session.resample import LINE_RATE, WIDE_RATE, Resampler, to_8k
 
 _RECORDING_HEAD = 44
 """Octets before the samples of a stereo recording that the media plane wrote."""
+
+_RATE_AT = 24
+"""Where in them its rate stands."""
 
 
 def wav(pcm: bytes, sample_rate: int) -> bytes:
@@ -57,13 +60,15 @@ def caller_of(path: Path) -> bytes:
     return read_wav(path)
 
 
-def caller_in_recording(path: Path) -> bytes:
-    """The left channel of the media plane's own recording. One whose header was never finished (its gateway was
-    killed) is read to its end. Raises `ConfigError`."""
+def caller_in_recording(path: Path) -> tuple[bytes, int]:
+    """The left channel of the media plane's own recording, and its rate. One whose header was never finished (its
+    gateway was killed) is read to its end. Raises `ConfigError`."""
     try:
-        return _left(path.read_bytes()[_RECORDING_HEAD:])
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
+    rate = int.from_bytes(content[_RATE_AT : _RATE_AT + 4], "little")
+    return _left(content[_RECORDING_HEAD:]), rate if rate == WIDE_RATE else LINE_RATE
 
 
 def _left(stereo: bytes) -> bytes:

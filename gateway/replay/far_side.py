@@ -17,6 +17,7 @@ from gateway.core import events as e
 from gateway.core.errors import ConfigError
 from gateway.core.ids import Ids
 from gateway.media import g711, rtp
+from gateway.media.codecs import WIDE
 from gateway.media.commands import Codec
 from gateway.media.trace import TICK_S, LeftOut, Traced
 from gateway.replay import layout
@@ -25,6 +26,8 @@ from gateway.replay.reading import Recorded
 
 FRAME_BYTES = 320
 """20 ms of 8 kHz PCM."""
+WIDE_FRAME_BYTES = 2 * FRAME_BYTES
+"""20 ms of 16 kHz PCM."""
 FRAME_SAMPLES = 160
 _ABOUT_S = 0.5
 
@@ -45,8 +48,8 @@ class Interruption(msgspec.Struct, frozen=True):
 
 
 class FarSide(msgspec.Struct, frozen=True):
-    """Either `datagrams` for an RTP leg, timed from the leg's opening, or 20 ms `frames` for a PCM leg (None: the far
-    side was silent then). `told` is what comes by signalling, timed from the call's start."""
+    """Either `datagrams` for an RTP leg, timed from the leg's opening, or 20 ms `frames` for a PCM leg, of 8 or 16 kHz
+    (None: the far side was silent then). `told` is what comes by signalling, timed from the call's start."""
 
     incoming: Incoming
     codec: str = "PCMU"
@@ -77,6 +80,12 @@ class FarSide(msgspec.Struct, frozen=True):
     @property
     def is_rtp(self) -> bool:
         return not self.frames
+
+    @property
+    def wideband(self) -> bool:
+        if self.is_rtp:
+            return self.audio_codec in WIDE
+        return any(frame is not None and len(frame) == WIDE_FRAME_BYTES for frame in self.frames)
 
 
 def _incoming(started: e.CallStarted) -> Incoming:
@@ -240,14 +249,15 @@ def _frames(recorded: Recorded, opened_at: float) -> Iterator[bytes | None]:
         raise ConfigError(
             f"neither {layout.TRACE} nor {layout.RECORDING} holds the caller's audio", path=recorded.folder
         )
-    pcm = caller_in_recording(path)
+    pcm, rate = caller_in_recording(path)
+    size = round(2 * rate * TICK_S)
     silences = list(_silences(recorded.events))
-    for index in range(len(pcm) // FRAME_BYTES):
+    for index in range(len(pcm) // size):
         middle = opened_at + (index + 0.5) * TICK_S
         if any(since <= middle < until for since, until in silences):
             yield None
         else:
-            yield pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES]
+            yield pcm[index * size : (index + 1) * size]
 
 
 def _silences(events: tuple[e.AnyEvent, ...]) -> Iterator[tuple[float, float]]:

@@ -14,7 +14,6 @@ from gateway.call.ports import Tell
 from gateway.core import events as e
 from gateway.core.clock import Clock
 from gateway.media import commands as media
-from gateway.media.codecs import WIDE
 from gateway.media.datagrams import Address
 from gateway.media.io import InlineMedia
 from gateway.media.trace import TICK_S
@@ -99,7 +98,7 @@ class ReplayLine:
 
     @property
     def wideband(self) -> bool:
-        return self._side.is_rtp and self._side.audio_codec in WIDE
+        return self._side.wideband
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
@@ -136,6 +135,7 @@ class ReplayLine:
             media.OpenLeg(
                 self._id,
                 kind="rtp" if self._side.is_rtp else "pcm",
+                wide=self._side.wideband,
                 record=self._record,
                 trace=self._trace,
                 silent_after_s=self._side.silent_after_s,

@@ -1,4 +1,4 @@
-"""Between a browser's audio (48 kHz stereo frames, in bursts) and a media leg's (8 kHz mono, 20 ms at a time)."""
+"""Between a browser's audio (48 kHz stereo frames, in bursts) and a media leg's (8 or 16 kHz mono, 20 ms at a time)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame, AudioResampler
 
-RATE_HZ = 8000
+NARROW_HZ, WIDE_HZ = 8000, 16000
 PTIME_S = 0.020
-PIECE_SAMPLES = 160
-PIECE_BYTES = 2 * PIECE_SAMPLES
-SILENCE = bytes(PIECE_BYTES)
 MAX_GAP_S = 1.0
 """A jump of the timestamps by more than this is a new stream, not lost audio."""
 
 
+def piece_bytes(rate_hz: int) -> int:
+    """Of 20 ms, 16 bit."""
+    return 2 * round(rate_hz * PTIME_S)
+
+
 class Intake:
-    """Decoded frames of any rate and layout in, exact 20 ms pieces of 8 kHz mono out.
+    """Decoded frames of any rate and layout in, exact 20 ms pieces of mono at `rate_hz` out.
 
     aiortc conceals nothing: frames whose packets were lost just do not come. The lost time is filled with silence,
     so that what was said keeps its place in time.
     """
 
-    def __init__(self) -> None:
-        self._resampler = _resampler()
+    def __init__(self, rate_hz: int = NARROW_HZ) -> None:
+        self._rate_hz, self._piece = rate_hz, piece_bytes(rate_hz)
+        self._resampler = _resampler(rate_hz)
         self._shape: tuple[int, str, str] | None = None
         self._expected_s: float | None = None
         self._pending = bytearray()
@@ -38,13 +41,13 @@ class Intake:
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._shape:
             # The browser changed its codec; a resampler takes one kind of frames only.
-            self._resampler, self._shape = _resampler(), shape
+            self._resampler, self._shape = _resampler(self._rate_hz), shape
         frame.pts = None
         for resampled in self._resampler.resample(frame):
             self._pending += bytes(resampled.planes[0])[: 2 * resampled.samples]
-        while len(self._pending) >= PIECE_BYTES:
-            piece = bytes(self._pending[:PIECE_BYTES])
-            del self._pending[:PIECE_BYTES]
+        while len(self._pending) >= self._piece:
+            piece = bytes(self._pending[: self._piece])
+            del self._pending[: self._piece]
             yield piece
 
     def _fill_gap(self, frame: AudioFrame) -> None:
@@ -52,7 +55,7 @@ class Intake:
             return
         starts_s = frame.pts * frame.time_base.numerator / frame.time_base.denominator
         if self._expected_s is not None and 0 < starts_s - self._expected_s <= MAX_GAP_S:
-            self._pending += bytes(2 * round((starts_s - self._expected_s) * RATE_HZ))
+            self._pending += bytes(2 * round((starts_s - self._expected_s) * self._rate_hz))
         self._expected_s = starts_s + frame.samples / frame.sample_rate
 
 
@@ -68,6 +71,9 @@ class Playout(MediaStreamTrack):
 
     def __init__(self, *, prefill: int = 2, most: int = 6) -> None:
         super().__init__()
+        self.rate_hz = NARROW_HZ
+        """Of all pieces; to be set before the first one, and before the browser can hear."""
+
         self._queue: deque[bytes] = deque()
         self._prefill, self._most = prefill, most
         self._flowing = False
@@ -76,9 +82,9 @@ class Playout(MediaStreamTrack):
         self.dropped = 0
 
     def play(self, pcm: bytes) -> None:
-        """Queue 160 samples. Raises `ValueError` for any other size."""
-        if len(pcm) != PIECE_BYTES:
-            raise ValueError(f"a piece is {PIECE_BYTES} bytes, not {len(pcm)}")
+        """Queue 20 ms. Raises `ValueError` for any other size."""
+        if len(pcm) != piece_bytes(self.rate_hz):
+            raise ValueError(f"a piece is {piece_bytes(self.rate_hz)} bytes, not {len(pcm)}")
         self._queue.append(pcm)
         if len(self._queue) > self._most:
             while len(self._queue) > self._prefill:
@@ -88,18 +94,16 @@ class Playout(MediaStreamTrack):
     def take(self) -> bytes:
         """The next piece, or silence: while none is there, and then until `prefill` are."""
         self._flowing = bool(self._queue) and (self._flowing or len(self._queue) >= self._prefill)
-        return self._queue.popleft() if self._flowing else SILENCE
+        return self._queue.popleft() if self._flowing else bytes(piece_bytes(self.rate_hz))
 
     async def recv(self) -> AudioFrame:
         """aiortc asks for the next frame; answered when it is due."""
         if self.readyState != "live":
             raise MediaStreamError
         await self._until_due()
-        frame = AudioFrame(format="s16", layout="stereo", samples=PIECE_SAMPLES)
-        frame.planes[0].update(_both_ears(self.take()))
-        frame.sample_rate = RATE_HZ
-        frame.pts, frame.time_base = self._pts, fractions.Fraction(1, RATE_HZ)
-        self._pts += PIECE_SAMPLES
+        frame = stereo_frame(self.take(), self.rate_hz)
+        frame.pts, frame.time_base = self._pts, fractions.Fraction(1, self.rate_hz)
+        self._pts += frame.samples
         return frame
 
     async def _until_due(self) -> None:
@@ -111,10 +115,13 @@ class Playout(MediaStreamTrack):
         self._next_at += PTIME_S
 
 
-def _both_ears(pcm: bytes) -> bytes:
-    """Interleave the voice with itself: left to make stereo of mono, aiortc's Opus encoder takes 3 dB off."""
-    return np.frombuffer(pcm, dtype="<i2").repeat(2).tobytes()
+def stereo_frame(pcm: bytes, rate_hz: int) -> AudioFrame:
+    """The voice for both ears: left to make stereo of mono, aiortc's Opus encoder takes 3 dB off."""
+    frame = AudioFrame(format="s16", layout="stereo", samples=len(pcm) // 2)
+    frame.planes[0].update(np.frombuffer(pcm, dtype="<i2").repeat(2).tobytes())
+    frame.sample_rate = rate_hz
+    return frame
 
 
-def _resampler() -> AudioResampler:
-    return AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+def _resampler(rate_hz: int) -> AudioResampler:
+    return AudioResampler(format="s16", layout="mono", rate=rate_hz)

@@ -26,9 +26,9 @@ from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
 from gateway.webrtc import reorder
 from gateway.webrtc.addresses import gathering_on
-from gateway.webrtc.audio import Intake, Playout
+from gateway.webrtc.audio import WIDE_HZ, Intake, Playout
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
-from gateway.webrtc.sdp import CODECS, Offer, spoken_codec
+from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec
 
 log = structlog.get_logger()
 
@@ -57,10 +57,10 @@ class PeerOptions:
 class BrowserPeer:
     """Carries one browser's audio. All callbacks come on the event loop.
 
-    `push` takes 20 ms of the browser's audio (160 samples, 8 kHz); `on_ready` says that the browser can hear now;
-    `on_lost` is called at most once, with `never_connected`, `failed`, `page_closed`, `went_silent` or `internal`,
-    and never after `close()` began; `on_digit` takes a key pressed on the page. The owner closes the peer, after
-    `on_lost` too.
+    `push` takes 20 ms of the browser's audio (16 kHz where it is `wideband`, else 8 kHz); `on_ready` says that the
+    browser can hear now; `on_lost` is called at most once, with `never_connected`, `failed`, `page_closed`,
+    `went_silent` or `internal`, and never after `close()` began; `on_digit` takes a key pressed on the page. The owner
+    closes the peer, after `on_lost` too.
     """
 
     def __init__(
@@ -99,15 +99,22 @@ class BrowserPeer:
         reorder.install(transceiver.receiver)
         answer = await self._negotiate(connection, offer)
         self.codec = spoken_codec(answer)
+        if self.wideband:
+            self._playout.rate_hz = WIDE_HZ
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
+
+    @property
+    def wideband(self) -> bool:
+        """Whether pieces are of 16 kHz, both ways: known when the offer is answered."""
+        return self.codec in WIDE_CODECS
 
     async def connected(self) -> None:
         """Return when ICE and DTLS are through: from here on the browser can hear."""
         await self._connected.wait()
 
     def play(self, pcm: bytes) -> None:
-        """20 ms (160 samples, 8 kHz) for the browser, as the media plane sends them."""
+        """20 ms for the browser, as the media plane sends them."""
         self._playout.play(pcm)
 
     def tell(self, event: AnyEvent) -> None:
@@ -193,10 +200,12 @@ class BrowserPeer:
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
     async def _take_in(self, track: MediaStreamTrack) -> None:
-        intake = Intake()
+        intake: Intake | None = None
         with contextlib.suppress(MediaStreamError):
             while True:
-                for piece in intake.feed(await track.recv()):  # type: ignore[arg-type]
+                frame = await track.recv()
+                intake = intake or Intake(self._playout.rate_hz)  # the track is there before the answer that says it
+                for piece in intake.feed(frame):  # type: ignore[arg-type]
                     self._push(piece)
 
     async def _watch(self, connection: RTCPeerConnection) -> None:

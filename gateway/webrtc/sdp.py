@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from gateway.core.errors import PeerError
 
 CODECS = ("opus", "pcmu")
+WIDE_CODECS = ("opus",)
+"""Those of them that carry more than 8 kHz hold."""
 MAX_OFFER_BYTES = 64 * 1024
 MAX_CANDIDATES = 32
 """More than any browser gathers; a longer list would make us send connectivity checks all over the network."""

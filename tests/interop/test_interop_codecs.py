@@ -75,7 +75,7 @@ def test_a_caller_books_by_voice_over_a_wideband_codec(
     assert live["mos"] > 3.5
     _, bot = call.recording()
     begun, over = call.bot_spoke()[1]
-    assert likeness_in_pieces(bot.cut(begun, over), phone.heard()) > 0.9
+    assert likeness_in_pieces(bot.cut(begun, over), phone.heard(bot.rate)) > 0.9
 
 
 @needs_baresip

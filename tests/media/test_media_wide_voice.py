@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, Phone, World, frames, sine
-from wide_world import NUMBER, Ffmpeg, WidePhone, WideWorld, level_at, world
+from wide_world import (
+    CODECS,
+    NUMBER,
+    RATE,
+    Ffmpeg,
+    WidePhone,
+    WideWorld,
+    level_at,
+    middle,
+    sounded,
+    tone_at_16_khz,
+    voice,
+    world,
+)
 
 from gateway.media import tones
 from gateway.media.commands import (
@@ -25,32 +38,6 @@ from gateway.media.commands import (
 )
 from gateway.media.playout import Playouts
 from gateway.media.voice import WideFrames
-
-CODECS = pytest.mark.parametrize("codec", ["G722", "opus"])
-RATE = {"G722": 16000, "opus": 48000}
-
-
-def tone_at_16_khz(hz: float, seconds: float, amplitude: float = 6000) -> np.ndarray:
-    t = np.arange(int(16000 * seconds)) / 16000
-    return np.rint(amplitude * np.sin(2 * np.pi * hz * t)).astype(np.int16)
-
-
-def voice(seconds: float, low: float = 1000, high: float = 6000, *, last: bool = True) -> QueueAudio:
-    """A tone at both rates, and one above it that only 16 kHz can hold."""
-    narrow = tone_at_16_khz(low, seconds)[::2]
-    wide = tone_at_16_khz(low, seconds) + tone_at_16_khz(high, seconds, 3000)
-    return QueueAudio("call", 1, narrow.tobytes(), last, wide.tobytes())
-
-
-def sounded(w: World, codec: str, leg: str = "call") -> np.ndarray:
-    """All that was sent, as another implementation decodes it."""
-    decoder = Ffmpeg(codec)
-    return np.concatenate([decoder.decode(p.payload) for p in w.packets(leg) if p.payload_type == NUMBER[codec]])
-
-
-def middle(pcm: np.ndarray, rate: int, second: float = 0.5) -> np.ndarray:
-    return pcm[int(rate * second) : int(rate * second) + rate // 2]
-
 
 # On the plane
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import av
 import numpy as np
+import pytest
 from media_world import FRAME, Phone, World, speech
 
 from gateway.media import codecs
-from gateway.media.commands import CloseLeg
+from gateway.media.commands import CloseLeg, QueueAudio
 from gateway.media.files import NoFiles
 from gateway.media.ports import Float32s, Int64s
 
+CODECS = pytest.mark.parametrize("codec", ["G722", "opus"])
 NUMBER = {"G722": 9, "opus": 107}
+RATE = {"G722": 16000, "opus": 48000}
+"""Of an independent decoder."""
 CLOCK = {"G722": 1, "opus": 6}
 WIDE_FRAME = 2 * FRAME
 SUITE = "AES_CM_128_HMAC_SHA1_80"
@@ -97,8 +101,9 @@ class WideWorld(World):
 
 
 def world(codec: str, *, clock_hz: int | None = None, **options: object) -> WideWorld:
+    """With a leg of this codec that was one of G.711 for a moment: its recording is of 8 kHz, what the house hears."""
     made, clock = WideWorld(), clock_hz or 8000 * CLOCK[codec]
-    made.open(record="call.wav")
+    made.open(record="call.wav").connect()
     made.connect(codec=codec, payload_type=NUMBER[codec], dtmf_clock_hz=clock, **options)
     return made
 
@@ -107,3 +112,25 @@ def level_at(pcm: np.ndarray, hz: float, rate: int) -> float:
     """Amplitude of one frequency."""
     turns = np.exp(-2j * np.pi * hz * np.arange(len(pcm)) / rate)
     return float(2 * abs(np.mean(pcm * turns)))
+
+
+def tone_at_16_khz(hz: float, seconds: float, amplitude: float = 6000) -> np.ndarray:
+    t = np.arange(int(16000 * seconds)) / 16000
+    return np.rint(amplitude * np.sin(2 * np.pi * hz * t)).astype(np.int16)
+
+
+def voice(seconds: float, low: float = 1000, high: float = 6000, *, last: bool = True) -> QueueAudio:
+    """A tone at both rates, and one above it that only 16 kHz can hold."""
+    narrow = tone_at_16_khz(low, seconds)[::2]
+    wide = tone_at_16_khz(low, seconds) + tone_at_16_khz(high, seconds, 3000)
+    return QueueAudio("call", 1, narrow.tobytes(), last, wide.tobytes())
+
+
+def sounded(w: World, codec: str, leg: str = "call") -> np.ndarray:
+    """All that was sent, as another implementation decodes it."""
+    decoder = Ffmpeg(codec)
+    return np.concatenate([decoder.decode(p.payload) for p in w.packets(leg) if p.payload_type == NUMBER[codec]])
+
+
+def middle(pcm: np.ndarray, rate: int, second: float = 0.5) -> np.ndarray:
+    return pcm[int(rate * second) : int(rate * second) + rate // 2]

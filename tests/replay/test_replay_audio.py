@@ -19,18 +19,20 @@ from gateway.session.ports import AudioFormat
 RAMP = np.arange(-20000, 20000, 400, dtype=np.int16)
 
 
-def stereo(path: Path) -> Path:
+def stereo(path: Path, rate: int = 8000) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(8000)
+        file.setframerate(rate)
         file.writeframes(np.stack([RAMP, -RAMP], axis=1).tobytes())
     return path
 
 
 def test_the_caller_in_a_stereo_file_is_the_left_channel(tmp_path: Path) -> None:
     """A call's recording can be played as a caller without the bot's voice in it."""
-    assert caller_of(stereo(tmp_path / "call.wav")) == caller_in_recording(tmp_path / "call.wav") == RAMP.tobytes()
+    assert caller_of(stereo(tmp_path / "call.wav")) == RAMP.tobytes()
+    assert caller_in_recording(tmp_path / "call.wav") == (RAMP.tobytes(), 8000)
+    assert caller_in_recording(stereo(tmp_path / "wide.wav", 16000)) == (RAMP.tobytes(), 16000)
 
 
 def test_a_recording_whose_header_was_never_finished_is_read_to_its_end(tmp_path: Path) -> None:
@@ -39,7 +41,7 @@ def test_a_recording_whose_header_was_never_finished_is_read_to_its_end(tmp_path
     content = bytearray(path.read_bytes())
     content[40:44] = bytes(4)
     path.write_bytes(content)
-    assert caller_in_recording(path) == RAMP.tobytes()
+    assert caller_in_recording(path) == (RAMP.tobytes(), 8000)
 
 
 def test_what_cannot_be_played_is_refused_by_name(tmp_path: Path) -> None:

@@ -109,17 +109,20 @@ def test_texts_come_again() -> None:
     assert side.told == ((3.0, c.TextCame("on thursday")),)
 
 
-def test_a_browsers_voice_is_taken_from_the_recording(tmp_path: Path) -> None:
-    """A PCM leg has no packets; the recording's left channel is what the bot heard, and silences stay silent."""
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_a_browsers_voice_is_taken_from_the_recording(tmp_path: Path, rate: int) -> None:
+    """A PCM leg has no packets; the recording's left channel is what the bot heard, at the recording's rate, and
+    silences stay silent."""
     with wave.open(str(tmp_path / layout.RECORDING), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(np.stack([np.arange(800), np.zeros(800)], axis=1).astype("<i2").tobytes())
+        file.setframerate(rate)
+        file.writeframes(np.stack([np.arange(rate // 10), np.zeros(rate // 10)], axis=1).astype("<i2").tobytes())
     fell, recovered = e.LineFellSilent(10.55, "c-1", 0.03), e.LineRecovered(10.575, "c-1")
     side = far_side_of(recorded(fell, recovered, folder=tmp_path, rtp_leg=False))
     assert [frame is not None for frame in side.frames] == [True, False, False, False, True]
-    assert side.frames[0] == np.arange(160).astype("<i2").tobytes()
+    assert side.frames[0] == np.arange(rate // 50).astype("<i2").tobytes()
+    assert side.wideband == (rate == 16000)
     with pytest.raises(ConfigError, match="caller's audio"):
         far_side_of(recorded(folder=tmp_path / "elsewhere", rtp_leg=False))
 

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from gateway.call.ports import Incoming
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
 from gateway.media.options import PlaneOptions
@@ -162,6 +163,38 @@ def test_a_call_whose_media_process_died_goes_on_and_so_does_its_replay(
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     keep(tmp_path / "broken", tmp_path / "kept")
     assert read_bundle(tmp_path / "kept").datagrams == recorded.datagrams
+    assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
+    assert cli.main([str(tmp_path / "kept")]) == 0
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_a_browsers_call_replays_at_the_rate_of_its_recording(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    """Of whichever rate: those of before browsers were heard in wideband as they were then, in narrowband. The caller
+    is understood, the recording is of that rate, and each replay gives the same bytes as the one before."""
+
+    def browser(pcm: bytes, incoming: Incoming, *told: Any, **options: Any) -> FarSide:
+        caller = (calls / "caller.wav").read_bytes()[44:] if rate == 16000 else pcm
+        caller += bytes(4 * rate)
+        frames = tuple(caller[k : k + rate // 25] for k in range(0, len(caller) - rate // 25, rate // 25))
+        return FarSide(incoming, codec="opus", frames=frames, hangs_up_s=len(frames) * 0.02)
+
+    monkeypatch.setattr(run, "talking", browser)
+    first = replay_wav(calls / "caller.wav", ReplayOptions(dialplan=calls / "plan.yaml", out=tmp_path / "first"))
+    monkeypatch.undo()
+    assert outcome(first) == ("ordered", {"drink": "coffee"})
+    assert int.from_bytes(first.wav[24:28], "little") == rate
+    recorded = read_bundle(tmp_path / "first")
+    assert recorded.datagrams == ()
+    # The jitter buffer's tick passes a second time.
+    again = replay_bundle(recorded, ReplayOptions(out=tmp_path / "again"))
+    difference = cli.against(recorded, again, tolerance_s=0.08)
+    assert difference.same, difference.render()
+    assert len(again.wav) == pytest.approx(len(first.wav), abs=rate)
+    once_more = replay_bundle(recorded)
+    assert (once_more.log, once_more.wav) == (again.log, again.wav)
+    keep(tmp_path / "again", tmp_path / "kept")
     assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
     assert cli.main([str(tmp_path / "kept")]) == 0
 

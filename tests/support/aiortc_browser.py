@@ -34,14 +34,21 @@ def rms(samples: npt.NDArray[np.int16]) -> float:
     return float(np.sqrt(np.mean(samples.astype(float) ** 2)))
 
 
+def level_at(samples: npt.NDArray[np.int16], hz: float, rate: int) -> float:
+    """Amplitude of one frequency."""
+    turns = np.exp(-2j * np.pi * hz * np.arange(len(samples)) / rate)
+    return float(2 * abs(np.mean(samples * turns)))
+
+
 class ToneTrack(MediaStreamTrack):
-    """A microphone that hears a sine: 48 kHz stereo frames of 20 ms, as a browser captures."""
+    """A microphone that hears sines: 48 kHz stereo frames of 20 ms, as a browser captures."""
 
     kind = "audio"
 
-    def __init__(self, hz: float = 1000.0) -> None:
+    def __init__(self, *hz: float) -> None:
         super().__init__()
-        self._samples = tone(hz, 1.0, rate=48000).repeat(2)  # whole periods, so it loops without a click
+        heard = np.sum([tone(one, 1.0, rate=48000) for one in hz or (1000.0,)], axis=0)
+        self._samples = heard.astype(np.int16).repeat(2)  # whole periods, so it loops without a click
         self._pts = 0
         self._clock = SystemClock()
         self._start: float | None = None
@@ -157,9 +164,11 @@ class Ours:
 
 
 @contextlib.asynccontextmanager
-async def connected(*, codec: str | None = None, **options: float) -> AsyncIterator[tuple[Ours, Browser]]:
+async def connected(
+    *, codec: str | None = None, microphone: MediaStreamTrack | None = None, **options: float
+) -> AsyncIterator[tuple[Ours, Browser]]:
     """Both ends, negotiated; closed afterwards."""
-    ours, browser = Ours(**options), Browser(codec=codec)
+    ours, browser = Ours(**options), Browser(codec=codec, microphone=microphone)
     try:
         await browser.take(await ours.peer.accept(await browser.offer()))
         yield ours, browser

@@ -6,12 +6,14 @@ from collections.abc import Awaitable
 from itertools import count
 from typing import TypeVar
 
+import numpy as np
 import pytest
-from aiortc_browser import WITHIN_S, Browser, Ours, connected, loudest_hz, rms, tone
+from aiortc_browser import WITHIN_S, Browser, Ours, ToneTrack, connected, level_at, loudest_hz, rms, tone
 
 from gateway.core.clock import SystemClock
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import CallEnded, RecordingStarted, StateChanged
+from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, piece_bytes
 from gateway.webrtc.peer import BrowserPeer
 
 T = TypeVar("T")
@@ -21,24 +23,41 @@ async def soon(awaitable: Awaitable[T]) -> T:
     return await asyncio.wait_for(awaitable, WITHIN_S)
 
 
-async def keep_playing(peer: BrowserPeer, hz: float) -> None:
+async def keep_playing(peer: BrowserPeer, *hz: float) -> None:
     """The media plane's part: a piece each 20 ms, in real time, as aiortc takes no other."""
-    pcm, clock = tone(hz, 1.0).tobytes(), SystemClock()
-    start = clock.now()
+    rate, clock = WIDE_HZ if peer.wideband else NARROW_HZ, SystemClock()
+    pcm = np.sum([tone(one, 1.0, rate=rate) for one in hz], axis=0).astype(np.int16).tobytes()
+    start, size = clock.now(), piece_bytes(rate)
     for at in count():
         await clock.sleep_until(start + at * 0.02)
-        peer.play(pcm[at * 320 % len(pcm) :][:320])
+        peer.play(pcm[at * size % len(pcm) :][:size])
 
 
-@pytest.mark.parametrize(("mime", "codec"), [("audio/opus", "opus"), ("audio/PCMU", "pcmu")])
-async def test_the_browsers_voice_arrives_as_20_ms_pieces_of_8_khz(mime: str, codec: str) -> None:
+@pytest.mark.parametrize(("mime", "codec", "rate"), [("audio/opus", "opus", 16000), ("audio/PCMU", "pcmu", 8000)])
+async def test_the_browsers_voice_arrives_as_20_ms_pieces_at_the_codecs_rate(mime: str, codec: str, rate: int) -> None:
     """What the microphone hears is what the leg gets: the same pitch and loudness, in exact pieces."""
     async with connected(codec=mime) as (ours, _):
-        assert ours.peer.codec == codec
+        assert (ours.peer.codec, ours.peer.wideband) == (codec, rate == 16000)
         await ours.receive(0.3)
         heard = await ours.receive(0.5)
-    assert loudest_hz(heard, 8000) == pytest.approx(1000, abs=4)
+    assert len(heard) == rate // 2
+    assert loudest_hz(heard, rate) == pytest.approx(1000, abs=4)
     assert rms(heard) == pytest.approx(8000 / 2**0.5, rel=0.1)
+
+
+async def test_both_directions_are_wideband_over_opus() -> None:
+    """6 kHz of the microphone reach the leg, and 6 kHz of the bot the browser, within 2 dB of the 1 kHz beside them."""
+    async with connected(microphone=ToneTrack(1000.0, 6000.0)) as (ours, browser):
+        playing = asyncio.create_task(keep_playing(ours.peer, 1000.0, 6000.0))
+        await ours.receive(0.5)
+        came = await ours.receive(0.5)
+        await browser.hear(0.5)
+        heard = (await browser.hear(0.5))[-24000:]
+        playing.cancel()
+    for pcm, rate in ((came, 16000), (heard, 48000)):
+        low, high = (level_at(pcm, hz, rate) for hz in (1000, 6000))
+        assert abs(20 * np.log10(high / low)) < 2
+        assert level_at(pcm, 2000, rate) < low / 100, "folded"
 
 
 @pytest.mark.parametrize("mime", ["audio/opus", "audio/PCMU"])
@@ -138,7 +157,7 @@ async def test_a_browser_whose_addresses_are_hidden_is_found_by_its_checks() -> 
     hidden = [_behind_mdns(line) if line.startswith("a=candidate:") else line for line in offer]
     began = asyncio.get_running_loop().time()
     await browser.take(await ours.peer.accept("\r\n".join(hidden) + "\r\n"))
-    assert len(await ours.receive(0.1)) == 800
+    assert len(await ours.receive(0.1)) == 1600
     assert asyncio.get_running_loop().time() - began < 3.0
     await browser.close()
     await ours.peer.close()
