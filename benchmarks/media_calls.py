@@ -93,6 +93,7 @@ class Bench:
             clock=SystemClock(),
             options=PlaneOptions(slots=-(-calls // arguments.workers) + 8, echo_guard=arguments.echo_guard),
             vad=arguments.vad,
+            io_uring=not arguments.no_io_uring,
         )
         self._pool.on_pulse = lambda worker, pulse: self._pulses.setdefault(worker, []).append(pulse)
         self._pulses: dict[int, list[WorkerPulse]] = {}
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--talk", type=float, default=1.0, help="part of the time each caller speaks, 0 to 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--vad", choices=["silero", "none"], default="silero")
+    parser.add_argument("--no-io-uring", action="store_true", help="a system call for each packet")
     parser.add_argument("--as-is", action="store_true", help="do not let OpenBLAS choose its code by the processor")
     parser.add_argument("--port", type=int, default=20000, help="first RTP port of the workers")
     parser.add_argument(

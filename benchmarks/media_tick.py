@@ -64,7 +64,7 @@ class Bench:
                 odd = zip(self._names, received, self._sources, at, strict=True)
                 self._plane.receive(self._now, [Received(*one) for one in odd])
             else:
-                self._plane.receive(self._now, [], Usual(rows[:], received, at))
+                self._plane.receive(self._now, [], Usual.of(rows, received, at))
             spent.append(time.process_time() - before)
             self._now += TICK_S
         return spent[_WARM_UP:]

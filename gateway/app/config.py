@@ -57,6 +57,7 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     echo_guard: bool = True
     """Tell the bot's own voice, returned by the line, from a caller's; off where lines are known to be without echo."""
     gain_control: bool = False
+    io_uring: bool = True
     """Raise quiet callers, in what the recogniser gets and nowhere else. pocketsphinx does so by itself."""
 
 

@@ -239,6 +239,7 @@ def _media_pool(config: GatewayConfig, clock: Clock) -> MediaPool:
         vad=_guest(config.vad, "vad", build_vad),
         noise=_guest(config.noise, "noise", build_noise) if config.noise else None,
         guests="gateway.providers.load",
+        io_uring=config.media.io_uring,
     )
 
 

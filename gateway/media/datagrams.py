@@ -6,13 +6,15 @@ in columns (`Usual`, `Departures`), so that no object is made for any of them; `
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from gateway.media.ports import Said
+from gateway.media.ports import Float64s, Int64s, Said
+from gateway.media.rtp import Bytes
 
 USUAL_SIZE = 12 + 160
 """Octets of an RTP header and 20 ms of G.711, or of G.722."""
@@ -39,39 +41,49 @@ class ToSend(msgspec.Struct, frozen=True, gc=False):
     control: bool = False
 
 
-@dataclass(slots=True)
-class Usual:
-    """Datagrams of `USUAL_SIZE` octets, each from the one address that `LegTable.usual_source` names for its row."""
+class Usual(NamedTuple):
+    """Datagrams of `USUAL_SIZE` octets for rows of which `LegTable.usual_source` is true, from who is latched there.
 
-    rows: list[int] = field(default_factory=list)
-    data: list[bytes] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
+    In the order they came for each row.
+    """
 
-    def take_out(self, rows: Container[int]) -> list[tuple[int, bytes, float]]:
-        """What came for these rows; it is here no more."""
-        every = list(zip(self.rows, self.data, self.at, strict=True))
-        taken = [one for one in every if one[0] in rows]
-        if taken:
-            left = [one for one in every if one[0] not in rows]
-            self.rows, self.data, self.at = [r for r, _, _ in left], [d for _, d, _ in left], [at for _, _, at in left]
-        return taken
+    rows: Int64s
+    data: Bytes
+    """(packets, `USUAL_SIZE`)"""
 
-    def drop(self, row: int) -> None:
-        """Forget what came for a row whose leg or peer is no more."""
-        while row in self.rows:
-            k = self.rows.index(row)
-            del self.rows[k], self.data[k], self.at[k]
+    at: Float64s
+
+    @classmethod
+    def of(cls, rows: Sequence[int], data: Sequence[bytes], at: Sequence[float]) -> Usual:
+        octets = np.frombuffer(b"".join(data), np.uint8).reshape(-1, USUAL_SIZE)
+        return cls(np.array(rows, np.int64), octets, np.array(at, np.float64))
+
+    @classmethod
+    def all_of(cls, parts: Sequence[Usual]) -> Usual:
+        """One behind the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*map(np.concatenate, zip(*parts, strict=True))) if parts else cls.of([], [], [])
+
+    def pick(self, chosen: npt.NDArray[np.bool_]) -> Usual:
+        return Usual(self.rows[chosen], self.data[chosen], self.at[chosen])
+
+    def singly(self) -> list[tuple[int, bytes, float]]:
+        return list(zip(self.rows.tolist(), map(bytes, self.data), self.at.tolist(), strict=True))
 
 
 class Departures(NamedTuple):
-    """What leaves in a tick: a packet for each of `rows`, to `LegTable.remote` of the row, and `others`.
+    """What leaves in a tick: a packet for each of `rows`, to `LegTable.remote` of the row, and `others`."""
 
-    `packets` are all of `USUAL_SIZE` octets, one behind the other.
-    """
+    rows: Int64s
+    packets: Bytes
+    """(rows, `USUAL_SIZE`)"""
 
-    rows: list[int]
-    packets: bytes
     others: list[ToSend]
+
+    @classmethod
+    def nothing(cls) -> Departures:
+        return cls(np.zeros(0, np.int64), np.zeros((0, USUAL_SIZE), np.uint8), [])
 
 
 class Tick(NamedTuple):

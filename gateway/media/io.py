@@ -74,15 +74,16 @@ class MediaPool:
         noise: Guest | None = None,
         guests: str = "",
         hung_after_s: float = 5.0,
+        io_uring: bool = True,
     ) -> None:
         """`rtp_ports` are the first and the last. Raises `ConfigError` when they do not give each worker a pair.
 
         A worker with legs that says nothing for `hung_after_s` (its pulse is due every second) is killed and replaced.
-        `guests` is the module that builds detectors and suppressors of other kinds than ours (see `WorkerSetup`).
+        For `guests` and `io_uring` see `WorkerSetup`.
         """
         self._bind, self._clock = bind, clock
         self._vad, self._noise, self._guests = Guest(vad) if isinstance(vad, str) else vad, noise, guests
-        self._options = options or PlaneOptions()
+        self._options, self._io_uring = options or PlaneOptions(), io_uring
         self._shares = _shares(rtp_ports, workers)
         self._links: list[WorkerLink] = []
         self._link_of: dict[str, WorkerLink] = {}
@@ -137,7 +138,8 @@ class MediaPool:
         return self._clock.now()
 
     async def _start(self, link: WorkerLink) -> None:
-        await link.start(WorkerSetup(self._bind, link.ports, self._options, self._vad, self._noise, self._guests))
+        guests = self._vad, self._noise, self._guests
+        await link.start(WorkerSetup(self._bind, link.ports, self._options, *guests, self._io_uring))
         await link.ready
         log.info("media.worker_started", pid=link.pid, ports=link.ports)
 

@@ -113,8 +113,8 @@ class LegTable:
         """Rows of connected legs by name: whoever is not here receives nothing."""
 
         self.latched: list[Address | None] = [None] * slots
-        self.usual_source: list[Address | None] = [None] * slots
-        """Whose audio may cross the plane's edge as `Usual`: who is latched, where single packets are not looked at."""
+        self.usual_source = np.zeros(slots, np.bool_)
+        """Where the audio of who is latched may cross the plane's edge as `Usual`: no single packet is looked at."""
 
         self.remote: list[Address | None] = [None] * slots
         """Where a row's packets go."""
@@ -194,7 +194,7 @@ class LegTable:
         self.sequence[row] = self._ids.uint32() & 0x7FFF  # below the middle: RFC 3711 wraps are easier to keep then
         self.timestamp[row] = self._ids.uint32()
         self.remote_ssrc[row] = -1
-        self.latched[row] = self.usual_source[row] = self.remote[row] = None
+        self.latched[row] = self.remote[row] = None
         self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
         self.law[row], self.packet_samples[row], self.usual[row] = 0, FRAME, True
         self.heard_type[row], self.heard_law[row] = -1, 0
@@ -202,8 +202,9 @@ class LegTable:
         self._know_wide(leg)
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
-        for flags in (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured):
-            flags[row] = False
+        flags = (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured)
+        for flag in (*flags, self.usual_source):
+            flag[row] = False
         return leg
 
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
@@ -282,13 +283,14 @@ class LegTable:
     def know_usual(self, leg: Leg) -> None:
         """To be called when the leg was latched, traced, protected, or one of these no longer."""
         self.secured[leg.row] = leg.secured
-        self.usual_source[leg.row] = None if leg.traced or leg.secured else leg.latched
+        self.usual_source[leg.row] = leg.latched is not None and not (leg.traced or leg.secured)
 
     def close(self, leg: Leg) -> None:
         del self.legs[leg.name]
         self.row_of.pop(leg.name, None)
         self._forget_wide(leg.row)
-        self.by_row[leg.row] = self.latched[leg.row] = self.usual_source[leg.row] = None
+        self.by_row[leg.row] = self.latched[leg.row] = None
+        self.usual_source[leg.row] = False
         self._free.append(leg.row)
         self._know_rows()
 

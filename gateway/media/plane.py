@@ -22,7 +22,7 @@ from gateway.media.bridge import Bridges
 from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import AnyCommand
 from gateway.media.control import ControlChannel
-from gateway.media.datagrams import USUAL_SIZE, Departures, Received, Tick, ToSend, Usual
+from gateway.media.datagrams import Departures, Received, Tick, ToSend, Usual
 from gateway.media.echo import EchoGuard
 from gateway.media.files import DirectFiles, FileSink
 from gateway.media.history import FRAME, AudioHistory
@@ -252,8 +252,8 @@ class MediaPlane:
     def transmit(self, now: float) -> list[ToSend]:
         """The first half of a tick: the packets due at `now`."""
         rows, packets, others = self.depart(now)
-        names, remote, size = self.table.names, self.table.remote, USUAL_SIZE
-        usual = [(row, packets[k * size : (k + 1) * size], remote[row]) for k, row in enumerate(rows)]
+        names, remote = self.table.names, self.table.remote
+        usual = [(row, bytes(data), remote[row]) for row, data in zip(rows.tolist(), packets, strict=True)]
         return [ToSend(names[row], data, to) for row, data, to in usual if to is not None] + others
 
     def depart(self, now: float) -> Departures:
@@ -269,7 +269,7 @@ class MediaPlane:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
         received = self._secure.open(received)
         self._archive.trace(received, self._position, now)
-        self._said += self._receiver.take(received, usual or Usual(), now)
+        self._said += self._receiver.take(received, usual or Usual.of([], [], []), now)
         rows = self.table.rows
         if len(rows):
             self._hear(rows, now)

@@ -64,50 +64,46 @@ class Receiver:
         self._pressing: set[int] = set()  # rows with a digit that has not ended
 
     def take(self, received: Sequence[Received], usual: Usual, now: float) -> list[Said]:
-        """Sort in everything that came, and say what it means. Nothing a peer sends makes this raise.
-
-        What is usual after all is put to `usual`.
-        """
+        """Sort in everything that came, and say what it means. Nothing a peer sends makes this raise."""
         row_of, latched = self._table.row_of, self._table.latched
         odd: list[tuple[int, Received]] = []
+        also_usual: list[tuple[int, bytes, float]] = []
         for datagram in received:
             row = row_of.get(datagram.leg)
             if row is None:
                 continue
             if len(datagram.data) == USUAL_SIZE and datagram.source == latched[row]:
-                usual.rows.append(row)
-                usual.data.append(datagram.data)
-                usual.at.append(datagram.at)
+                also_usual.append((row, datagram.data, datagram.at))
             else:
                 odd.append((row, datagram))
+        if also_usual:
+            usual = Usual.all_of([usual, Usual.of(*zip(*also_usual, strict=True))])
         if self._table.heard_wide:
-            odd = self._coded.take(usual, odd)
-        if usual.rows:
+            usual, odd = self._coded.take(usual, odd)
+        if len(usual.rows):
             odd += self._take_usual(usual)
         said = self._take_odd(odd, now) if odd else []
         return said + self._expire_digits(now) if self._pressing else said
 
     def _take_usual(self, usual: Usual) -> list[tuple[int, Received]]:
         """Packets of the common length from the right place. Gives back those that are odd after all."""
-        raw = np.frombuffer(b"".join(usual.data), np.uint8).reshape(-1, USUAL_SIZE)
-        headers, row = rtp.parse_many(raw), np.array(usual.rows, np.int64)
-        good = self._table.expects(row, headers)
-        at = np.array(usual.at)
+        headers = rtp.parse_many(usual.data)
+        good = self._table.expects(usual.rows, headers)
         rest: list[tuple[int, Received]] = []
         if not good.all():
-            rest = self._singly(usual, np.flatnonzero(~good).tolist())
-            raw, row, at = raw[good], row[good], at[good]
-            headers = headers.pick(good)
-        if len(row):
-            pcm = g711.decode(raw[:, rtp.HEADER :], self._laws(row))
-            self._accept(_Audio(row, headers.sequences, headers.timestamps, at, pcm))
+            rest = self._singly(usual.pick(~good))
+            usual, headers = usual.pick(good), headers.pick(good)
+        rows, data, at = usual
+        if len(rows):
+            pcm = g711.decode(data[:, rtp.HEADER :], self._laws(rows))
+            self._accept(_Audio(rows, headers.sequences, headers.timestamps, at, pcm))
         return rest
 
-    def _singly(self, usual: Usual, chosen: list[int]) -> list[tuple[int, Received]]:
-        table, singles = self._table, [(usual.rows[k], usual.data[k], usual.at[k]) for k in chosen]
+    def _singly(self, usual: Usual) -> list[tuple[int, Received]]:
+        table = self._table
         return [
             (row, Received(table.names[row], data, source, at))
-            for row, data, at in singles
+            for row, data, at in usual.singly()
             if (source := table.latched[row]) is not None
         ]
 

@@ -17,11 +17,12 @@ class CodedReceiver:
     def __init__(self, table: LegTable, reception: Reception, wide: WideReceiver) -> None:
         self._table, self._reception, self._wide = table, reception, wide
 
-    def take(self, usual: Usual, odd: list[tuple[int, Received]]) -> list[tuple[int, Received]]:
-        """The packets that are as expected, out of `usual`, too. Gives back what of `odd` is left, and what came by
-        `usual` and is odd after all."""
+    def take(self, usual: Usual, odd: list[tuple[int, Received]]) -> tuple[Usual, list[tuple[int, Received]]]:
+        """The packets that are as expected. Gives back what of both is left; what came as `usual` and is odd after
+        all is among the odd ones."""
         heard, latched = self._table.heard_wide, self._table.latched
-        came = usual.take_out(heard)
+        ours = np.isin(usual.rows, list(heard))
+        came, usual = usual.pick(ours).singly(), usual.pick(~ours)
         rest: list[tuple[int, Received]] = []
         for row, datagram in odd:
             if row in heard and datagram.source == latched[row] and len(datagram.data) > rtp.HEADER:
@@ -29,7 +30,7 @@ class CodedReceiver:
             else:
                 rest.append((row, datagram))
         if not came:
-            return rest
+            return usual, rest
         heads = np.frombuffer(b"".join([data[: rtp.HEADER] for _, data, _ in came]), np.uint8).reshape(-1, rtp.HEADER)
         headers = rtp.parse_many(heads)
         good = self._table.expects(np.array([row for row, _, _ in came]), headers).tolist()
@@ -41,7 +42,7 @@ class CodedReceiver:
             elif (source := latched[row]) is not None:
                 rest.append((row, Received(self._table.names[row], data, source, at)))
         self.accept(packets)
-        return rest
+        return usual, rest
 
     def accept(self, packets: list[CodedPacket]) -> None:
         """To their places, in rounds of one length in which each row comes once."""

@@ -87,7 +87,7 @@ class Transmitter:
     def tick(self, now: float, position: int) -> tuple[Departures, list[Said]]:
         """This tick's packets and PCM. `position` is where the history ends."""
         rows, self._sent_wide = self._table.sending, None
-        departures, said = self._speak(rows, now, position) if len(rows) else (Departures([], b"", []), [])
+        departures, said = self._speak(rows, now, position) if len(rows) else (Departures.nothing(), [])
         self._table.timestamp[self._table.rows] += FRAME
         return departures, said
 
@@ -208,7 +208,7 @@ class Transmitter:
         if secured.any():
             others += self._addressed(rows[secured], made_packets[secured])
             rows, made_packets = rows[~secured], made_packets[~secured]
-        return Departures(rows.tolist(), made_packets.tobytes(), others)
+        return Departures(rows, made_packets, others)
 
     def _rest(self, rows: Int64s, frames: g711.Int16s, audio: Bools) -> list[ToSend]:
         """Take those who have nothing to say out of `audio`; packets that say so, where it is time."""

@@ -36,6 +36,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, tag=True):
     vad: Guest = Guest("silero")
     noise: Guest | None = None
     guests: str = ""
+    io_uring: bool = True
+    """Whether packets may go by io_uring, where the kernel has it and allows it."""
 
 
 class WorkerPulse(msgspec.Struct, frozen=True, tag=True):

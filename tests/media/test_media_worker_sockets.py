@@ -1,12 +1,14 @@
 """The sockets of a worker's legs: who is heard through which, real ones on loopback, under a clock moved by hand.
 
+Each rule holds for both ways of talking to the kernel: a system call for each packet, and io_uring where there is one.
 Loopback delivers a datagram before `sendto` returns, so nothing here waits.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from media_world import Phone, sine
@@ -17,6 +19,7 @@ from gateway.media.commands import CloseLeg, ConnectLeg, LegClosed, LegLatched, 
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.ports import Said
 from gateway.media.worker.network import LegSockets, Network
+from gateway.media.worker.uring import Rings
 
 TONE = sine(440, 0.02)
 
@@ -46,10 +49,10 @@ class Peer:
 class Line:
     """One leg of one plane with its sockets, ticking by hand."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, rings: Rings | None) -> None:
         self.port, self.now = port, 100.0
         self.plane = MediaPlane(PlaneOptions(slots=2), SeededIds(1), None)
-        self.network = Network(self.plane.table)
+        self.network = Network(self.plane.table, rings)
         self.sockets = LegSockets("127.0.0.1", port)
         self.plane.command(OpenLeg("call"), self.now, port=port)
         self.network.attend("call", self.sockets)
@@ -76,17 +79,29 @@ class Line:
         return closed
 
 
+LineBy = Callable[[Rings | None], Line]
+
+
 @pytest.fixture
-def line() -> Iterator[Line]:
-    for port in range(23000, 23400, 2):
-        try:
-            made = Line(port)
-        except OSError:
-            continue
-        yield made
-        made.sockets.close()
-        return
-    raise AssertionError("no free port")
+def line_by() -> Iterator[LineBy]:
+    with ExitStack() as opened:
+
+        def make(rings: Rings | None) -> Line:
+            for port in range(23000, 23400, 2):
+                try:
+                    made = Line(port, rings)
+                except OSError:
+                    continue
+                opened.callback(made.sockets.close)
+                return made
+            raise AssertionError("no free port")
+
+        yield make
+
+
+@pytest.fixture
+def line(rings: Rings | None, line_by: LineBy) -> Line:
+    return line_by(rings)
 
 
 def test_a_latched_peer_is_heard_and_spoken_to_on_the_same_port(line: Line) -> None:
@@ -187,3 +202,16 @@ def test_a_protected_leg_is_opened_packet_by_packet(line: Line) -> None:
         line.tick()
     stats = line.close().stats
     assert (stats.packets_received, stats.packets_forged) == (0, 3)
+
+
+def test_a_ring_that_fails_costs_no_packet(any_rings: Rings, line_by: LineBy) -> None:
+    """Should the kernel refuse io_uring in mid-call (a policy may change), the call goes on with plain sockets."""
+    line, peer = line_by(any_rings), Peer()
+    line.connect(peer)
+    for k in range(6):
+        peer.says(line.port)
+        if k == 3:
+            any_rings.close()
+        line.tick()
+    assert len(peer.heard()) == 6
+    assert line.close().stats.packets_received == 6

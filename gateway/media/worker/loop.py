@@ -29,6 +29,7 @@ from gateway.media.ports import BatchVad, NoiseSuppressor, Said
 from gateway.media.vad import SileroVad
 from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_commands, pack
 from gateway.media.worker.network import LegSockets, Network
+from gateway.media.worker.uring import Rings
 
 log = structlog.get_logger()
 
@@ -76,12 +77,21 @@ def build_suppressor_of(setup: WorkerSetup, kind: str, slots: int) -> NoiseSuppr
     return cast(NoiseSuppressor, import_module(setup.guests).build_noise(kind, options, slots=slots))
 
 
+def build_rings() -> Rings | None:
+    """None where the kernel has no io_uring as we need it, or forbids it."""
+    try:
+        return Rings()
+    except OSError as error:
+        log.info("media.without_io_uring", reason=str(error))
+        return None
+
+
 class _Group:
     """A plane and the sockets of its legs."""
 
-    def __init__(self, plane: MediaPlane) -> None:
+    def __init__(self, plane: MediaPlane, rings: Rings | None) -> None:
         self.plane = plane
-        self.network = Network(plane.table)
+        self.network = Network(plane.table, rings)
         self.parting: list[str] = []
         """Legs whose sockets close when their last packets are out."""
 
@@ -103,7 +113,8 @@ class Worker:
         # Rows that are never used take up no memory.
         slots = min(setup.options.slots, max(_CROWDED, -(-setup.options.slots // _GROUPS)))
         options = msgspec.structs.replace(setup.options, slots=slots)
-        self._groups = [_Group(self._plane(options, files)) for _ in range(_GROUPS)]
+        rings = build_rings() if setup.io_uring else None
+        self._groups = [_Group(self._plane(options, files), rings) for _ in range(_GROUPS)]
         self._group_of: dict[str, _Group] = {}
         self._commands = of_commands()
         # One for all: a buffer made for each look would be new pages from the kernel, 200 times a second.

@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import structlog
 
 from gateway.media.commands import LegLatched
-from gateway.media.datagrams import USUAL_SIZE, Address, Departures, Received, ToSend, Usual
+from gateway.media.datagrams import Address, Departures, Received, ToSend, Usual
 from gateway.media.legs import LegTable
 from gateway.media.ports import Said
+from gateway.media.worker.peers import Peer, Peers, PlainPeers, RingPeers
+from gateway.media.worker.uring import LARGEST, Rings
 
-_LARGEST = 2048
+log = structlog.get_logger()
 
 
 class LegSockets:
@@ -81,26 +85,18 @@ class _Other(NamedTuple):
     leg: str
 
 
-class _Peer(NamedTuple):
-    """A socket that hears `source` alone."""
-
-    recv: Callable[[int], bytes]
-    leg: str
-    row: int
-    source: Address
-
-
 class Network:
-    def __init__(self, table: LegTable) -> None:
+    def __init__(self, table: LegTable, rings: Rings | None = None) -> None:
+        """With `rings`, packets between latched peers go through them."""
         self._table = table
         self._sockets: dict[str, LegSockets] = {}
-        # Peers are asked afresh every time: nearly all have something to read, and a socket that somebody waits for
-        # wakes him with every packet, sent ones too. Of all others nothing is expected.
-        self._peers, self._others = select.poll(), select.epoll()
-        self._peer_of: dict[int, _Peer] = {}
+        self._sockets_of: list[LegSockets | None] = [None] * len(table.names)
+        self._joined: dict[int, Peer] = {}
+        self._peers: Peers = PlainPeers(table) if rings is None else RingPeers(table, rings)
+        # Of the sockets that hear anybody nothing is expected.
+        self._others = select.epoll()
         self._other_of: dict[int, _Other] = {}
-        self._send: list[Callable[[bytes], object]] = [_nowhere] * len(table.names)
-        self._usual, self._received = Usual(), list[Received]()
+        self._usual, self._received = list[Usual](), list[Received]()
         self.unsent = 0
         """Datagrams the network would not take."""
 
@@ -108,25 +104,17 @@ class Network:
 
     def attend(self, leg: str, sockets: LegSockets) -> None:
         """Read the leg's sockets from now on, and send from them."""
-        self._sockets[leg] = sockets
-        row = self._table.legs[leg].row
+        self._sockets[leg] = self._sockets_of[self._table.legs[leg].row] = sockets
         for sock in (sockets.rtp, sockets.rtcp):
             self._other_of[sock.fileno()] = _Other(sock, leg)
             self._others.register(sock, select.EPOLLIN)
-        self._send_freely(row, sockets.rtp)
-
-    def _send_freely(self, row: int, rtp: socket.socket) -> None:
-        remote: list[Any] = self._table.remote
-        self._send[row] = lambda data: rtp.sendto(data, remote[row])
 
     def follow(self, leg: str, now: float) -> None:
         """To be called when the leg's peer may have been latched, or may be no more."""
         sockets, row = self._sockets.get(leg), self._table.legs[leg].row
         if sockets is None or sockets.peer_address == (latched := self._table.latched[row]):
             return
-        self._leave_peer(sockets)
-        self._usual.drop(row)
-        self._send_freely(row, sockets.rtp)
+        self._leave_peer(row, sockets)
         if latched is not None and self._table.remote[row] == latched:
             with contextlib.suppress(OSError):  # then it goes on without
                 self._join_peer(leg, row, sockets, latched, now)
@@ -142,15 +130,14 @@ class Network:
         # Between binding and connecting, anybody's packet may have come to it.
         while self._read_other(_Other(sockets.peer, leg), now):
             pass
-        self._peer_of[sockets.peer.fileno()] = _Peer(sockets.peer.recv, leg, row, address)
-        self._peers.register(sockets.peer, select.POLLIN)
-        self._send[row] = sockets.peer.send
+        self._joined[row] = Peer(sockets.peer, leg, row, address)
+        self._peers.join(self._joined[row])
 
-    def _leave_peer(self, sockets: LegSockets) -> None:
-        if sockets.peer is not None:
-            self._peers.unregister(sockets.peer)
-            del self._peer_of[sockets.peer.fileno()]
-            sockets.disconnect()
+    def _leave_peer(self, row: int, sockets: LegSockets) -> None:
+        if self._joined.pop(row, None) is not None:
+            self._peers.leave(row)
+            self._usual = [part.pick(part.rows != row) for part in self._usual]
+        sockets.disconnect()
 
     def ignore(self, leg: str) -> bool:
         """Read the leg's sockets no more; they may still send. Whether it has any."""
@@ -158,9 +145,8 @@ class Network:
         if sockets is None:
             return False
         row = self._table.legs[leg].row
-        self._leave_peer(sockets)
-        self._send[row] = _nowhere
-        self._usual.drop(row)
+        self._leave_peer(row, sockets)
+        self._sockets_of[row] = None
         for sock in (sockets.rtp, sockets.rtcp):
             self._others.unregister(sock)
             del self._other_of[sock.fileno()]
@@ -176,53 +162,57 @@ class Network:
 
     def send(self, departures: Departures) -> None:
         rows, packets, others = departures
-        send = self._send
-        for row, start in zip(rows, range(0, len(packets), USUAL_SIZE), strict=True):
-            try:
-                send[row](packets[start : start + USUAL_SIZE])
-            except ConnectionRefusedError:
-                # Of an earlier packet, by ICMP; this one has not been tried.
-                self._try(send[row], packets[start : start + USUAL_SIZE])
-            except OSError:
-                self.unsent += 1
+        try:
+            left = self._peers.send(rows, packets)
+        except OSError as error:
+            self._do_without_rings(error)
+            left = self._peers.send(rows, packets)
+        for k in left:
+            self._send_freely(int(rows[k]), packets[k].tobytes())
         self.send_others(others)
+
+    def _send_freely(self, row: int, packet: bytes) -> None:
+        """Of a row without a peer; or where the peer's socket told of an earlier packet that had not arrived (by
+        ICMP), and has not tried this one."""
+        sockets, remote = self._sockets_of[row], self._table.remote[row]
+        if sockets is not None and remote is not None:
+            self._try(sockets.rtp, packet, remote)
 
     def send_others(self, datagrams: Sequence[ToSend]) -> None:
         for datagram in datagrams:
             if (sockets := self._sockets.get(datagram.leg)) is not None:
-                sock = sockets.rtcp if datagram.control else sockets.rtp
-                self._try(sock.sendto, datagram.data, datagram.destination)
+                self._try(sockets.rtcp if datagram.control else sockets.rtp, datagram.data, datagram.destination)
 
-    def _try(self, send: Callable[..., object], *datagram: Any) -> None:
+    def _try(self, sock: socket.socket, data: bytes, destination: Address) -> None:
         try:
-            send(*datagram)
+            sock.sendto(data, destination)
         except OSError:
             self.unsent += 1
 
     def read(self, now: float) -> bool:
         """One datagram of every socket that has any; False when none has."""
-        others, peers = self._others.poll(0), self._peers.poll(0)
+        others = self._others.poll(0)
         for number, _event in others:
             self._read_other(self._other_of[number], now)
-        peer_of, usual_source, usual = self._peer_of, self._table.usual_source, self._usual
-        rows, usual_data = usual.rows, usual.data
-        for number, _event in peers:
-            recv, leg, row, source = peer_of[number]
-            try:
-                data = recv(_LARGEST)
-            except OSError:
-                continue
-            if len(data) == USUAL_SIZE and source == usual_source[row]:
-                rows.append(row)
-                usual_data.append(data)
-            else:
-                self._received.append(Received(leg, data, source, now))
-        usual.at += [now] * (len(rows) - len(usual.at))
-        return bool(others or peers)
+        try:
+            came = self._peers.read(now)
+        except OSError as error:
+            self._do_without_rings(error)
+            came = self._peers.read(now)
+        if came is not None:
+            self._usual.append(came.usual)
+            self._received += came.others
+        return bool(others or came)
+
+    def _do_without_rings(self, error: OSError) -> None:
+        log.error("media.io_uring_failed", error=str(error))
+        self._peers = PlainPeers(self._table)
+        for peer in self._joined.values():
+            self._peers.join(peer)
 
     def _read_other(self, other: _Other, now: float) -> bool:
         try:
-            data, source = other.sock.recvfrom(_LARGEST)
+            data, source = other.sock.recvfrom(LARGEST)
         except OSError:
             return False
         # IPv6: flow and scope are no part of our addresses.
@@ -231,10 +221,6 @@ class Network:
 
     def take(self) -> tuple[list[Received], Usual]:
         """What was read since the last time."""
-        taken = self._received, self._usual
-        self._received, self._usual = [], Usual()
+        taken = self._received, Usual.all_of(self._usual)
+        self._received, self._usual = [], []
         return taken
-
-
-def _nowhere(data: bytes) -> None:
-    """For rows without a socket."""
