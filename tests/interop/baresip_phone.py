@@ -13,11 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway_process import LEASH, rtp_ports
+import pytest
+from gateway_process import LEASH
+from ports import free_port, rtp_ports
 from sounds import RATE, Sound, read_wav, silence
 from waiting import wait_until
 
 BARESIP = shutil.which("baresip")
+needs_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
 MODULES = next((path for path in Path("/usr").glob("lib*/baresip/modules")), Path("/usr/lib/baresip/modules"))
 QUIET_S = 60.0
 """Silence after each utterance: a file that ends would end the microphone."""
@@ -38,7 +41,7 @@ class BaresipPhone:
         self._told: list[dict[str, Any]] = []
         self._spoken = 0
         quiet = silence(QUIET_S).at(self._rate).write(folder / "quiet.wav")
-        self._control = _free_port()
+        self._control = free_port(socket.SOCK_STREAM)
         first, last = rtp_ports(2)
         codecs = ("g711", "g722", "opus")  # accounts name them
         modules = (*codecs, "aufile", "aubridge", "sndfile", "account", "ctrl_tcp", "menu")
@@ -97,6 +100,15 @@ class BaresipPhone:
         self.do("dial", uri)
         self.wait("CALL_ESTABLISHED")
 
+    def hold(self) -> None:
+        self.do("hold")
+
+    def retrieve(self) -> None:
+        self.do("resume")
+
+    def hang_up(self) -> None:
+        self.do("hangup")
+
     def say(self, sound: Sound) -> None:
         """Into its microphone, now."""
         self._spoken += 1
@@ -146,9 +158,3 @@ def _digits(stream: Any) -> bytes:
     while (byte := stream.read(1)) not in (b":", b""):
         digits += byte
     return digits
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

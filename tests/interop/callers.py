@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pytest
-from gateway_process import CallBundle, GatewayProcess, rtp_ports
+from gateway_process import CallBundle, GatewayProcess
+from ports import rtp_ports
 from sounds import read_wav, speech
 
 from gateway.app.phone import Phone, PhoneLine, Target
@@ -33,11 +34,17 @@ def line(part: int = 1) -> PhoneLine:
     return PhoneLine("127.0.0.1", rtp_ports(part))
 
 
+class Called(Protocol):
+    """Who listens there: a gateway, or a proxy before it."""
+
+    sip_port: int
+
+
 async def dial(
-    line: PhoneLine, gateway: GatewayProcess, route: str, number: str = "5550101", *, record: Path | None = None
+    line: PhoneLine, peer: Called, route: str, number: str = "5550101", *, record: Path | None = None
 ) -> Phone:
     phone = line.phone(number, lambda at, what: None)
-    await phone.dial(Target(f"sip:{route}@127.0.0.1:{gateway.sip_port}"), record=str(record) if record else None)
+    await phone.dial(Target(f"sip:{route}@127.0.0.1:{peer.sip_port}"), record=str(record) if record else None)
     return phone
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite(
     *("callers", "gateway_process", "baresip_phone", "linphone_phone", "pjsua2_phone"),
-    *("raw_caller", "raw_callee", "rtp_peer"),
+    *("raw_caller", "raw_callee", "rtp_peer", "kamailio_server", "sipp_program", "replays"),
 )
 
 from gateway_process import QUICK, GatewayProcess  # noqa: E402 - after they are registered
+from kamailio_server import PASSWORD  # noqa: E402
 
 _numbers = count(5550100)
 
@@ -47,3 +49,19 @@ def gateway(_house: GatewayProcess) -> GatewayProcess:
 def number() -> str:
     """A caller the gateway does not know."""
     return str(next(_numbers))
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file with the password of the account that Kamailio knows."""
+    path = tmp_path / "password"
+    path.write_text(PASSWORD + "\n")
+    return path
+
+
+@pytest.fixture
+def dialplan(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """The options that give a gateway the `DIALPLAN` of the test's file."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(request.module.DIALPLAN)
+    return ["--dialplan", str(path)]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
+from ports import rtp_ports
 from sounds import Sound, read_wav
 from waiting import wait_until
 
@@ -31,6 +29,12 @@ START_WITHIN_S, STOP_WITHIN_S = 40.0, 20.0
 # Linux ends a process begun through this when whoever began it is gone, however that came (PR_SET_PDEATHSIG is 1).
 _LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 LEASH = (sys.executable, "-c", _LEASHED)
+
+
+class Dials(Protocol):
+    """A phone; `dial` returns once it is answered."""
+
+    def dial(self, uri: str) -> None: ...
 
 
 class GatewayProcess:
@@ -155,9 +159,23 @@ class GatewayProcess:
         assert self._running.poll() is None, f"the gateway ended by itself:\n{self.tail()}"
         for call in self.get("/api/calls"):
             with contextlib.suppress(urllib.error.HTTPError):  # it ended meanwhile
-                urllib.request.urlopen(f"{self.http_url}api/calls/{call['id']}/hangup", data=b"", timeout=10).close()
+                self.post(f"/api/calls/{call['id']}/hangup")
         wait_until(lambda: not self.get("/api/calls"), within_s=10)
         self._forgotten = len(self.logged)
+
+    def uri(self, route: str) -> str:
+        return f"sip:{route}@127.0.0.1:{self.sip_port}"
+
+    def called_by(self, phone: Dials, route: str, number: int = 1) -> CallBundle:
+        """`phone` calls `route`; the bundle of that call, the `number`-th that comes in."""
+        phone.dial(self.uri(route))
+        return self.call(number)
+
+    def calls_out(self, to: str, *, trunk: str, route: str) -> CallBundle:
+        """Place a call over the API, and follow it by its bundle."""
+        call_id = self.post("/api/calls", {"to": to, "trunk": trunk, "route": route})["call"]
+        self.wait_log("call.started", call=call_id)
+        return CallBundle(self.data / "calls" / call_id)
 
     def call(self, number: int = 1, *, within_s: float = 10) -> CallBundle:
         """The bundle of the `number`-th call that came in, the first is 1."""
@@ -170,8 +188,15 @@ class GatewayProcess:
 
     def get(self, path: str) -> Any:
         """What its HTTP API answers to a GET."""
-        with urllib.request.urlopen(self.http_url.rstrip("/") + path, timeout=10) as reply:
-            return json.load(reply)
+        return self._answer(path, None)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """What its HTTP API answers to a POST, which it takes."""
+        return self._answer(path, b"" if body is None else json.dumps(body).encode())
+
+    def _answer(self, path: str, body: bytes | None) -> Any:
+        with urllib.request.urlopen(self.http_url.rstrip("/") + path, data=body, timeout=10) as reply:
+            return json.loads(reply.read() or b"null")
 
     def stored(self, session: str) -> list[dict[str, Any]]:
         """The session's events as the store has them; none for one it does not know (yet)."""
@@ -303,28 +328,7 @@ class CallBundle:
         return [(self.second(first["at"]), self.second(first["at"]) + over["played_s"]) for first, over in begun]
 
 
-def rtp_ports(part: int = 0) -> tuple[int, int]:
-    """The first and the last port of a range for this process alone, so that tests may run side by side.
-
-    Part 0 is the gateway's and holds 200 calls; parts 1 to 6 are the callers', and hold 50 each.
-    """
-    base = 10000 + _claimed_block() * 1000  # below the gateway's own default, and below what systems give away
-    return (base, base + 399) if part == 0 else (base + 300 + part * 100, base + 399 + part * 100)
-
-
-_claims: list[IO[str]] = []
-
-
-@cache
-def _claimed_block() -> int:
-    """A number that no other test process on this machine has, in this run or another; free again when we end."""
-    for block in range(6):
-        claim = open(Path(tempfile.gettempdir()) / f"voicebot-test-ports-{block}", "w")  # noqa: SIM115 - held on purpose
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            claim.close()
-        else:
-            _claims.append(claim)
-            return block
-    raise AssertionError("six test runs hold their ports already")
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`gateway` with these words, in a process of its own, to its end."""
+    line = [sys.executable, "-m", "gateway.app", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)

@@ -5,6 +5,7 @@ Either way it stays in the path (Record-Route).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from typing import Self
 
 import pytest
 from gateway_process import LEASH
+from ports import free_port
 from waiting import wait_until
 
 PROGRAM = shutil.which("kamailio") or "/usr/sbin/kamailio"
@@ -145,6 +147,17 @@ failure_route[NEXT] {{
 """
 
 
+def trunk(name: str, **keys: object) -> str:
+    """A `[[trunk]]` of a gateway's configuration."""
+    return "[[trunk]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in {"name": name, **keys}.items())
+
+
+def account(secret: Path) -> dict[str, object]:
+    """Keys of a trunk that registers with the Kamailio here; `secret` is a file with the password."""
+    keys = {"domain": DOMAIN, "register": True, "username": USER, "password_file": str(secret)}
+    return {**keys, "options_interval_s": 1}
+
+
 class Kamailio:
     """A context manager. `outside` is the port that calls to `sip:outside@...` are sent to.
 
@@ -157,7 +170,7 @@ class Kamailio:
     ) -> None:
         if not Path(PROGRAM).exists():
             pytest.skip("kamailio is not installed (apt install kamailio)")
-        self.port = free_port()
+        self.sip_port = free_port()
         self._folder = folder
         self._outside = outside
         self._gateways, self._registrar = gateways, registrar
@@ -190,7 +203,7 @@ class Kamailio:
         self._log.close()
 
     def _configuration(self) -> str:
-        common = {"beginning": BEGINNING.format(port=self.port), "dialogs": DIALOGS, "domain": DOMAIN}
+        common = {"beginning": BEGINNING.format(port=self.sip_port), "dialogs": DIALOGS, "domain": DOMAIN}
         if self._registrar is not None:
             return EDGE.format(**common, registrar=self._registrar)
         if not self._gateways:
@@ -214,15 +227,9 @@ class Kamailio:
                 f"OPTIONS sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bKup\r\n"
                 f"From: <sip:t@t>;tag=1\r\nTo: <sip:{DOMAIN}>\r\nCall-ID: up\r\nCSeq: 1 OPTIONS\r\n"
                 "Max-Forwards: 5\r\nContent-Length: 0\r\n\r\n".encode(),
-                ("127.0.0.1", self.port),
+                ("127.0.0.1", self.sip_port),
             )
             try:
                 return probe.recv(2048).startswith(b"SIP/2.0 200")
             except OSError:
                 return False
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

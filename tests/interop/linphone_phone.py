@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway_process import LEASH, rtp_ports
+import pytest
+from gateway_process import LEASH
+from ports import free_port, rtp_ports
 from sounds import Sound, read_wav
 from waiting import wait_until
 
 LINPHONE = shutil.which("linphonec")
+needs_linphone = pytest.mark.skipif(LINPHONE is None, reason="linphone is not installed (apt install linphone-cli)")
 
 SETTINGS = """
 [sip]
@@ -43,6 +45,7 @@ rate=8000
 enabled=1
 """
 
+STREAMS = "Media streams established"
 PROXY = """
 [proxy_0]
 reg_proxy=<{proxy}>
@@ -56,7 +59,7 @@ class LinphonePhone:
     """A context manager. `folder` takes its configuration, its log, what it says and what it hears."""
 
     def __init__(self, folder: Path, number: str, *, auto_answer: bool = False) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder
         self._answers = ["-a"] if auto_answer else []
         (folder / ".local/share/linphone").mkdir(parents=True)
@@ -101,14 +104,28 @@ class LinphonePhone:
             self._process.wait()
 
     def do(self, command: str) -> None:
-        """A line typed at its prompt: `terminate`, `pause`, `resume`; a digit is sent as one."""
+        """A line typed at its prompt; a digit is sent as one."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
 
     def dial(self, uri: str) -> None:
         self.do(f"call {uri}")
-        self.wait("Media streams established")
+        self.wait(STREAMS)
+
+    def hold(self) -> None:
+        self.do("pause")
+        self.wait("is now paused")
+
+    def retrieve(self) -> None:
+        """Its first streams were the call's own."""
+        before = self.said().count(STREAMS)
+        self.do("resume")
+        self.wait(STREAMS, count=before + 1)
+
+    def hang_up(self) -> None:
+        self.do("terminate")
+        self.wait("ended (No error)")
 
     def say(self, sound: Sound) -> None:
         """Into its microphone, now."""
@@ -128,9 +145,3 @@ class LinphonePhone:
     def heard(self) -> Sound:
         """Whole once linphone has quit."""
         return read_wav(self._folder / "heard.wav")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

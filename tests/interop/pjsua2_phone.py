@@ -11,11 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway_process import LEASH, rtp_ports
+import pytest
+from gateway_process import LEASH, CallBundle, GatewayProcess
+from ports import rtp_ports
 from sounds import Sound, read_wav
 from waiting import wait_until
 
 PJSUA2 = find_spec("pjsua2")
+needs_pjsua2 = pytest.mark.skipif(
+    PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python, Python <= 3.12)"
+)
 PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
 
 
@@ -127,6 +132,11 @@ class Pjsua2Phone:
         self._said += 1
         self._do(f"say {sound.write(self._folder / f'speech-{self._said}.wav')}")
 
+    def says(self, sound: Sound) -> None:
+        """To the end, and what comes back of it is heard too."""
+        self.say(sound)
+        self.listen(sound.seconds + 0.7)
+
     def press(self, digits: str) -> None:
         """As RFC 4733."""
         self._do(f"press {digits}")
@@ -167,3 +177,24 @@ class Pjsua2Phone:
 
     def _media(self, active: bool) -> int:
         return sum(told["event"] == "media" and told["active"] is active for told in self._told)
+
+
+def hear_the_milliwatt_over_a_hold(phone: Pjsua2Phone, gateway: GatewayProcess) -> CallBundle:
+    """Enough of it for an ear before the hold and after it. The phone has hung up then."""
+    call = gateway.called_by(phone, "milliwatt")
+    phone.listen(1.6)
+    phone.hold()
+    call.wait("CallHeld")
+    phone.retrieve()
+    call.wait("CallRetrieved")
+    phone.listen(1.6)
+    phone.hang_up()
+    return call
+
+
+def expect_the_milliwatt(phone: Pjsua2Phone) -> None:
+    """1004 Hz within 0.5 Hz and 0 dBm0 within 0.2 dB, at both ends of what the phone, now switched off, has heard."""
+    heard = phone.heard()
+    for part in (heard.cut(0.4, 1.4), heard.cut(heard.seconds - 1.2, heard.seconds - 0.2)):
+        assert part.hz() == pytest.approx(1004, abs=0.5)
+        assert part.dbm0() == pytest.approx(0, abs=0.2)

@@ -6,14 +6,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
 from sounds import Sound
-from waiting import wait_until
 
 from gateway.media import g711
 
@@ -45,6 +44,7 @@ class RtpPeer:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._receive, self._send)]
         self._called = threading.Event()
+        self._news = threading.Condition()
         self.port = int(self._socket.getsockname()[1])
         self.received: list[Packet] = []
 
@@ -81,7 +81,20 @@ class RtpPeer:
 
     def wait_until(self, at: float) -> None:
         """Something came at that moment or later."""
-        wait_until(lambda: self.received and self.received[-1].at >= at, within_s=10)
+        self._wait_for(lambda: self.received[-1].at >= at)
+
+    def listen(self, seconds: float) -> None:
+        """What comes has lasted so long, from its first packet on and by its own timestamps."""
+        self._wait_for(lambda: silence_s(self.received[0], self.received[-1]) >= seconds, within_s=10 + seconds)
+
+    def next_packet(self) -> None:
+        """Another one has come: whoever sends beside this stream keeps its pace."""
+        so_far = len(self.received)
+        self._wait_for(lambda: len(self.received) > so_far)
+
+    def _wait_for(self, true: Callable[[], bool], *, within_s: float = 10) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: bool(self.received) and true(), within_s), "the stream has stopped"
 
     def _receive(self) -> None:
         while not self._over.is_set():
@@ -93,7 +106,9 @@ class RtpPeer:
             if first >> 6 == 2 and kind & 0x7F in (0, 8, 13):
                 self._far = source
                 self._called.set()
-                self.received.append(Packet(_came_at(ancillary), sequence, timestamp, kind & 0x7F, data[12:]))
+                with self._news:
+                    self.received.append(Packet(_came_at(ancillary), sequence, timestamp, kind & 0x7F, data[12:]))
+                    self._news.notify_all()
 
     def _send(self) -> None:
         self._called.wait()

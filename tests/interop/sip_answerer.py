@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from gateway.core.clock import SystemClock
 from gateway.core.errors import PeerError
@@ -22,8 +16,6 @@ from gateway.sip.events import AnySipEvent, CallAccepted, CallFailed, CallOffere
 from gateway.sip.flow import Transport
 from gateway.sip.io import EndpointOptions, SipServer
 from gateway.sip.offer_answer import LocalMedia, answer, offer
-
-SCENARIOS = Path(__file__).parent / "sipp"
 
 
 class Answerer:
@@ -129,55 +121,8 @@ class Caller:
         flow = self.server.flow_to("127.0.0.1", port, transport)
         sdp = offer(LocalMedia("127.0.0.1", 40_000))
         uri = f"sip:bob@127.0.0.1:{port}" + ("" if transport == "udp" else f";transport={transport}")
+        loop = asyncio.get_running_loop()
         for number in range(calls):
-            self.server.send(Place(f"out-{number}", uri, flow, sdp, "sip:desk@127.0.0.1", credentials=self.credentials))
-            await asyncio.sleep(1 / per_s)
+            placed = Place(f"out-{number}", uri, flow, sdp, "sip:desk@127.0.0.1", credentials=self.credentials)
+            loop.call_later(number / per_s, self.server.send, placed)
         await asyncio.wait_for(self._done.wait(), within_s)
-
-
-@contextlib.asynccontextmanager
-async def sipp_callee(*arguments: str, calls: int, within_s: float = 60) -> AsyncIterator[int]:
-    """sipp answering `calls` calls on the port given; at the end its own verdict must be success."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    run = asyncio.create_task(_run_sipp("-p", str(port), *arguments, calls=calls, within_s=within_s))
-    try:
-        await asyncio.sleep(0.7)  # sipp says nowhere that it listens
-        yield port
-        await run
-    finally:
-        run.cancel()
-
-
-async def sipp(
-    port: int, *arguments: str, calls: int = 20, rate: int = 50, within_s: float = 60, host: str = "127.0.0.1"
-) -> None:
-    """Run sipp against `port`; a call that does not go by its scenario fails the test with sipp's own report."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    await _run_sipp(target, "-r", str(rate), *arguments, calls=calls, within_s=within_s, host=host)
-
-
-async def _run_sipp(*arguments: str, calls: int, within_s: float, host: str = "127.0.0.1") -> None:
-    program = shutil.which("sipp")
-    if program is None:
-        pytest.skip("sipp is not installed (apt install sip-tester)")
-    with tempfile.TemporaryDirectory() as folder:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *("-i", host, "-m", str(calls), "-nostdin", "-trace_err", "-error_file", "errors"),
-            *arguments,
-            cwd=folder,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            report, _ = await asyncio.wait_for(process.communicate(), within_s)
-        except TimeoutError:
-            raise AssertionError(f"sipp did not finish within {within_s} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-        errors = Path(folder) / "errors"
-        said = errors.read_text(errors="replace")[:4000] if errors.exists() else ""
-        assert process.returncode == 0, f"{said}\n{report.decode(errors='replace')[-3000:]}"

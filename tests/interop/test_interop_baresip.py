@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from baresip_phone import BARESIP, BaresipPhone
+from baresip_phone import BaresipPhone, needs_baresip
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
 from gateway_process import GatewayProcess
 from sounds import find, likeness_in_pieces, speech
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)"),
-]
+pytestmark = [pytest.mark.interop, needs_baresip]
 
 
 def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """One sentence and a "yes" book; what baresip heard is, clip by clip, what the gateway recorded of its bot."""
     with BaresipPhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait_asked(WHAT_TO_DO)
         phone.say(speech(BOOK_WHOLLY))
         call.wait_asked(IS_THAT_RIGHT)
@@ -49,16 +45,15 @@ def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number
 def test_the_test_tone_reaches_a_phone_that_speaks_a_law(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """1004 Hz at 0 dBm0 until a hold, nothing while it lasts, and packets again after it."""
     with BaresipPhone(tmp_path / "phone", number, codec="PCMA") as phone:
-        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "milliwatt")
         phone.listen(1.5)
-        phone.do("hold")
+        phone.hold()
         held = call.wait("CallHeld")
         phone.listen(1.0)
-        phone.do("resume")
+        phone.retrieve()
         retrieved = call.wait("CallRetrieved")
         phone.listen(1.0)
-        phone.do("hangup")
+        phone.hang_up()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert call.find("CallAnswered")[0]["codec"] == "PCMA"

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from baresip_phone import BARESIP, BaresipPhone
+from baresip_phone import BaresipPhone, needs_baresip
 from gateway_process import CallBundle, GatewayProcess
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from pjsua2_phone import Pjsua2Phone, needs_pjsua2
 from sounds import likeness_in_pieces, speech
 
 pytestmark = pytest.mark.interop
-
-needs_pjsua2 = pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (Python <= 3.12)")
-needs_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
 
 QUESTION = "On which day of the coming week would you like to come and see us?"
 TIMEOUT_S, LOST_AFTER_S = 1.5, 0.5
@@ -81,8 +78,7 @@ def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
 ) -> None:
     """What sounds on hold, an answer even, is nobody's turn; then the question is heard to its end and answered."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "day")
         call.wait("UtteranceStarted")
         phone.listen(HEARD_S)
         phone.hold()
@@ -118,8 +114,7 @@ def test_a_hold_in_the_callers_words_takes_nothing_of_what_follows(
 ) -> None:
     """They look something up: half a sentence before the hold, talk beside the phone on hold, the answer after it."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "day")
         call.wait_asked(QUESTION)
         phone.say(SENTENCE)
         call.wait("SpeechBegan")
@@ -143,14 +138,13 @@ def test_a_phone_that_sends_nothing_on_hold_keeps_its_call(
 ) -> None:
     """The line carries nothing for longer than a dead one is waited for; the caller comes back to the question."""
     with BaresipPhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:day@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "day")
         call.wait_asked(QUESTION)
-        phone.do("hold")
+        phone.hold()
         call.wait("CallHeld")
         call.wait("LineFellSilent")
         phone.listen(LOST_AFTER_S + LONGER_S)
-        phone.do("resume")
+        phone.retrieve()
         call.wait("CallRetrieved")
         phone.say(speech("Monday."))
         call.wait_asked("You said monday.")

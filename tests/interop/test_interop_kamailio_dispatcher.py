@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 import redis_server
-from callers import WHICH_SERVICE, slots, soon
-from gateway_process import QUICK, CallBundle, GatewayProcess, rtp_ports
+from callers import WHICH_SERVICE, dial, line, slots, soon
+from gateway_process import QUICK, CallBundle, GatewayProcess
 from kamailio_server import Kamailio
-from sip_answerer import SCENARIOS, sipp
+from ports import rtp_ports
+from sipp_program import scenario, sipp_calls
 from waiting import wait_until
-
-from gateway.app.phone import Phone, PhoneLine, Target
 
 pytestmark = pytest.mark.interop
 
@@ -56,14 +55,8 @@ def gateways(tmp_path: Path, store: str) -> Iterator[tuple[GatewayProcess, Gatew
 
 async def calls(kamailio: Kamailio, count: int) -> None:
     """Short calls by sipp, each of which must be answered and ended by the book."""
-    scenario = str(SCENARIOS / "through_proxy.xml")
-    await sipp(kamailio.port, "-sf", scenario, "-s", "milliwatt", calls=count, rate=10)
-
-
-async def call_the_desk(line: PhoneLine, kamailio: Kamailio, number: str) -> Phone:
-    phone = line.phone(number, lambda at, what: None)
-    await phone.dial(Target(f"sip:desk@127.0.0.1:{kamailio.port}"))
-    return phone
+    through = scenario("through_proxy")
+    await soon(sipp_calls, kamailio.sip_port, *through, called="milliwatt", calls=count, per_s=10)
 
 
 def who_took_it(gateways: tuple[GatewayProcess, GatewayProcess], number: str) -> tuple[GatewayProcess, CallBundle]:
@@ -89,8 +82,8 @@ async def test_a_gateway_is_killed_and_its_caller_goes_on_with_the_other(
         await calls(kamailio, 4)
         answered = [len(gateway.find("call.started")) for gateway in gateways]
         assert answered == [2, 2], "both take their turn"
-        async with PhoneLine("127.0.0.1", rtp_ports(1)) as line:
-            phone = await call_the_desk(line, kamailio, number)
+        async with line() as phones:
+            phone = await dial(phones, kamailio, "desk", number)
             victim, first = await soon(who_took_it, gateways, number)
             survivor = next(gateway for gateway in gateways if gateway is not victim)
             await soon(first.wait, "UtteranceStarted")
@@ -104,7 +97,7 @@ async def test_a_gateway_is_killed_and_its_caller_goes_on_with_the_other(
             before = len(survivor.find("call.started"))
             await calls(kamailio, 6)
             assert len(survivor.find("call.started")) == before + 6
-            await call_the_desk(line, kamailio, number)
+            await dial(phones, kamailio, "desk", number)
             taken_by, second = await soon(who_took_it, (survivor,), number)
             assert taken_by is survivor
             await soon(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from gateway_process import CallBundle, GatewayProcess
-from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio
+from gateway_process import GatewayProcess
+from kamailio_server import DOMAIN, PASSWORD, Kamailio, account, trunk
 from raw_callee import SDP, RawCallee, Received
 
 pytestmark = pytest.mark.interop
@@ -37,14 +35,9 @@ def kamailio(folder: Path) -> Iterator[Kamailio]:
 def gateway(folder: Path, kamailio: Kamailio) -> Iterator[GatewayProcess]:
     (folder / "plan.yaml").write_text(REMINDER)
     (folder / "password").write_text(PASSWORD)
-    keys = {
-        **{"name": "kamailio", "host": "127.0.0.1", "port": kamailio.port, "domain": DOMAIN, "username": USER},
-        **{"password_file": str(folder / "password"), "options_interval_s": 0},
-    }
+    way = {"host": "127.0.0.1", "port": kamailio.sip_port, **account(folder / "password"), "register": False}
     # Every call is a new one, whoever was called before.
-    config = "[session]\nresume_within_s = 0\n[[trunk]]\n" + "".join(
-        f"{key} = {json.dumps(value)}\n" for key, value in keys.items()
-    )
+    config = "[session]\nresume_within_s = 0\n" + trunk("kamailio", **{**way, "options_interval_s": 0})
     with GatewayProcess(folder / "data", "--dialplan", str(folder / "plan.yaml"), config=config) as running:
         yield running
 
@@ -55,18 +48,10 @@ def phones(kamailio: Kamailio) -> Iterator[tuple[RawCallee, RawCallee]]:
     with ExitStack() as stack:
         left, right = (stack.enter_context(RawCallee(name)) for name in ("left", "right"))
         for phone in (left, right):
-            phone.register(f"sip:team@{DOMAIN}", kamailio.port)
+            phone.register(f"sip:team@{DOMAIN}", kamailio.sip_port)
         yield left, right
         for phone in (left, right):
-            phone.register(f"sip:team@{DOMAIN}", kamailio.port, expires_s=0)
-
-
-def call_the_team(gateway: GatewayProcess) -> CallBundle:
-    body = json.dumps({"to": "team", "trunk": "kamailio", "route": "remind"}).encode()
-    with urllib.request.urlopen(f"{gateway.http_url}api/calls", data=body, timeout=10) as reply:
-        call_id = json.load(reply)["call"]
-    gateway.wait_log("call.started", call=call_id)
-    return CallBundle(gateway.data / "calls" / call_id)
+            phone.register(f"sip:team@{DOMAIN}", kamailio.sip_port, expires_s=0)
 
 
 def is_over(gateway: GatewayProcess, phone: RawCallee, ended: str) -> None:
@@ -87,7 +72,7 @@ def test_the_first_to_answer_is_talked_to_and_the_other_stops_ringing(
 ) -> None:
     """Two early dialogs of one INVITE; the answer of one confirms that one, and the proxy cancels the other."""
     left, right = phones
-    call = call_the_team(gateway)
+    call = gateway.calls_out("team", trunk="kamailio", route="remind")
     to_left, to_right = ringing(phones)
     right.reply(to_right, 200, SDP)
     right.receive("ACK")
@@ -107,7 +92,7 @@ def test_two_that_answer_at_once_are_both_acknowledged_and_one_is_hung_up(
     gateway: GatewayProcess, phones: tuple[RawCallee, RawCallee]
 ) -> None:
     """RFC 3261 13.2.2.4: a proxy hands on every 2xx. The later one gets its ACK and a BYE while the first goes on."""
-    call = call_the_team(gateway)
+    call = gateway.calls_out("team", trunk="kamailio", route="remind")
     invites = [phone.receive("INVITE") for phone in phones]
     for phone, invite in zip(phones, invites, strict=True):
         phone.reply(invite, 200, SDP)
@@ -127,9 +112,9 @@ def test_two_that_answer_at_once_are_both_acknowledged_and_one_is_hung_up(
 
 def test_giving_up_stops_both_ringing(gateway: GatewayProcess, phones: tuple[RawCallee, RawCallee]) -> None:
     """One CANCEL of ours ends every branch."""
-    call = call_the_team(gateway)
+    call = gateway.calls_out("team", trunk="kamailio", route="remind")
     invites = ringing(phones)
-    urllib.request.urlopen(f"{gateway.http_url}api/calls/{call.id}/hangup", data=b"", timeout=10).close()
+    gateway.post(f"/api/calls/{call.id}/hangup")
     for phone, invite in zip(phones, invites, strict=True):
         phone.reply(phone.receive("CANCEL"), 200)
         phone.reply(invite, 487)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from pathlib import Path
 
 import pytest
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
-from gateway_process import CallBundle, GatewayProcess
-from linphone_phone import LINPHONE, LinphonePhone
+from gateway_process import GatewayProcess
+from linphone_phone import LinphonePhone, needs_linphone
 from sounds import likeness_in_pieces, speech
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(LINPHONE is None, reason="linphone is not installed (apt install linphone-cli)"),
-]
+pytestmark = [pytest.mark.interop, needs_linphone]
 
 REMINDER = """
 routes:
@@ -29,8 +24,7 @@ def test_a_caller_books_by_voice_and_key_and_the_bot_hangs_up(
 ) -> None:
     """Speech from a file one way, the bot's words the other, a digit by RFC 4733, and our BYE at the end."""
     with LinphonePhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait_asked(WHAT_TO_DO)
         phone.say(speech(BOOK_WHOLLY))
         call.wait_asked(IS_THAT_RIGHT)
@@ -51,17 +45,13 @@ def test_a_caller_books_by_voice_and_key_and_the_bot_hangs_up(
 def test_hold_and_retrieve_and_the_caller_hangs_up(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """Its re-INVITEs are answered, nothing is sent while it holds, and its BYE ends the call."""
     with LinphonePhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "milliwatt")
         call.wait("CallAnswered")
-        phone.do("pause")
-        phone.wait("is now paused")
+        phone.hold()
         held = call.wait("CallHeld")
-        phone.do("resume")
-        phone.wait("Media streams established", count=2)
+        phone.retrieve()
         retrieved = call.wait("CallRetrieved")
-        phone.do("terminate")
-        phone.wait("ended (No error)")
+        phone.hang_up()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     talked_s = call.find("CallEnded")[0]["at"] - call.find("CallAnswered")[0]["at"] - (retrieved["at"] - held["at"])
@@ -75,11 +65,7 @@ def test_linphone_is_called_and_hears_what_it_is_told(tmp_path: Path) -> None:
     with LinphonePhone(tmp_path / "phone", "5550199", auto_answer=True) as phone:
         config = f'[[trunk]]\nname = "phone"\nhost = "127.0.0.1"\nport = {phone.port}\noptions_interval_s = 0\n'
         with GatewayProcess(tmp_path / "data", "--dialplan", str(plan), config=config) as gateway:
-            body = json.dumps({"to": "5550199", "trunk": "phone", "route": "remind"}).encode()
-            with urllib.request.urlopen(f"{gateway.http_url}api/calls", data=body, timeout=10) as reply:
-                call_id = json.load(reply)["call"]
-            gateway.wait_log("call.started", call=call_id)
-            call = CallBundle(gateway.data / "calls" / call_id)
+            call = gateway.calls_out("5550199", trunk="phone", route="remind")
             ended = gateway.ended(call, within_s=30)
             phone.wait("ended (No error)")
             assert not gateway.troubles()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from baresip_phone import BARESIP, BaresipPhone
+from baresip_phone import BaresipPhone, needs_baresip
 from callers import WHAT_TO_DO, WHICH_DAY, WHICH_SERVICE, slots
 from gateway_process import CallBundle, GatewayProcess
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from pjsua2_phone import Pjsua2Phone, needs_pjsua2
+from replays import expect_replay
 from sounds import Sound, likeness_in_pieces, speech
 
 pytestmark = pytest.mark.interop
@@ -25,7 +24,7 @@ SUITE = "AES_CM_128_HMAC_SHA1_80"
 BREAK_S = 3.0
 """The longest break. A quarter of a second is usual; a busy machine takes its time to start a process."""
 
-LATE_MS = "250"
+LATE_S = 0.25
 """A machine full of tests is late with its timers; what happens, and in which order, it must get right all the same."""
 
 
@@ -49,13 +48,6 @@ def pjsua2_srtp(folder: Path, number: str) -> Phone:
     return Pjsua2Phone(folder, number, suites=(SUITE,))
 
 
-def hang_up(phone: Phone) -> None:
-    if isinstance(phone, BaresipPhone):
-        phone.do("hangup")
-    else:
-        phone.hang_up()
-
-
 def kill_worker(gateway: GatewayProcess, number: int) -> None:
     """The `number`-th there was."""
     os.kill(gateway.wait_log("media.worker_started", count=number)["pid"], signal.SIGKILL)
@@ -72,9 +64,9 @@ def bots_voice(call: CallBundle, text: str) -> Sound:
 @pytest.mark.parametrize(
     "phone_of",
     [
-        pytest.param(baresip, marks=pytest.mark.skipif(BARESIP is None, reason="needs baresip-core")),
-        pytest.param(baresip_srtp, marks=pytest.mark.skipif(BARESIP is None, reason="needs baresip-core")),
-        pytest.param(pjsua2_srtp, marks=pytest.mark.skipif(PJSUA2 is None, reason="needs pjsua2-python")),
+        pytest.param(baresip, marks=needs_baresip),
+        pytest.param(baresip_srtp, marks=needs_baresip),
+        pytest.param(pjsua2_srtp, marks=needs_pjsua2),
     ],
 )
 def test_a_call_outlives_its_media_worker(
@@ -84,8 +76,7 @@ def test_a_call_outlives_its_media_worker(
     heard and understood after each, hears the next question, and has had no word about it by SIP."""
     gateway = mortal
     with phone_of(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait("UtteranceStarted")
         phone.listen(0.7)
         kill_worker(gateway, 1)
@@ -99,7 +90,7 @@ def test_a_call_outlives_its_media_worker(
         phone.say(speech("a haircut please"))
         call.wait_asked(WHICH_DAY)
         phone.listen(0.5)
-        hang_up(phone)
+        phone.hang_up()
         ended = gateway.ended(call)
     assert max(first["for_s"], second["for_s"]) < BREAK_S
     assert "haircut" in slots(call).values()
@@ -114,18 +105,15 @@ def test_a_call_outlives_its_media_worker(
     assert 0 <= first["goes_on_at_s"] < interrupted["played_s"]
     assert likeness_in_pieces(recorded.cut(break_at, call.second(interrupted["at"])), heard) > 0.9
     assert recorded.cut(break_at - first["for_s"] + 0.05, break_at - 0.05).rms() == 0
-    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder), "--tolerance-ms", LATE_MS]
-    replayed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    expect_replay(call, tolerance_s=LATE_S)
 
 
-@pytest.mark.skipif(BARESIP is None, reason="needs baresip-core")
+@needs_baresip
 def test_a_worker_that_cannot_live_ends_its_calls(mortal: GatewayProcess, tmp_path: Path, number: str) -> None:
     """The third death in a minute is the call's, too: it says goodbye, its session is kept, and the next call works."""
     gateway = mortal
     with BaresipPhone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait_asked(WHAT_TO_DO)
         for death in (1, 2):
             kill_worker(gateway, death)
@@ -137,6 +125,6 @@ def test_a_worker_that_cannot_live_ends_its_calls(mortal: GatewayProcess, tmp_pa
     assert gateway.stored(call.find("SessionStarted")[0]["session"])
     gateway.wait_log("media.worker_started", count=4)
     with BaresipPhone(tmp_path / "again", number) as phone:
-        phone.dial(f"sip:echo@127.0.0.1:{gateway.sip_port}")
-        phone.do("hangup")
+        phone.dial(gateway.uri("echo"))
+        phone.hang_up()
         assert gateway.ended(gateway.call(2))["reason"] == "hangup"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gateway_process import GatewayProcess
-from sip_answerer import SCENARIOS, sipp
+from sipp_program import scenario, sipp_calls
 from waiting import wait_until
 
 pytestmark = pytest.mark.interop
@@ -15,16 +15,14 @@ pytestmark = pytest.mark.interop
 ADMITTED_PER_S, FOR_S = 10, 6
 
 
-async def test_twice_the_admitted_rate_is_half_refused_and_half_served(tmp_path: Path) -> None:
+def test_twice_the_admitted_rate_is_half_refused_and_half_served(tmp_path: Path) -> None:
     """sipp takes nothing but a whole call or a 503 with Retry-After; the calls that got in are answered and ended."""
     config = f"[limits]\ncalls_per_s = {ADMITTED_PER_S}\n[recording]\nbundles = false\n"
-    scenario = str(SCENARIOS / "served_or_refused.xml")
     offered = 2 * ADMITTED_PER_S * FOR_S
     with GatewayProcess(tmp_path / "data", config=config) as gateway:
         begun = time.monotonic()
-        await sipp(
-            gateway.sip_port, "-sf", scenario, "-s", "milliwatt", calls=offered, rate=2 * ADMITTED_PER_S, within_s=30
-        )
+        either = scenario("served_or_refused")
+        sipp_calls(gateway.sip_port, *either, called="milliwatt", calls=offered, per_s=2 * ADMITTED_PER_S, within_s=30)
         served = len(gateway.find("call.started"))
         took_s = time.monotonic() - begun
         # A second's worth may come at once, on top of what is admitted while it lasts.

@@ -7,20 +7,16 @@ from pathlib import Path
 import pytest
 from callers import IS_THAT_RIGHT, MORNING_OR_AFTERNOON, WHAT_TO_DO, WHICH_DAY, WHICH_SERVICE
 from gateway_process import GatewayProcess
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from pjsua2_phone import Pjsua2Phone, expect_the_milliwatt, hear_the_milliwatt_over_a_hold, needs_pjsua2
 from sounds import likeness_in_pieces, speech
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python, Python <= 3.12)"),
-]
+pytestmark = [pytest.mark.interop, needs_pjsua2]
 
 
 def test_a_caller_books_by_keys_and_by_voice(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """RFC 4733 and speech in one dialogue, with a hold in the middle; the phone heard what the bot said."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait("UtteranceStarted")
         phone.press("1")
         call.wait_asked(WHICH_SERVICE)
@@ -57,29 +53,17 @@ def test_a_caller_books_by_keys_and_by_voice(gateway: GatewayProcess, tmp_path: 
 def test_the_milliwatt_is_one(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """1004 Hz within 0.5 Hz and 0 dBm0 within 0.2 dB, before a hold and after it."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
-        phone.listen(1.6)
-        phone.hold()
-        call.wait("CallHeld")
-        phone.retrieve()
-        call.wait("CallRetrieved")
-        phone.listen(1.6)
-        phone.hang_up()
+        call = hear_the_milliwatt_over_a_hold(phone, gateway)
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
-    heard = phone.heard()
-    for part in (heard.cut(0.4, 1.4), heard.cut(heard.seconds - 1.2, heard.seconds - 0.2)):
-        assert part.hz() == pytest.approx(1004, abs=0.5)
-        assert part.dbm0() == pytest.approx(0, abs=0.2)
+    expect_the_milliwatt(phone)
 
 
 def test_a_key_chooses_from_the_menu(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """2 leads to the echo test, where the caller hears themselves."""
     sentence = speech("The quick brown fox jumps over the lazy dog.")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:menu@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "menu")
         call.wait("UtteranceStarted")
         phone.press("2")
         call.wait("StepEntered", step="echo/1:echo")

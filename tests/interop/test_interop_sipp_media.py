@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gateway_process import GatewayProcess
 from rtp_peer import RtpPeer, began_at, silence_s, sound_of
-from sip_answerer import SCENARIOS
+from sipp_program import needs_sipp, scenario, sipp_calls
 from sounds import Sound, find, likeness_in_pieces, silence, speech, tone
 
 from gateway.media import g711
 
-SIPP = shutil.which("sipp")
-
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(SIPP is None, reason="sipp is not installed (apt install sip-tester)"),
-]
+pytestmark = [pytest.mark.interop, needs_sipp]
 
 SENTENCE = speech("The quick brown fox jumps over the lazy dog.")
-
-
-def sipp(gateway: GatewayProcess, folder: Path, route: str, *arguments: str, calls: int = 1, rate: int = 20) -> None:
-    """Run it to its end; a call that does not go by its scenario fails the test with sipp's own report."""
-    command = [str(SIPP), f"127.0.0.1:{gateway.sip_port}", "-i", "127.0.0.1", "-nostdin", "-s", route]
-    command += ["-m", str(calls), "-r", str(rate), "-trace_err", "-error_file", "errors", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60
-    )
-    errors = folder / "errors"
-    said = errors.read_text(errors="replace")[:3000] if errors.exists() else ""
-    assert done.returncode == 0, f"{said}\n{done.stdout[-3000:]}\n{gateway.tail()}"
-
-
-def scenario(name: str) -> tuple[str, str]:
-    return "-sf", str(SCENARIOS / f"{name}.xml")
 
 
 def keep_as_ulaw(sound: Sound, path: Path) -> None:
@@ -50,7 +27,7 @@ def test_what_a_caller_says_to_echo_comes_back(gateway: GatewayProcess, tmp_path
     """Every packet arrives, the recording's left channel holds what sipp sent, and the right one its echo."""
     call_s = SENTENCE.seconds + 2.0
     keep_as_ulaw(SENTENCE.then(silence(0.3), tone(1000, 1.0)), tmp_path / "voice.ulaw")
-    sipp(gateway, tmp_path, "echo", *scenario("talk"), "-d", str(round(call_s * 1000)))
+    sipp_calls(gateway.sip_port, *scenario("talk"), "-d", str(round(call_s * 1000)), called="echo", folder=tmp_path)
     call = gateway.call()
     ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
@@ -69,7 +46,7 @@ def test_what_a_caller_says_to_echo_comes_back(gateway: GatewayProcess, tmp_path
 
 def test_a_caller_who_gives_up_while_it_rings_is_let_go(gateway: GatewayProcess, tmp_path: Path) -> None:
     """200 to the CANCEL and 487 to the INVITE, which sipp insists on; each call is closed as cancelled."""
-    sipp(gateway, tmp_path, "ring", *scenario("cancel"), calls=5)
+    sipp_calls(gateway.sip_port, *scenario("cancel"), called="ring", calls=5)
     for number in range(1, 6):
         ended = gateway.ended(gateway.call(number))
         assert (ended["reason"], ended["by"]) == ("cancelled", "caller")
@@ -77,10 +54,15 @@ def test_a_caller_who_gives_up_while_it_rings_is_let_go(gateway: GatewayProcess,
     assert not gateway.troubles()
 
 
+def hold_live(peer: RtpPeer) -> tuple[str, ...]:
+    """A call whose audio is the peer's: talk, hold and talk, for 1.5 s each."""
+    return (*scenario("hold_live"), "-key", "audio_port", str(peer.port))
+
+
 def test_a_held_caller_is_sent_nothing_and_hears_again_after(gateway: GatewayProcess, tmp_path: Path) -> None:
     """A re-INVITE with sendonly is answered recvonly, which sipp checks, and stops the packets until the next one."""
     with RtpPeer(Sound(np.tile(SENTENCE.samples, 3))) as peer:
-        sipp(gateway, tmp_path, "echo", *scenario("hold_live"), "-key", "audio_port", str(peer.port))
+        sipp_calls(gateway.sip_port, *hold_live(peer), called="echo")
         call = gateway.call()
         ended = gateway.ended(call)
     before, after = peer.stretches()
@@ -98,7 +80,7 @@ def test_a_held_caller_is_sent_nothing_and_hears_again_after(gateway: GatewayPro
 def test_one_stream_goes_on_over_a_hold(gateway: GatewayProcess, tmp_path: Path) -> None:
     """Sequence numbers go on without a gap, and timestamps with the time that passed (RFC 3550 5.1)."""
     with RtpPeer(SENTENCE) as peer:
-        sipp(gateway, tmp_path, "milliwatt", *scenario("hold_live"), "-key", "audio_port", str(peer.port))
+        sipp_calls(gateway.sip_port, *hold_live(peer), called="milliwatt")
         call = gateway.call()
         gateway.ended(call)
     before, after = peer.stretches()
@@ -108,7 +90,7 @@ def test_one_stream_goes_on_over_a_hold(gateway: GatewayProcess, tmp_path: Path)
 
 def test_every_call_survives_five_percent_loss(gateway: GatewayProcess, tmp_path: Path) -> None:
     """100 calls, each message lost with probability 0.05 in either direction: retransmission mends all of it."""
-    sipp(gateway, tmp_path, "echo", "-sn", "uac", "-d", "100", "-lost", "5", calls=100, rate=40)
+    sipp_calls(gateway.sip_port, "-sn", "uac", "-d", "100", "-lost", "5", called="echo", calls=100, per_s=40)
     gateway.wait_log("call.started", count=100)
     assert len(gateway.find("call.started")) == 100
     # sipp takes any 200 for the one it waits for, so a repeated one may make it forget a BYE that was lost.

@@ -5,20 +5,13 @@ The trunk is 127.0.0.2, the stranger 127.0.0.1; both are sipp.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from gateway_process import GatewayProcess
-from sip_answerer import SCENARIOS
+from sipp_program import needs_sipp, scenario, sipp_calls
 
-SIPP = shutil.which("sipp")
-
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(SIPP is None, reason="sipp is not installed (apt install sip-tester)"),
-]
+pytestmark = [pytest.mark.interop, needs_sipp]
 
 TRUNK, STRANGER = "127.0.0.2", "127.0.0.1"
 CONFIG = """
@@ -56,22 +49,6 @@ routes:
 """
 
 
-def sipp(gateway: GatewayProcess, folder: Path, source: str, *arguments: str, called: str = "100") -> None:
-    """One call from that address; the scenario must come out."""
-    command = [str(SIPP), f"127.0.0.1:{gateway.sip_port}", "-i", source, "-nostdin", "-s", called, "-m", "1"]
-    command += ["-trace_err", "-error_file", "errors", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60
-    )
-    errors = folder / "errors"
-    said = errors.read_text(errors="replace")[:3000] if errors.exists() else ""
-    assert done.returncode == 0, f"{said}\n{done.stdout[-3000:]}\n{gateway.tail()}"
-
-
-def scenario(name: str) -> tuple[str, str]:
-    return "-sf", str(SCENARIOS / f"{name}.xml")
-
-
 def gateway(folder: Path, unknown: str, *, trusted: bool = False) -> GatewayProcess:
     secret, plan = folder / "secret", folder / "plan.yaml"
     secret.write_text("secret\n")
@@ -87,8 +64,8 @@ CALL = ("-sn", "uac", "-d", "100")
 def test_strangers_are_rejected(tmp_path: Path) -> None:
     """403 to them, service to the trunk."""
     with gateway(tmp_path, "reject") as under:
-        sipp(under, tmp_path, STRANGER, *scenario("forbidden"))
-        sipp(under, tmp_path, TRUNK, *CALL)
+        sipp_calls(under.sip_port, *scenario("forbidden"), host=STRANGER, called="100")
+        sipp_calls(under.sip_port, *CALL, host=TRUNK, called="100")
         assert len(under.find("call.started")) == 1
         assert not under.troubles()
 
@@ -96,11 +73,11 @@ def test_strangers_are_rejected(tmp_path: Path) -> None:
 def test_strangers_are_challenged(tmp_path: Path) -> None:
     """Who knows the account's password comes in, and the dialplan knows the account; the trunk needs none."""
     with gateway(tmp_path, "challenge") as under:
-        sipp(under, tmp_path, STRANGER, *scenario("challenged"))
+        sipp_calls(under.sip_port, *scenario("challenged"), host=STRANGER, called="100")
         assert under.ended(under.call())["reason"] == "hangup"
         started = under.find("call.started")
         assert [line["route"] for line in started] == ["by-account"]
-        sipp(under, tmp_path, TRUNK, *CALL)
+        sipp_calls(under.sip_port, *CALL, host=TRUNK, called="100")
         assert under.wait_log("call.started", route="everybody")
         assert not under.troubles()
 
@@ -108,15 +85,15 @@ def test_strangers_are_challenged(tmp_path: Path) -> None:
 def test_strangers_are_accepted(tmp_path: Path) -> None:
     """As anybody."""
     with gateway(tmp_path, "accept") as under:
-        sipp(under, tmp_path, STRANGER, *CALL)
-        sipp(under, tmp_path, TRUNK, *CALL)
+        sipp_calls(under.sip_port, *CALL, host=STRANGER, called="100")
+        sipp_calls(under.sip_port, *CALL, host=TRUNK, called="100")
         assert [line["route"] for line in under.find("call.started")] == ["everybody", "everybody"]
 
 
 def test_a_trusted_trunk_is_believed_who_called_first(tmp_path: Path) -> None:
     """Diversion, identity and user-to-user reach the dialplan, its route and its variables."""
     with gateway(tmp_path, "accept", trusted=True) as under:
-        sipp(under, tmp_path, TRUNK, *scenario("diverted"))
+        sipp_calls(under.sip_port, *scenario("diverted"), host=TRUNK, called="100")
         call = under.call()
         under.ended(call)
         started = call.find("CallStarted")[0]
@@ -132,7 +109,7 @@ def test_a_trusted_trunk_is_believed_who_called_first(tmp_path: Path) -> None:
 def test_nobody_else_is(tmp_path: Path, source: str) -> None:
     """The same INVITE from a stranger beside the trusted trunk, or from a trunk that is not: a call like any other."""
     with gateway(tmp_path, "accept", trusted=source == STRANGER) as under:
-        sipp(under, tmp_path, source, *scenario("diverted"), called="plain")
+        sipp_calls(under.sip_port, *scenario("diverted"), host=source, called="plain")
         call = under.call()
         under.ended(call)
         started = call.find("CallStarted")[0]

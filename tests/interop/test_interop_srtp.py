@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from baresip_phone import BARESIP, BaresipPhone
+from baresip_phone import BaresipPhone, needs_baresip
 from callers import WHAT_TO_DO, WHICH_SERVICE
 from gateway_process import QUICK, CallBundle, GatewayProcess
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from pjsua2_phone import Pjsua2Phone, expect_the_milliwatt, hear_the_milliwatt_over_a_hold, needs_pjsua2
+from replays import expect_replay
 from sounds import likeness_in_pieces, speech
 
 pytestmark = pytest.mark.interop
-with_baresip = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
-with_pjsua2 = pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python)")
 
 
 class House(NamedTuple):
@@ -58,7 +56,7 @@ def check_genuine(gateway: GatewayProcess, call: CallBundle, *, in_the_open: int
     assert gateway.troubles() == []
 
 
-@with_baresip
+@needs_baresip
 @pytest.mark.parametrize("transport", ["udp", "tls"])
 def test_baresip_hears_itself_through_srtp(house: House, tmp_path: Path, number: str, transport: str) -> None:
     """There and back under two keys: the echo is the caller's own sentence, and the recording is in the clear."""
@@ -71,55 +69,40 @@ def test_baresip_hears_itself_through_srtp(house: House, tmp_path: Path, number:
         call = gateway.call()
         phone.say(sentence)
         phone.listen(sentence.seconds + 1.0)
-        phone.do("hangup")
+        phone.hang_up()
         check_genuine(gateway, call, in_the_open=1)  # baresip does not protect the RTCP "PING" with which it begins
     assert likeness_in_pieces(sentence, phone.heard()) > 0.95
     assert likeness_in_pieces(sentence, call.recording()[0]) > 0.95
 
 
-@with_baresip
+@needs_baresip
 def test_a_protected_call_replays_without_its_keys(house: House, tmp_path: Path, number: str) -> None:
     """What a bundle keeps of the line is plain, so a replay needs no keys; and no file of it has them."""
     gateway = house.gateway
     with BaresipPhone(tmp_path / "phone", number, mediaenc="srtp-mand") as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait_asked(WHAT_TO_DO)
         phone.say(speech("I would like to book an appointment"))
         call.wait_asked(WHICH_SERVICE)
         phone.listen(0.5)  # not within the question's last frames: a replay's ticks may fall otherwise
-        phone.do("hangup")
+        phone.hang_up()
         check_genuine(gateway, call, in_the_open=1)
-    command = [sys.executable, "-m", "gateway.app", "replay", str(call.folder)]
-    replayed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    expect_replay(call)
     assert not [path for path in call.folder.rglob("*") if path.is_file() and b"inline:" in path.read_bytes()]
     assert "inline:" not in "".join(gateway.raw)
 
 
-@with_pjsua2
+@needs_pjsua2
 @pytest.mark.parametrize("suite", ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"])  # its wheel has no GCM
 def test_the_milliwatt_is_one_in_every_suite(house: House, tmp_path: Path, number: str, suite: str) -> None:
     """1004 Hz at 0 dBm0, before a hold and after it: the re-offers left both keys and their counts alone."""
     gateway = house.gateway
     with Pjsua2Phone(tmp_path / "phone", number, suites=(suite,)) as phone:
-        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
-        phone.listen(1.6)
-        phone.hold()
-        call.wait("CallHeld")
-        phone.retrieve()
-        call.wait("CallRetrieved")
-        phone.listen(1.6)
-        phone.hang_up()
-        check_genuine(gateway, call)
-    heard = phone.heard()
-    for part in (heard.cut(0.4, 1.4), heard.cut(heard.seconds - 1.2, heard.seconds - 0.2)):
-        assert part.hz() == pytest.approx(1004, abs=0.5)
-        assert part.dbm0() == pytest.approx(0, abs=0.2)
+        check_genuine(gateway, hear_the_milliwatt_over_a_hold(phone, gateway))
+    expect_the_milliwatt(phone)
 
 
-@with_baresip
+@needs_baresip
 def test_nobody_gets_in_without(house: House, tmp_path: Path, number: str) -> None:
     """A phone with plain RTP is told 488 by a gateway that requires SRTP."""
     with BaresipPhone(tmp_path / "phone", number) as phone:
@@ -128,10 +111,10 @@ def test_nobody_gets_in_without(house: House, tmp_path: Path, number: str) -> No
     assert house.gateway.find("call.started") == []
 
 
-@with_pjsua2
+@needs_pjsua2
 def test_a_gateway_without_srtp_refuses_what_it_cannot_protect(gateway: GatewayProcess, tmp_path: Path) -> None:
     """The default: 488, and no call that would be noise to both."""
     with Pjsua2Phone(tmp_path / "phone", "5550999", suites=("AES_CM_128_HMAC_SHA1_80",)) as phone:
-        phone.call(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
+        phone.call(gateway.uri("milliwatt"))
         assert phone.wait("state", state="DISCONNECTED")["status"] == 488
     assert gateway.find("call.started") == []

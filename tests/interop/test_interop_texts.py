@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO
 from gateway_process import GatewayProcess
-from linphone_phone import LINPHONE, LinphonePhone
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from linphone_phone import LinphonePhone, needs_linphone
+from pjsua2_phone import Pjsua2Phone, needs_pjsua2
 
 pytestmark = pytest.mark.interop
 
 
-@pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed")
+@needs_pjsua2
 def test_a_caller_books_by_writing_in_the_call(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """The bot is interrupted, understands what was written, and asks on; the phone learns that it was delivered."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait("UtteranceStarted")
         phone.write(BOOK_WHOLLY)
         assert phone.wait("written")["status"] == 200
@@ -35,12 +34,11 @@ def test_a_caller_books_by_writing_in_the_call(gateway: GatewayProcess, tmp_path
     assert (ended["reason"], ended["by"]) == ("hangup", "bot")
 
 
-@pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed")
+@needs_pjsua2
 def test_a_phone_learns_that_nobody_reads(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """A test tone asks nothing: the text is refused, and in no log."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        phone.dial(f"sip:milliwatt@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "milliwatt")
         call.wait("CallAnswered")
         phone.write("is anybody there?")
         written = phone.wait("written")
@@ -50,18 +48,17 @@ def test_a_phone_learns_that_nobody_reads(gateway: GatewayProcess, tmp_path: Pat
     assert call.find("TextReceived") == []
 
 
-@pytest.mark.skipif(LINPHONE is None, reason="linphone is not installed (apt install linphone-cli)")
+@needs_linphone
 def test_a_softphone_writes_beside_its_call(gateway: GatewayProcess, tmp_path: Path, number: str) -> None:
     """linphone sends texts out of dialog, by its proxy; the text finds the call of the same user."""
     phone = LinphonePhone(tmp_path / "phone", number)
     phone.goes_through(f"sip:127.0.0.1:{gateway.sip_port}")
     with phone:
-        phone.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "desk")
         call.wait_asked(WHAT_TO_DO)
         phone.do(f"chat sip:desk@127.0.0.1 {BOOK_WHOLLY}")
         call.wait_asked(IS_THAT_RIGHT)
-        phone.do("terminate")
+        phone.hang_up()
         gateway.ended(call)
     (text,) = call.find("TextReceived")
     assert text["text"] == BOOK_WHOLLY

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from baresip_phone import BARESIP, BaresipPhone
-from gateway_process import QUICK, CallBundle, GatewayProcess
-from pjsua2_phone import PJSUA2, Pjsua2Phone
+from baresip_phone import BaresipPhone, needs_baresip
+from gateway_process import QUICK, GatewayProcess
+from pjsua2_phone import Pjsua2Phone, needs_pjsua2
+from replays import expect_replay
 from sounds import likeness_in_pieces, speech, tone
 
-from gateway.replay.cli import against
-from gateway.replay.reading import read_bundle
-from gateway.replay.run import replay_bundle
+pytestmark = [pytest.mark.interop, needs_pjsua2]
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(PJSUA2 is None, reason="pjsua2 is not installed (pip install pjsua2-python, Python <= 3.12)"),
-]
-
+SENTENCE = speech("The quick brown fox jumps over the lazy dog.")
 PLAN = """
 routes:
   mode:
@@ -67,32 +60,19 @@ def gateway(tmp_path: Path, target: Pjsua2Phone) -> Iterator[GatewayProcess]:
         yield running
 
 
-def replays(call: CallBundle) -> bool:
-    """The bundle, played again without any of these phones, is the same call."""
-    recorded = read_bundle(call.folder)
-    difference = against(recorded, replay_bundle(recorded))
-    assert difference.same, difference.render()
-    return True
-
-
-def dial(phone: Pjsua2Phone, gateway: GatewayProcess, called: str) -> CallBundle:
-    phone.dial(f"sip:{called}@127.0.0.1:{gateway.sip_port}")
-    return gateway.call()
-
-
 def test_a_caller_is_transferred_blind(
     gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
 ) -> None:
     """REFER to the caller's phone, which calls the target; our part ends."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "blind")
+        call = gateway.called_by(phone, "blind")
         phone.wait("referred", to=target.uri)
         target.wait("state", state="CONFIRMED")
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("transferred", "bot")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
     assert not gateway.troubles()
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_an_operator_sends_a_caller_elsewhere(
@@ -101,17 +81,15 @@ def test_an_operator_sends_a_caller_elsewhere(
     """By the HTTP API, in the midst of a step: first in vain, and the bot talks on; then for good."""
     target.incoming("busy")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "echo")
+        call = gateway.called_by(phone, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         for outcome in ("busy", "connected"):
-            order = json.dumps({"to": target.uri}).encode()
-            with urllib.request.urlopen(f"{gateway.http_url}api/calls/{call.id}/transfer", data=order) as reply:
-                assert reply.status == 202
+            gateway.post(f"/api/calls/{call.id}/transfer", {"to": target.uri})
             call.wait("TransferEnded", outcome=outcome)
             target.incoming("answer")
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("transferred", "gateway")
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_busy_target_gives_the_caller_back(
@@ -120,12 +98,12 @@ def test_a_busy_target_gives_the_caller_back(
     """The NOTIFY says 486; the caller is told, by the same bot on the same call."""
     target.incoming("busy")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "blind")
+        call = gateway.called_by(phone, "blind")
         gateway.ended(call)
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["busy"]
     assert "Nobody there." in call.said()
     assert [event["value"] for event in call.find("VariableSet", name="told")] == ["busy"]
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_caller_and_target_talk_over_a_bridge(
@@ -137,7 +115,7 @@ def test_caller_and_target_talk_over_a_bridge(
         speech("Pack my box with five dozen jugs.", "slt"),
     )
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "bridge")
+        call = gateway.called_by(phone, "bridge")
         call.wait("TransferProgressed", of="target", status=200)
         target.wait("media", active=True)
         phone.say(left)
@@ -158,7 +136,7 @@ def test_caller_and_target_talk_over_a_bridge(
     caller, other = call.recording()
     assert likeness_in_pieces(left, caller) > 0.8
     assert likeness_in_pieces(right, other) > 0.8
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_target_that_does_not_pick_up_is_given_up(
@@ -167,7 +145,7 @@ def test_a_target_that_does_not_pick_up_is_given_up(
     """It rings for 8 s, the caller hears that, and then the bot."""
     target.incoming("ring")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "bridge")
+        call = gateway.called_by(phone, "bridge")
         gateway.ended(call, within_s=25)
         target.wait("state", state="DISCONNECTED")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["no_answer"]
@@ -181,14 +159,14 @@ def test_a_caller_who_hangs_up_ends_the_target_too(
 ) -> None:
     """Nobody is left on a line to nobody."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "bridge")
+        call = gateway.called_by(phone, "bridge")
         target.wait("state", state="CONFIRMED")
         phone.hang_up()
         target.wait("state", state="DISCONNECTED")
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["left"]
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_caller_is_transferred_attended(
@@ -196,7 +174,7 @@ def test_a_caller_is_transferred_attended(
 ) -> None:
     """We call the target, and the caller's phone takes our place there by an INVITE with Replaces."""
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "attended")
+        call = gateway.called_by(phone, "attended")
         phone.wait("referred")
         target.wait("state", state="CONFIRMED", count=2)
         target.wait("state", state="DISCONNECTED")
@@ -204,32 +182,30 @@ def test_a_caller_is_transferred_attended(
         phone.wait("state", call=0, state="DISCONNECTED")
     assert (ended["reason"], ended["by"]) == ("transferred", "bot")
     assert [event["outcome"] for event in call.find("TransferEnded")] == ["connected"]
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_peer_transfers_our_call_blind(
     gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
 ) -> None:
     """The conversation moves to whom the caller names, mid-step: the echo echoes somebody else now."""
-    sentence = speech("The quick brown fox jumps over the lazy dog.")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "echo")
+        call = gateway.called_by(phone, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         phone.transfer(target.uri)
         phone.wait("transfer", status=200)
         phone.wait("state", state="DISCONNECTED")
         target.wait("media", active=True)
-        target.say(sentence)
-        target.listen(sentence.seconds + 0.7)
+        target.says(SENTENCE)
         target.hang_up()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert [(event["by"], event["caller"]) for event in call.find("CallMoved")] == [("refer", "200")]
     target.switch_off()
-    assert likeness_in_pieces(sentence, target.heard()) > 0.8
-    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    assert likeness_in_pieces(SENTENCE, target.heard()) > 0.8
+    assert likeness_in_pieces(SENTENCE, call.recording()[0]) > 0.8
     assert len(gateway.find("call.started")) == 1
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_peer_whose_transfer_fails_keeps_the_call(
@@ -238,7 +214,7 @@ def test_a_peer_whose_transfer_fails_keeps_the_call(
     """It is told that the target is busy, and is still talking to us."""
     target.incoming("busy")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = dial(phone, gateway, "echo")
+        call = gateway.called_by(phone, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         phone.transfer(target.uri)
         phone.wait("transfer", status=486)
@@ -257,36 +233,33 @@ def test_a_receptionist_hands_a_caller_over_to_us(
 ) -> None:
     """Attended: the receptionist has a caller on one line and us on the other. Their phones do the rest with an INVITE
     with Replaces, and our conversation goes on with the caller, where it stood."""
-    sentence = speech("The quick brown fox jumps over the lazy dog.")
     with Pjsua2Phone(tmp_path / "phone", number) as receptionist:
         receptionist.dial(target.uri)
-        call = dial(receptionist, gateway, "echo")
+        call = gateway.called_by(receptionist, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         receptionist.transfer_to_other()
         call.wait("CallMoved", by="replaces")
         receptionist.wait("state", call=1, state="DISCONNECTED")
         assert len(gateway.get("/api/calls")) == 1
-        target.say(sentence)
-        target.listen(sentence.seconds + 0.7)
+        target.says(SENTENCE)
         target.hang_up_all()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     target.switch_off()
-    assert likeness_in_pieces(sentence, target.heard()) > 0.8
-    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    assert likeness_in_pieces(SENTENCE, target.heard()) > 0.8
+    assert likeness_in_pieces(SENTENCE, call.recording()[0]) > 0.8
     assert len(gateway.find("call.started")) == 1
-    assert replays(call)
+    expect_replay(call)
     assert [event["caller"] for event in call.find("CallMoved")] == [""]
-    assert replays(call)
+    expect_replay(call)
 
 
 def test_a_receptionist_hands_us_over_to_somebody(
     gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
 ) -> None:
     """Attended, the other way round: we follow the REFER, with its Replaces, into the receptionist's other call."""
-    sentence = speech("The quick brown fox jumps over the lazy dog.")
     with Pjsua2Phone(tmp_path / "phone", number) as receptionist:
-        call = dial(receptionist, gateway, "echo")
+        call = gateway.called_by(receptionist, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         receptionist.dial(target.uri)
         receptionist.wait("state", call=1, state="CONFIRMED")
@@ -294,21 +267,17 @@ def test_a_receptionist_hands_us_over_to_somebody(
         call.wait("CallMoved", by="refer")
         receptionist.wait("state", call=0, state="DISCONNECTED")
         receptionist.wait("state", call=1, state="DISCONNECTED")
-        target.say(sentence)
-        target.listen(sentence.seconds + 0.7)
+        target.says(SENTENCE)
         target.hang_up_all()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert [event["caller"] for event in call.find("CallMoved")] == ["200"]
-    assert likeness_in_pieces(sentence, call.recording()[0]) > 0.8
+    assert likeness_in_pieces(SENTENCE, call.recording()[0]) > 0.8
     target.switch_off()
-    assert likeness_in_pieces(sentence, target.heard()) > 0.8
+    assert likeness_in_pieces(SENTENCE, target.heard()) > 0.8
 
 
-baresip_only = pytest.mark.skipif(BARESIP is None, reason="baresip is not installed (apt install baresip-core)")
-
-
-@baresip_only
+@needs_baresip
 @pytest.mark.parametrize("mode", ["blind", "attended"])
 def test_baresip_is_transferred(
     gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str, mode: str
@@ -324,12 +293,11 @@ def test_baresip_is_transferred(
     assert not gateway.troubles()
 
 
-@baresip_only
+@needs_baresip
 def test_baresip_transfers_our_call(gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str) -> None:
     """Its REFER moves the conversation to a phone of another make, codec and all."""
     with BaresipPhone(tmp_path / "phone", number, codec="PCMA") as phone:
-        phone.dial(f"sip:echo@127.0.0.1:{gateway.sip_port}")
-        call = gateway.call()
+        call = gateway.called_by(phone, "echo")
         call.wait("StepEntered", step="echo/2:echo")
         phone.do("transfer", target.uri)
         call.wait("CallMoved", by="refer")
@@ -360,11 +328,11 @@ def test_a_target_is_called_through_a_trunk_and_the_caller_may_not_transfer(
         Pjsua2Phone(tmp_path / "phone", number) as phone,
         Pjsua2Phone(tmp_path / "other", "5559999", part=5) as other,
     ):
-        call = dial(phone, gateway, "desk")
+        call = gateway.called_by(phone, "desk")
         target.wait("state", state="CONFIRMED")
         phone.transfer("sip:300@127.0.0.1:9")
         phone.wait("transfer", status=603)
-        other.dial(f"sip:desk@127.0.0.1:{gateway.sip_port}")
+        other.dial(gateway.uri("desk"))
         full = gateway.call(2)
         full.wait("TransferEnded", outcome="unreachable")
         gateway.ended(full)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-import shutil
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from callers import soon
-from gateway_process import CallBundle, GatewayProcess, rtp_ports
-from kamailio_server import DOMAIN, PASSWORD, USER, Kamailio, free_port
+from callers import dial, line, soon
+from gateway_process import GatewayProcess, command
+from kamailio_server import PASSWORD, USER, Kamailio, account, trunk
+from ports import free_port
+from sipp_program import sipp_called
 from waiting import wait_until
 
-from gateway.app.phone import PhoneLine, Target
+from gateway.app.phone import CallRefused
 
 pytestmark = pytest.mark.interop
 
 DIALPLAN = """
 routes:
+  remind:
+    steps: [answer, {wait: 500ms}, {press: "5"}, hangup]
   from-the-trunk:
     match: {trunk: kamailio}
     steps: [answer, {say: We are open from nine to five.}, echo]
@@ -33,65 +30,33 @@ routes:
 """
 
 
-def trunk(kamailio: Kamailio, secret: Path, **more: object) -> str:
-    keys = {
-        "name": "kamailio",
-        "host": "127.0.0.1",
-        "port": kamailio.port,
-        "domain": DOMAIN,
-        "register": True,
-        "username": USER,
-        "password_file": str(secret),
-        "options_interval_s": 1,
-        **more,
-    }
-    return "[[trunk]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    path = tmp_path / "password"
-    path.write_text(PASSWORD + "\n")
-    return path
-
-
-@pytest.fixture
-def dialplan(tmp_path: Path) -> str:
-    path = tmp_path / "plan.yaml"
-    path.write_text(DIALPLAN)
-    return str(path)
+def config(kamailio: Kamailio, secret: Path, **more: object) -> str:
+    return trunk("kamailio", **{"host": "127.0.0.1", "port": kamailio.sip_port, **account(secret), **more})
 
 
 def shown(gateway: GatewayProcess) -> tuple[int, str]:
     """What `gateway trunks` says, and its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.app", "trunks", "--http", gateway.http_url],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = command("trunks", "--http", gateway.http_url)
     return done.returncode, done.stdout + done.stderr
 
 
-async def test_a_registered_gateway_is_called_through_its_trunk(tmp_path: Path, secret: Path, dialplan: str) -> None:
+async def test_a_registered_gateway_is_called_through_its_trunk(
+    tmp_path: Path, secret: Path, dialplan: list[str]
+) -> None:
     """REGISTER with Kamailio's digest; an INVITE to the account comes to us, and speech is heard both ways.
 
     The ACK and the BYE come by Kamailio's Record-Route, as it stays in the path. At the end the registration is gone.
     """
     with Kamailio(tmp_path / "kamailio") as kamailio:
-        with GatewayProcess(
-            tmp_path / "data", "--dialplan", dialplan, config=trunk(kamailio, secret, max_calls=1)
-        ) as gateway:
+        with GatewayProcess(tmp_path / "data", *dialplan, config=config(kamailio, secret, max_calls=1)) as gateway:
             registered = gateway.wait_log("trunk.registered", trunk="kamailio")
             assert registered["expires_s"] == 3600
             wait_until(lambda: gateway.get("/api/trunks")[0]["targets"][0]["reachable"], within_s=5)
             code, table = shown(gateway)
             assert code == 0, table
             assert re.search(r"kamailio +up +registered at [0-9.:]+ +0/1 ", table), table
-            async with PhoneLine("127.0.0.1", rtp_ports(1)) as line:
-                phone = line.phone("5550101", lambda at, what: None)
-                await phone.dial(Target(f"sip:{USER}@127.0.0.1:{kamailio.port}"))
+            async with line() as phones:
+                phone = await dial(phones, kamailio, USER)
                 call = await soon(gateway.call)
                 await soon(call.wait, "CallAnswered")
                 assert gateway.get("/api/trunks")[0]["calls"] == 1
@@ -104,10 +69,9 @@ async def test_a_registered_gateway_is_called_through_its_trunk(tmp_path: Path, 
             wait_until(lambda: gateway.get("/api/trunks")[0]["calls"] == 0, within_s=5)
             assert PASSWORD not in "".join(gateway.raw)
             assert not gateway.troubles()
-        async with PhoneLine("127.0.0.1", rtp_ports(1)) as line:
-            phone = line.phone("5550101", lambda at, what: None)
-            with pytest.raises(Exception, match="404"):
-                await phone.dial(Target(f"sip:{USER}@127.0.0.1:{kamailio.port}"))
+        async with line() as phones:
+            with pytest.raises(CallRefused, match="404"):
+                await dial(phones, kamailio, USER)
 
 
 def test_a_wrong_password_is_one_clear_line(tmp_path: Path, secret: Path) -> None:
@@ -115,7 +79,7 @@ def test_a_wrong_password_is_one_clear_line(tmp_path: Path, secret: Path) -> Non
     secret.write_text("close-sesame\n")
     with (
         Kamailio(tmp_path / "kamailio") as kamailio,
-        GatewayProcess(tmp_path / "data", config=trunk(kamailio, secret)) as gateway,
+        GatewayProcess(tmp_path / "data", config=config(kamailio, secret)) as gateway,
     ):
         refused = gateway.wait_log("trunk.credentials_refused")
         assert (refused["level"], refused["status"], refused["trunk"]) == ("error", 401, "kamailio")
@@ -132,52 +96,13 @@ def test_a_wrong_password_is_one_clear_line(tmp_path: Path, secret: Path) -> Non
 def test_a_registrar_that_is_not_there_is_one_clear_line(tmp_path: Path, secret: Path) -> None:
     """Nothing listens: the gateway serves everybody else, and says what to check."""
     kamailio = Kamailio(tmp_path / "kamailio")
-    with GatewayProcess(tmp_path / "data", config=trunk(kamailio, secret)) as gateway:
+    with GatewayProcess(tmp_path / "data", config=config(kamailio, secret)) as gateway:
         told = gateway.wait_log("trunk.unreachable", within_s=40)
         assert "firewall" in told["remedy"]
         assert shown(gateway)[0] == 1
 
 
-REMINDER = """
-routes:
-  remind:
-    steps: [answer, {wait: 500ms}, {press: "5"}, hangup]
-"""
-
-
-@pytest.fixture
-def reminder(tmp_path: Path) -> str:
-    path = tmp_path / "reminder.yaml"
-    path.write_text(REMINDER)
-    return str(path)
-
-
-def order(gateway: GatewayProcess, to: str) -> CallBundle:
-    """Place a call over the API, and follow it by its bundle."""
-    body = json.dumps({"to": to, "trunk": "kamailio", "route": "remind"}).encode()
-    with urllib.request.urlopen(gateway.http_url.rstrip("/") + "/api/calls", data=body, timeout=10) as reply:
-        assert reply.status == 202
-        call_id = json.load(reply)["call"]
-    gateway.wait_log("call.started", call=call_id)
-    return CallBundle(gateway.data / "calls" / call_id)
-
-
-@contextlib.contextmanager
-def sipp_callee(port: int, folder: Path, calls: int) -> Iterator[subprocess.Popen[bytes]]:
-    """sipp's own callee: rings, answers, waits for the BYE; its exit code says whether all went by the book."""
-    program = shutil.which("sipp")
-    if program is None:
-        pytest.skip("sipp is not installed (apt install sip-tester)")
-    arguments = ["-sn", "uas", "-i", "127.0.0.1", "-p", str(port), "-m", str(calls), "-nostdin"]
-    process = subprocess.Popen([program, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_the_gateway_calls_out_through_its_trunk(tmp_path: Path, secret: Path, reminder: str) -> None:
+def test_the_gateway_calls_out_through_its_trunk(tmp_path: Path, secret: Path, dialplan: list[str]) -> None:
     """Kamailio wants a password (407) and stays in the path; sipp is called, straight and by a redirection.
 
     The first target of the trunk is dead, so that every call has to fail over first.
@@ -185,27 +110,27 @@ def test_the_gateway_calls_out_through_its_trunk(tmp_path: Path, secret: Path, r
     outside, dead = free_port(), free_port()
     with (
         Kamailio(tmp_path / "kamailio", outside=outside) as kamailio,
-        sipp_callee(outside, tmp_path, 2) as callee,
+        sipp_called(port=outside, calls=2) as (callee, _),
         GatewayProcess(
             tmp_path / "data",
-            *("--dialplan", reminder),
-            config=trunk(
+            *dialplan,
+            config=config(
                 kamailio,
                 secret,
                 register=False,
                 options_interval_s=0,
                 outbound_proxy=f"127.0.0.1:{dead}",
-                failover=[f"127.0.0.1:{kamailio.port}"],
+                failover=[f"127.0.0.1:{kamailio.sip_port}"],
                 failover_after_s=0.5,
             ),
         ) as gateway,
     ):
         for number in ("outside", "moved"):
-            ended = gateway.ended(order(gateway, number))
+            ended = gateway.ended(gateway.calls_out(number, trunk="kamailio", route="remind"))
             assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
             assert ended["step"] == "remind/3:hangup"
-        assert callee.wait(10) == 0
+        callee.succeeds(within_s=10)
         for number, reason in (("busy", "busy"), ("nobody", "rejected")):
-            assert gateway.ended(order(gateway, number))["reason"] == reason
+            assert gateway.ended(gateway.calls_out(number, trunk="kamailio", route="remind"))["reason"] == reason
         assert gateway.get("/api/trunks")[0]["calls"] == 0
         assert not gateway.troubles()
