@@ -365,15 +365,15 @@ class LiveCall:
 
     def _media_said(self, said: Said) -> None:
         match said:
+            case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
+                if self._runner is not None and not self._parties.joined:
+                    self._runner.hear(audio, speech, last, began_at)
             case e.SpeechBegan() | e.SpeechEnded() | e.DigitPressed():
                 self._hear(said)
             case e.LineFellSilent() | e.LineRecovered():
                 self.record(said)
                 self._converse(said)
                 self.tell(c.LineSilent(isinstance(said, e.LineFellSilent)))
-            case media.HeardAudio(audio=audio, speech=speech, last=last, began_at=began_at):
-                if self._runner is not None and not self._parties.joined:
-                    self._runner.hear(audio, speech, last, began_at)
             case media.ClipStarted(clip=clip):
                 self._converse(s.PlayoutStarted(clip))
             case media.ClipFinished(clip=clip, played_s=played_s, complete=complete):

@@ -10,7 +10,7 @@ import structlog
 
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, CloseLeg, LegFailed, MediaDied, OpenLeg, first_leg
+from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, MediaDied, OpenLeg, first_leg
 from gateway.media.datagrams import Address, Received
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
@@ -18,12 +18,15 @@ from gateway.media.ports import Said
 from gateway.media.relapses import Relapses
 from gateway.media.roll import Roll, leg_of
 from gateway.media.rtp import is_rtcp
-from gateway.media.wire import FromWorker, Guest, WorkerPulse, WorkerSetup
+from gateway.media.wire import Guest, WorkerPulse, WorkerSetup
 from gateway.media.worker.link import WorkerLink
 
 log = structlog.get_logger()
 
 Listener = Callable[[Said], None]
+
+_LAST_WORDS = (LegClosed, LegFailed)
+"""One of these may be the end of a leg."""
 
 _START_WITHIN_S = 30.0
 _RESTART_WITHIN_S = 10.0
@@ -45,13 +48,18 @@ class _Listeners:
     def unsubscribe(self, leg: str) -> None:
         self._by_leg.pop(leg, None)
 
-    def deliver(self, said: Said) -> None:
-        leg = leg_of(said)
-        if (listener := self._by_leg.get(leg)) is not None:
-            try:
-                listener(said)
-            except Exception:
-                log.exception("media.listener_failed", leg=leg, said=type(said).__name__)
+    def deliver(self, leg: str, news: Iterable[Said]) -> None:
+        for said in news:
+            # Looked up each time: who hears the first of them may be gone for the next.
+            if (listener := self._by_leg.get(leg)) is not None:
+                try:
+                    listener(said)
+                except Exception:
+                    log.exception("media.listener_failed", leg=leg, said=type(said).__name__)
+
+    def deliver_soon(self, leg: str, news: Iterable[Said]) -> None:
+        """Not at once: whoever gave a command is still about it."""
+        asyncio.get_running_loop().call_soon(self.deliver, leg, news)
 
 
 class MediaPool:
@@ -155,16 +163,13 @@ class MediaPool:
         link = self._place(command) if isinstance(command, OpenLeg) else self._link_of.get(command.leg)
         if link is None:
             return
-        self._tell_soon(self._roll.told(command, self.now()))
-        if not self._roll.is_lost(command.leg):
+        answers = self._roll.told(command, self.now())
+        if answers is None:
             link.send(command)
-        if isinstance(command, CloseLeg) and command.leg not in self._roll:
+            return
+        self._listeners.deliver_soon(command.leg, answers)
+        if command.leg not in self._roll:
             self._forget(command.leg)
-
-    def _tell_soon(self, said: Iterable[Said]) -> None:
-        """Not at once: whoever gave a command is still about it."""
-        for one in said:
-            asyncio.get_running_loop().call_soon(self._listeners.deliver, one)
 
     def _place(self, command: OpenLeg) -> WorkerLink | None:
         if command.leg in self._link_of:
@@ -172,7 +177,8 @@ class MediaPool:
             return self._link_of[command.leg]
         live = [link for link in self._beside(command.leg) if link.alive and len(link.legs) < self._options.slots]
         if not live:
-            self._tell_soon([LegFailed(self._clock.now(), command.leg, "no media worker has room")])
+            failed = LegFailed(self.now(), command.leg, "no media worker has room")
+            self._listeners.deliver_soon(command.leg, [failed])
             return None
         link = min(live, key=lambda link: len(link.legs))
         if not link.legs:
@@ -200,16 +206,15 @@ class MediaPool:
             log.warning("media.worker_replaced", pid=link.pid, legs=len(link.legs), ports=link.ports)
             link.send(*self._roll.again(link.legs))
 
-    def hear(self, link: WorkerLink, message: FromWorker) -> None:
-        if isinstance(message, WorkerPulse):
-            self.on_pulse(self._links.index(link), message)
-            return
-        leg = leg_of(message)
-        news = self._roll.heard(message)
-        if leg not in self._roll:
+    def felt(self, link: WorkerLink, pulse: WorkerPulse) -> None:
+        self.on_pulse(self._links.index(link), pulse)
+
+    def hear(self, said: Said) -> None:
+        leg = leg_of(said)
+        news = self._roll.heard(leg, said)
+        if type(said) in _LAST_WORDS and leg not in self._roll:
             self._forget(leg)
-        for said in news:
-            self._listeners.deliver(said)
+        self._listeners.deliver(leg, news)
 
     def lost(self, link: WorkerLink) -> None:
         if self._closing or link not in self._links:
@@ -225,7 +230,7 @@ class MediaPool:
             for leg in [leg for leg in link.legs if leg not in self._roll]:
                 self._forget(leg)
             for said in lost:
-                self._listeners.deliver(said)
+                self._listeners.deliver(leg_of(said), [said])
         task = asyncio.get_running_loop().create_task(self._replace(link, at_once=relapses.first))
         self._restarts.add(task)
         task.add_done_callback(self._restarts.discard)
@@ -234,7 +239,7 @@ class MediaPool:
         for leg in list(link.legs):
             self._roll.strike(leg)
             self._forget(leg)
-            self._listeners.deliver(MediaDied(self.now(), leg))
+            self._listeners.deliver(leg, [MediaDied(self.now(), leg)])
 
     def _forget(self, leg: str) -> None:
         link = self._link_of.pop(leg, None)
@@ -288,16 +293,16 @@ class InlineMedia:
         self._left_out = 0
 
     def send(self, command: AnyCommand) -> None:
-        for one in self._roll.told(command, self._clock.now()):
-            asyncio.get_running_loop().call_soon(self._listeners.deliver, one)
-        if not self._roll.is_lost(command.leg):
+        answers = self._roll.told(command, self._clock.now())
+        if answers is None:
             self._carry_out(command)
+        else:
+            self._listeners.deliver_soon(command.leg, answers)
 
     def lose(self, leg: str, goes_on_at_s: float | None = None) -> None:
         """As if the process that carries the leg had died; what it was playing went on at that second."""
         now = self._clock.now()
-        for one in self._roll.lose([leg], now, now, goes_on_at_s):
-            self._listeners.deliver(one)
+        self._listeners.deliver(leg, self._roll.lose([leg], now, now, goes_on_at_s))
         self._carry_out(CloseLeg(leg))
 
     def restore(self, leg: str) -> None:
@@ -353,8 +358,8 @@ class InlineMedia:
                     if watcher is not None and not is_rtcp(datagram.data):
                         watcher(datagram.data)
                 for one in said:
-                    for news in self._roll.heard(one):
-                        self._listeners.deliver(news)
+                    leg = leg_of(one)
+                    self._listeners.deliver(leg, self._roll.heard(leg, one))
                 due = await self._next_tick(due)
         finally:
             self._ticking = None

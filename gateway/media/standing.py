@@ -6,7 +6,7 @@ last pause before the break, and count as one; speech that was going on has ende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -20,12 +20,12 @@ from gateway.media.unplayed import Unplayed
 
 
 class Standing:
-    """One leg. `lost` while there is no plane to tell anything."""
+    """One leg. `lost` while there is no plane to tell anything; `over` when nothing more will be said of it."""
 
     def __init__(self, opening: c.OpenLeg) -> None:
         self.leg = opening.leg
-        self.lost = False
-        self._awaited = False  # the first word of its next plane
+        self.lost = self.over = False
+        self.awaited = False  # the first word of its next plane
         self._closing = False
         self._opening = opening
         self._opened: c.LegOpened | None = None
@@ -41,19 +41,14 @@ class Standing:
         self._goes_on_at_s: float | None = None
         self._losses = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Or was, and is about to be again."""
-        return self._opened is not None
-
     # While it lives
 
-    def told(self, command: AnyCommand, now: float) -> list[Said]:
-        """Note a command. While the leg is lost, gives what its plane would have answered."""
+    def told(self, command: AnyCommand, now: float) -> list[Said] | None:
+        """Note a command. None where its plane is to be told; what it would have answered while the leg is lost."""
         if (note := _TOLD.get(type(command))) is not None:
             note(self, command, now)
         if not self.lost:
-            return []
+            return None
         if isinstance(command, c.CloseLeg):
             return self._end(now)
         if isinstance(command, c.SendDigits):
@@ -62,11 +57,9 @@ class Standing:
 
     def heard(self, said: Said) -> Iterable[Said]:
         """What of it is news to whoever listens."""
-        if self.lost:
-            return ()
-        if self._awaited:
-            return self._heard_first(said)
-        hear = _HEARD.get(type(said))
+        if self.awaited:
+            return () if self.lost else self._heard_first(said)
+        hear = NOTED.get(type(said))
         return (said,) if hear is None else hear(self, said)
 
     # When its plane dies
@@ -74,9 +67,9 @@ class Standing:
     def lose(self, at: float, now: float, goes_on_at_s: float | None = None) -> list[Said]:
         """The plane is gone since `at`. What has ended with it. `goes_on_at_s` is known of a call that is replayed."""
         broken_at_s = self._unplayed.break_off(at, goes_on_at_s)
-        if not self._awaited:
+        if not self.awaited:
             self._lost_at, self._goes_on_at_s = at, broken_at_s
-        self.lost = self._awaited = True
+        self.lost = self.awaited = True
         self._losses += 1
         if self._closing:
             return self._end(now)
@@ -91,6 +84,7 @@ class Standing:
 
     def _end(self, now: float) -> list[Said]:
         """Nobody else will tell of its end, nor of what it had counted."""
+        self.over = True
         return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, c.LegStats())]
 
     def again(self) -> list[AnyCommand]:
@@ -120,10 +114,11 @@ class Standing:
     def _heard_first(self, said: Said) -> Iterable[Said]:
         """Of the next plane; what one that was given up may still say is not heard."""
         if isinstance(said, c.LegFailed):
+            self.over = True
             return (said if self._opened is None else c.MediaDied(said.at, self.leg),)
         if not isinstance(said, c.LegOpened):
             return ()
-        self._awaited = False
+        self.awaited = False
         self._ssrcs += (said.ssrc,)
         if self._opened is None:
             self._opened = said
@@ -167,6 +162,15 @@ class Standing:
     def _open(self, said: c.LegOpened) -> Iterable[Said]:
         self._opened = self._opened or said
         self._ssrcs += (said.ssrc,)
+        return (said,)
+
+    def _fail(self, said: c.LegFailed) -> Iterable[Said]:
+        """Another leg of its name that was refused is no end of this one."""
+        self.over = self._opened is None
+        return (said,)
+
+    def _be_closed(self, said: c.LegClosed) -> Iterable[Said]:
+        self.over = True
         return (said,)
 
     def _start(self, said: c.ClipStarted) -> Iterable[Said]:
@@ -222,8 +226,10 @@ _TOLD: dict[type[AnyCommand], Callable[[Standing, Any, float], None]] = {
         (c.Listen, c.SetNoise, c.SetGain, c.PlayMusic, c.SetTone, c.HearTones, c.SetLoopback, c.Bridge), Standing._hold
     ),
 }
-_HEARD: dict[type[Said], Callable[[Standing, Any], Iterable[Said]]] = {
+NOTED: Mapping[type[Said], Callable[[Standing, Any], Iterable[Said]]] = {
     c.LegOpened: Standing._open,
+    c.LegFailed: Standing._fail,
+    c.LegClosed: Standing._be_closed,
     c.ClipStarted: Standing._start,
     c.ClipFinished: Standing._finish,
     e.SpeechBegan: Standing._begin_speech,

@@ -31,7 +31,6 @@ class _Clip:
     last: bool = False
     told: bool = False
     """Its beginning was."""
-    playing: bool = False
     dropped: bool = False
     played: float = 0.0
     begins_at: int = 0
@@ -67,6 +66,7 @@ class Unplayed:
     def __init__(self, leg: str) -> None:
         self._leg = leg
         self._clips: list[_Clip] = []
+        self._playing: _Clip | None = None
         self._reckoned_to = 0.0
         self._paused = False
         self._sends = True
@@ -109,7 +109,8 @@ class Unplayed:
         clip = self._find(report.clip)
         if clip is None:
             return report
-        told, clip.told, clip.playing = clip.told, True, True
+        self._playing = clip
+        told, clip.told = clip.told, True
         return None if told else report
 
     def finished(self, report: ClipFinished) -> ClipFinished:
@@ -119,6 +120,8 @@ class Unplayed:
             return report
         self._reckon(report.at)
         self._clips.remove(clip)
+        if clip is self._playing:
+            self._playing = None
         if not (clip.begins_at or clip.known):
             return report
         played = max(clip.known, clip.begins_at + round(report.played_s * 8000))
@@ -130,13 +133,11 @@ class Unplayed:
         """Nothing leaves from now on. At which second the clip that was being played will go on, in its last pause
         unless it is said where; None when none was."""
         self._reckon(at)
-        broken = None
-        for clip in self._clips:
-            if clip.playing and not clip.dropped:
-                broken = clip
-                clip.go_back(goes_on_at_s)
-            clip.playing = False
-        return broken.begins_at / 8000 if broken is not None else None
+        broken, self._playing = self._playing, None
+        if broken is None or broken.dropped:
+            return None
+        broken.go_back(goes_on_at_s)
+        return broken.begins_at / 8000
 
     def give_up(self, now: float, *, dropped_only: bool = False) -> list[ClipFinished]:
         """What nobody will play any more is over, with as much of it as had left."""
@@ -162,8 +163,6 @@ class Unplayed:
     def _reckon(self, now: float) -> None:
         """How far the clip that is being played has come by `now`; never farther than there was audio."""
         passed, self._reckoned_to = max(0.0, now - self._reckoned_to), max(now, self._reckoned_to)
-        if self._paused or not self._sends:
-            return
-        playing = next((clip for clip in self._clips if clip.playing), None)
-        if playing is not None:
+        playing = self._playing
+        if playing is not None and self._sends and not self._paused:
             playing.played = min(playing.played + 8000 * passed, float(playing.queued))

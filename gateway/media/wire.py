@@ -72,17 +72,24 @@ class Unpacker(Generic[T]):
         self._decoder = decoder
         self._unread = bytearray()
 
-    def feed(self, data: bytes | memoryview) -> list[T]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[T]:
         """Raises `msgspec.ValidationError` for what is no message; the stream is lost then."""
-        unread, messages, at = self._unread, [], 0
-        unread += data
-        while len(unread) >= at + 4:
-            (length,) = _LENGTH.unpack_from(unread, at)
-            if len(unread) < at + 4 + length:
+        unread = self._unread
+        if unread:
+            unread += data
+            data = unread
+        messages: list[T] = []
+        at, end = 0, len(data)
+        while end >= at + 4:
+            (length,) = _LENGTH.unpack_from(data, at)
+            if end < at + 4 + length:
                 break
-            messages += self._decoder.decode(memoryview(unread)[at + 4 : at + 4 + length])
+            messages += self._decoder.decode(memoryview(data)[at + 4 : at + 4 + length])
             at += 4 + length
-        del unread[:at]
+        if data is unread:
+            del unread[:at]
+        else:
+            unread += data[at:]  # of a message that is not complete; most often nothing
         return messages
 
 

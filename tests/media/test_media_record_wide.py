@@ -163,7 +163,7 @@ def test_a_recording_that_is_gone_on_with_keeps_its_rate(tmp_path: Path) -> None
         roll.told(command, world.now)
         world.do(command)
         for said in world.ticks(1 if command is opening else 50).said:
-            roll.heard(said)
+            roll.heard("call", said)
         world.said.clear()
     roll.lose(["call"], world.now, world.now)
     again = World(start=world.now + 0.5)

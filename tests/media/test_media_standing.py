@@ -27,7 +27,7 @@ from gateway.media.plane import TICK_S, MediaPlane
 from gateway.media.portrange import PortRange
 from gateway.media.ports import Said
 from gateway.media.relapses import Relapses
-from gateway.media.roll import Roll
+from gateway.media.roll import Roll, leg_of
 from gateway.media.standing import _TOLD
 from gateway.media.vad import SileroVad
 
@@ -48,15 +48,17 @@ class Pool:
 
     def do(self, *commands: c.AnyCommand) -> Pool:
         for command in commands:
-            self.said += self.roll.told(command, self.now)
-            if not self.roll.is_lost(command.leg):
+            answers = self.roll.told(command, self.now)
+            if answers is None:
                 self.world.plane.command(command, self.now, port=20000)
+            else:
+                self.said += answers
         return self
 
     def tick(self, *datagrams: bytes) -> Pool:
         self.world.said.clear()
         self.world.tick(*datagrams)
-        self.said += [news for said in self.world.said for news in self.roll.heard(said)]
+        self.said += [news for said in self.world.said for news in self.roll.heard(leg_of(said), said)]
         return self
 
     def ticks(self, count: int) -> Pool:
@@ -261,12 +263,12 @@ def test_a_leg_that_cannot_be_opened_again_has_died() -> None:
     roll = Roll()
     for leg in ("open", "opening"):
         roll.told(c.OpenLeg(leg), 1.0)
-    roll.heard(c.LegOpened(1.0, "open", 20000, 7))
+    roll.heard("open", c.LegOpened(1.0, "open", 20000, 7))
     roll.lose(["open", "opening"], 2.0, 2.0)
     openings = [command for command in roll.again(["open", "opening"]) if isinstance(command, c.OpenLeg)]
     assert [opening.again for opening in openings] == [c.Again(20000, 1.0, None, (7,)), None]
-    assert list(roll.heard(c.LegFailed(3.0, "open", "no free RTP port"))) == [c.MediaDied(3.0, "open")]
-    assert list(roll.heard(failed := c.LegFailed(3.0, "opening", "no free RTP port"))) == [failed]
+    assert list(roll.heard("open", c.LegFailed(3.0, "open", "no free RTP port"))) == [c.MediaDied(3.0, "open")]
+    assert list(roll.heard("opening", failed := c.LegFailed(3.0, "opening", "no free RTP port"))) == [failed]
     assert "open" not in roll
     assert "opening" not in roll
 
@@ -275,9 +277,9 @@ def test_a_plane_that_was_given_up_is_not_heard() -> None:
     """Neither what it still says, nor the end of its legs."""
     pool = Pool().lose()
     closed = c.LegClosed(pool.now, "call", c.LegStats())
-    assert list(pool.roll.heard(closed)) == []
+    assert list(pool.roll.heard("call", closed)) == []
     pool.roll.again(["call"])
-    assert list(pool.roll.heard(closed)) == []
+    assert list(pool.roll.heard("call", closed)) == []
     assert "call" in pool.roll
 
 

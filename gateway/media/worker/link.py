@@ -13,7 +13,8 @@ from typing import Protocol
 import gateway
 from gateway.core.errors import GatewayError
 from gateway.media.commands import AnyCommand
-from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_reports, pack
+from gateway.media.ports import Said
+from gateway.media.wire import WorkerPulse, WorkerSetup, of_reports, pack
 
 _STOP_WITHIN_S = 5.0
 
@@ -27,8 +28,10 @@ class Owner(Protocol):
         """A worker is ready; nothing was sent to it yet."""
         ...
 
-    def hear(self, link: WorkerLink, message: FromWorker) -> None:
-        """From a worker."""
+    def felt(self, link: WorkerLink, pulse: WorkerPulse) -> None: ...
+
+    def hear(self, said: Said) -> None:
+        """What a worker says of one of its legs."""
         ...
 
     def lost(self, link: WorkerLink) -> None:
@@ -82,12 +85,17 @@ class WorkerLink(asyncio.Protocol):
         self.heard_at = self._owner.now()
         for message in self._unpacker.feed(data):
             if isinstance(message, WorkerPulse):
-                first, self.pulse = self.pulse is None, message
-                if first:
-                    if not self.ready.done():
-                        self.ready.set_result(None)
-                    self._owner.up(self)
-            self._owner.hear(self, message)
+                self._feel(message)
+            else:
+                self._owner.hear(message)
+
+    def _feel(self, pulse: WorkerPulse) -> None:
+        first, self.pulse = self.pulse is None, pulse
+        if first:
+            if not self.ready.done():
+                self.ready.set_result(None)
+            self._owner.up(self)
+        self._owner.felt(self, pulse)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
