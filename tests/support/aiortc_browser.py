@@ -79,6 +79,7 @@ class Browser:
         self.channel.on("open", self.opened.set)
         self.channel.on("close", self.closed.set)
         self.heard: asyncio.Queue[npt.NDArray[np.int16]] = asyncio.Queue()
+        self.heard_hz = 0
         transceiver = self.connection.addTransceiver(microphone or ToneTrack(), direction="sendrecv")
         if codec is not None:
             codecs = RTCRtpSender.getCapabilities("audio").codecs
@@ -99,7 +100,7 @@ class Browser:
         """The next `seconds` that arrive, left channel."""
         pieces: list[npt.NDArray[np.int16]] = []
         async with asyncio.timeout(WITHIN_S):
-            while sum(len(p) for p in pieces) < seconds * 48000:
+            while not pieces or sum(len(p) for p in pieces) < seconds * self.heard_hz:
                 pieces.append(await self.heard.get())
         return np.concatenate(pieces)
 
@@ -135,7 +136,7 @@ class Browser:
         with contextlib.suppress(MediaStreamError):
             while True:
                 frame = await track.recv()
-                samples = frame.to_ndarray().reshape(-1)
+                samples, self.heard_hz = frame.to_ndarray().reshape(-1), frame.sample_rate
                 self.heard.put_nowait(samples[:: len(frame.layout.channels)])
 
 
