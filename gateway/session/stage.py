@@ -21,17 +21,9 @@ from gateway.session.ports import Context, TurnDetector
 from gateway.session.preemption import Preemption
 from gateway.session.scene import Scene
 from gateway.session.sentences import SentenceCutter
+from gateway.session.signals import Dismissed, Interrupted, Signal, TurnClosed, TurnDropped, TurnOpened, TurnTaken
 from gateway.session.states import Cue, after
-from gateway.session.turns import (
-    Dismissed,
-    Interrupted,
-    Signal,
-    TurnClosed,
-    TurnDropped,
-    TurnOpened,
-    TurnTaken,
-    TurnTaker,
-)
+from gateway.session.turns import TurnTaker
 from gateway.session.words import joined
 
 FLUSHED_WITHIN_S = 0.5

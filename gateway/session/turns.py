@@ -7,14 +7,21 @@ runs elsewhere, between `TurnOpened` and the final transcript that follows `Turn
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
-
-import msgspec
+from typing import Literal
 
 from gateway.core.speech import Expectation, Transcript
 from gateway.session.barge_in import BargeInJudge, Floor
 from gateway.session.options import ConversationOptions
 from gateway.session.ports import TurnDetector
+from gateway.session.signals import (
+    Dismissed,
+    Interrupted,
+    Signal,
+    TurnClosed,
+    TurnDropped,
+    TurnOpened,
+    TurnTaken,
+)
 from gateway.session.words import joined
 
 CLOSE_ENOUGH_S = 1e-6
@@ -22,48 +29,6 @@ CLOSE_ENOUGH_S = 1e-6
 
 
 NOTHING = Transcript("", final=True)
-
-
-class TurnOpened(msgspec.Struct, frozen=True):
-    """The caller began to speak: recognise it."""
-
-    turn: int
-
-
-class TurnClosed(msgspec.Struct, frozen=True):
-    """Nothing more comes: get the final transcript and tell it by `finished`."""
-
-    turn: int
-
-
-class TurnDropped(msgspec.Struct, frozen=True):
-    """Never mind what was said: cancel its recognition."""
-
-    turn: int
-
-
-class TurnTaken(msgspec.Struct, frozen=True):
-    """What the caller said, for somebody to answer. Empty `text`: speech of `spoken_s` that nobody understood."""
-
-    turn: int
-    text: str
-    confidence: float
-    spoken_s: float
-
-
-class Interrupted(msgspec.Struct, frozen=True):
-    """The bot loses the floor. The turn that did it goes on."""
-
-    by: Literal["words", "duration"]
-
-
-class Dismissed(msgspec.Struct, frozen=True):
-    """It was no interruption: the bot may go on from where it paused."""
-
-    text: str
-
-
-Signal: TypeAlias = TurnOpened | TurnClosed | TurnDropped | TurnTaken | Interrupted | Dismissed
 
 
 @dataclass
