@@ -308,7 +308,7 @@ class LegDoing(Report, frozen=True, tag=True):
 class LegRestored(Report, frozen=True, tag=True):
     """The media process that carried this leg died, and another one carries it now, on the same port. Nothing was
     heard either way for `without_s`. A clip that was being played goes on at its second `goes_on_at_s`, in its last
-    pause. The statistics begin anew."""
+    pause. The statistics go on, but for what was counted in the last seconds before its death."""
 
     port: int
     ssrc: int
@@ -317,7 +317,8 @@ class LegRestored(Report, frozen=True, tag=True):
 
 
 class MediaDied(Report, frozen=True, tag=True):
-    """The media process that carried this leg is gone, and no other one takes it over; the call must end."""
+    """The media process that carried this leg is gone, and no other one takes it over; the call must end. A `LegClosed`
+    with what is known of it came before."""
 
 
 AnyReport: TypeAlias = (

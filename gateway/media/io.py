@@ -10,7 +10,7 @@ import structlog
 
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, MediaDied, OpenLeg, first_leg
+from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, OpenLeg, TellStats, first_leg
 from gateway.media.datagrams import Address, Received
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
@@ -34,6 +34,9 @@ _RESTART_WITHIN_S = 10.0
 
 _RESTART_AFTER_S = 0.5
 """Between the death of a worker that has died lately and its next start."""
+
+_ASKED_EVERY = 5
+"""Pulses (seconds) between two looks at what a leg has counted."""
 
 
 class _Listeners:
@@ -207,6 +210,10 @@ class MediaPool:
             link.send(*self._roll.again(link.legs))
 
     def felt(self, link: WorkerLink, pulse: WorkerPulse) -> None:
+        """Some of its legs are asked how they do with each pulse, so that so much is known should it die."""
+        turn = link.pulses % _ASKED_EVERY
+        if asks := [TellStats(leg) for leg in link.legs if hash(leg) % _ASKED_EVERY == turn]:
+            link.send(*asks)
         self.on_pulse(self._links.index(link), pulse)
 
     def hear(self, said: Said) -> None:
@@ -237,9 +244,9 @@ class MediaPool:
 
     def _give_up(self, link: WorkerLink) -> None:
         for leg in list(link.legs):
-            self._roll.strike(leg)
+            said = self._roll.give_up(leg, self.now())
             self._forget(leg)
-            self._listeners.deliver(leg, [MediaDied(self.now(), leg)])
+            self._listeners.deliver(leg, said)
 
     def _forget(self, leg: str) -> None:
         link = self._link_of.pop(leg, None)
@@ -302,6 +309,8 @@ class InlineMedia:
     def lose(self, leg: str, goes_on_at_s: float | None = None) -> None:
         """As if the process that carries the leg had died; what it was playing went on at that second."""
         now = self._clock.now()
+        self._carry_out(TellStats(leg))
+        self._hear(self._plane.take_said())
         self._listeners.deliver(leg, self._roll.lose([leg], now, now, goes_on_at_s))
         self._carry_out(CloseLeg(leg))
 
@@ -357,12 +366,15 @@ class InlineMedia:
                     watcher = self._watchers.get(datagram.leg)
                     if watcher is not None and not is_rtcp(datagram.data):
                         watcher(datagram.data)
-                for one in said:
-                    leg = leg_of(one)
-                    self._listeners.deliver(leg, self._roll.heard(leg, one))
+                self._hear(said)
                 due = await self._next_tick(due)
         finally:
             self._ticking = None
+
+    def _hear(self, said: Iterable[Said]) -> None:
+        for one in said:
+            leg = leg_of(one)
+            self._listeners.deliver(leg, self._roll.heard(leg, one))
 
     async def _next_tick(self, due: float) -> float:
         """Wait for it: when it is due."""

@@ -53,6 +53,12 @@ class Roll:
             self.strike(leg)
         return news
 
+    def give_up(self, leg: str, now: float) -> list[Said]:
+        """No plane takes it over; what there is to say of it. Struck off."""
+        said = self._legs[leg].die(now) if leg in self._legs else []
+        self.strike(leg)
+        return said
+
     def strike(self, leg: str) -> None:
         self._legs.pop(leg, None)
         self._broken.discard(leg)

@@ -16,6 +16,7 @@ from gateway.core import events as e
 from gateway.media import commands as c
 from gateway.media.commands import AnyCommand
 from gateway.media.ports import Said
+from gateway.media.totals import Totals
 from gateway.media.unplayed import Unplayed
 
 
@@ -33,6 +34,8 @@ class Standing:
         self._holds: dict[type[AnyCommand], AnyCommand] = {}
         self._waiting: list[AnyCommand] = []
         self._unplayed = Unplayed(self.leg)
+        self._totals = Totals()
+        self._asked = False  # by somebody who listens, how it is doing
         self._in_speech = self._line_is_silent = False
         self._recorded_since: float | None = None
         self._recorded_wide = False
@@ -53,7 +56,7 @@ class Standing:
             return self._end(now)
         if isinstance(command, c.SendDigits):
             self._waiting.append(command)
-        return [*self._unplayed.give_up(now, dropped_only=True)]
+        return [*self._unplayed.give_up(now, dropped_only=True), *self._answer(now)]
 
     def heard(self, said: Said) -> Iterable[Said]:
         """What of it is news to whoever listens."""
@@ -71,9 +74,10 @@ class Standing:
             self._lost_at, self._goes_on_at_s = at, broken_at_s
         self.lost = self.awaited = True
         self._losses += 1
+        self._totals.begin_anew()
         if self._closing:
             return self._end(now)
-        said: list[Said] = [*self._unplayed.give_up(now, dropped_only=True)]
+        said: list[Said] = [*self._unplayed.give_up(now, dropped_only=True), *self._answer(now)]
         if self._in_speech:
             self._in_speech = False
             listen = self._holds.get(c.Listen)
@@ -83,9 +87,14 @@ class Standing:
         return said
 
     def _end(self, now: float) -> list[Said]:
-        """Nobody else will tell of its end, nor of what it had counted."""
+        """Nobody else will tell of its end."""
         self.over = True
-        return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, c.LegStats())]
+        return [*self._unplayed.give_up(now), c.LegClosed(now, self.leg, self._totals.whole)]
+
+    def die(self, now: float) -> list[Said]:
+        """No plane takes it over."""
+        self.over = True
+        return [c.LegClosed(now, self.leg, self._totals.whole), c.MediaDied(now, self.leg)]
 
     def again(self) -> list[AnyCommand]:
         """What opens it again, but for its `bridge`; on its way to the next plane when this returns."""
@@ -114,8 +123,7 @@ class Standing:
     def _heard_first(self, said: Said) -> Iterable[Said]:
         """Of the next plane; what one that was given up may still say is not heard."""
         if isinstance(said, c.LegFailed):
-            self.over = True
-            return (said if self._opened is None else c.MediaDied(said.at, self.leg),)
+            return self._fail(said) if self._opened is None else self.die(said.at)
         if not isinstance(said, c.LegOpened):
             return ()
         self.awaited = False
@@ -157,6 +165,14 @@ class Standing:
     def _close(self, command: c.CloseLeg, now: float) -> None:
         self._closing = True
 
+    def _ask(self, command: c.TellStats, now: float) -> None:
+        self._asked = True
+
+    def _answer(self, now: float) -> list[c.LegDoing]:
+        """To whoever asked, when nobody else can."""
+        asked, self._asked = self._asked, False
+        return [c.LegDoing(now, self.leg, self._totals.whole)] if asked else []
+
     # What is noted of reports
 
     def _open(self, said: c.LegOpened) -> Iterable[Said]:
@@ -171,7 +187,12 @@ class Standing:
 
     def _be_closed(self, said: c.LegClosed) -> Iterable[Said]:
         self.over = True
-        return (said,)
+        return (c.LegClosed(said.at, self.leg, self._totals.with_latest(said.stats)),)
+
+    def _do(self, said: c.LegDoing) -> Iterable[Said]:
+        """Noted whoever asked; news to those who did."""
+        self._totals.with_latest(said.stats)
+        return self._answer(said.at)
 
     def _start(self, said: c.ClipStarted) -> Iterable[Said]:
         news = self._unplayed.started(said)
@@ -222,6 +243,7 @@ _TOLD: dict[type[AnyCommand], Callable[[Standing, Any, float], None]] = {
     c.ResumePlayout: Standing._resume,
     c.FlushPlayout: Standing._flush,
     c.CloseLeg: Standing._close,
+    c.TellStats: Standing._ask,
     **dict.fromkeys(
         (c.Listen, c.SetNoise, c.SetGain, c.PlayMusic, c.SetTone, c.HearTones, c.SetLoopback, c.Bridge), Standing._hold
     ),
@@ -230,6 +252,7 @@ NOTED: Mapping[type[Said], Callable[[Standing, Any], Iterable[Said]]] = {
     c.LegOpened: Standing._open,
     c.LegFailed: Standing._fail,
     c.LegClosed: Standing._be_closed,
+    c.LegDoing: Standing._do,
     c.ClipStarted: Standing._start,
     c.ClipFinished: Standing._finish,
     e.SpeechBegan: Standing._begin_speech,

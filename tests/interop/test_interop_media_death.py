@@ -122,6 +122,7 @@ def test_a_worker_that_cannot_live_ends_its_calls(mortal: GatewayProcess, tmp_pa
         ended = gateway.ended(call)
         assert phone.wait("CALL_CLOSED")
     assert (ended["reason"], ended["by"]) == ("error", "gateway")
+    assert "packets_sent" in ended
     assert gateway.stored(call.find("SessionStarted")[0]["session"])
     gateway.wait_log("media.worker_started", count=4)
     with BaresipPhone(tmp_path / "again", number) as phone:

@@ -31,6 +31,7 @@ from gateway.media.commands import (
     ConnectLeg,
     HeardAudio,
     LegClosed,
+    LegDoing,
     LegFailed,
     LegLatched,
     LegOpened,
@@ -44,6 +45,7 @@ from gateway.media.commands import (
     SendDigits,
     SetLoopback,
     Srtp,
+    TellStats,
 )
 from gateway.media.dtmf import DIGITS
 from gateway.media.io import InlineMedia, MediaPool
@@ -115,6 +117,34 @@ def test_inline_media_ticks_only_while_a_leg_is_open() -> None:
             media.inject("second", b"", PHONE)
 
     run_virtual(calls())
+
+
+def test_statistics_go_on_where_another_plane_takes_over() -> None:
+    """The closing log line counts all of a call; asked between two planes, it says what it knows."""
+
+    async def call() -> tuple[list[Said], int]:
+        clock = LoopClock(asyncio.get_running_loop())
+        media = InlineMedia(MediaPlane(PlaneOptions(slots=4), SeededIds(1), None), clock)
+        said: list[Said] = []
+        sent: list[bytes] = []
+        media.subscribe("call", said.append)
+        media.on_packet("call", sent.append)
+        media.send(OpenLeg("call"))
+        media.send(ConnectLeg("call", *PHONE, "PCMU", 0, 101))
+        await clock.sleep_until(1.01)
+        media.lose("call")
+        media.send(TellStats("call"))
+        await clock.sleep_until(1.51)
+        media.restore("call")
+        await clock.sleep_until(2.51)
+        media.send(CloseLeg("call"))
+        await clock.sleep_until(2.61)
+        return said, len(sent)
+
+    said, sent = run_virtual(call())
+    assert [type(one) for one in said] == [LegOpened, LegDoing, LegRestored, LegClosed]
+    assert [one.stats.packets_sent for one in said if isinstance(one, LegDoing | LegClosed)] == [51, sent]
+    assert sent == pytest.approx(100, abs=3)
 
 
 # The pool
@@ -412,6 +442,23 @@ async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
         while not any(np.frombuffer(s.pcm, "<i2").max() > 7000 for s in browser.said if isinstance(s, PcmReady)):
             browser.said.clear()
             await browser.hear(PcmReady)
+
+
+async def test_what_a_dead_worker_had_counted_is_not_lost(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked now and then, unnoticed by the call; its successor hears no packet, and the call has had some."""
+    monkeypatch.setattr("gateway.media.io._ASKED_EVERY", 1)
+    pool = await start()
+    caller = Caller(pool, "call")
+    await caller.open()
+    await caller.talk([bytes([0xFF]) * FRAME] * 20)
+    beats: asyncio.Queue[int] = asyncio.Queue()
+    pool.on_pulse = lambda worker, pulse: beats.put_nowait(worker)
+    for _ in range(2):  # what was asked at the first is answered before the second
+        await asyncio.wait_for(beats.get(), 10)
+    kill(pool, "call")
+    await caller.hear(LegRestored)
+    assert (await caller.close()).stats.packets_received == 20
+    assert not [one for one in caller.said if isinstance(one, LegDoing)]
 
 
 async def test_a_worker_that_cannot_be_started_again_ends_its_calls(

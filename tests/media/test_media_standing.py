@@ -29,6 +29,7 @@ from gateway.media.ports import Said
 from gateway.media.relapses import Relapses
 from gateway.media.roll import Roll, leg_of
 from gateway.media.standing import _TOLD
+from gateway.media.totals import together
 from gateway.media.vad import SileroVad
 
 
@@ -70,6 +71,14 @@ class Pool:
         for frame in frames(pcm):
             self.tick(phone.packet(frame))
         return self
+
+    def ask(self) -> c.LegStats:
+        """How the leg is doing, at once."""
+        self.do(c.TellStats("call"))
+        self.said += [news for said in self.world.plane.take_said() for news in self.roll.heard("call", said)]
+        (*_, doing) = self.all(c.LegDoing)
+        assert isinstance(doing, c.LegDoing)
+        return doing.stats
 
     def lose(self, at: float | None = None) -> Pool:
         self.said += self.roll.lose(["call", "call.2"], self.now if at is None else at, self.now)
@@ -148,6 +157,57 @@ def test_no_word_is_lost_however_often_the_plane_dies(deeds: list[tuple]) -> Non
     if not flushed:
         assert set(heard) == set(range(1, coded))
         assert {one.clip for one in finished if one.complete} == {n for n, length in lengths.items() if length}  # type: ignore[union-attr]
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(wait, st.sampled_from([("ask",), ("lose",), ("restore",)])), max_size=20))
+def test_what_a_plane_had_told_is_counted_for_ever(deeds: list[tuple]) -> None:  # type: ignore[type-arg]
+    """However many planes a leg had, its packets are those of the present one, and of each before it those it was last
+    asked for; asked between two planes, it answers at once."""
+    pool, phone, told, asked, living, lost = Pool(), Phone(), 0, 0, 0, False
+    for deed in [*deeds, ("restore",), ("ticks", 1), ("close",)]:
+        match deed:
+            case "ticks", int(count) if not lost:
+                pool.talk(phone, np.zeros(count * FRAME, np.int16))
+                living += count
+            case ("ask",):
+                asked = living
+                assert pool.ask().packets_received == told + asked
+            case ("lose",) if not lost:
+                pool.lose()
+                told, asked, living, lost = told + asked, 0, 0, True
+            case ("restore",) if lost:
+                pool.restore().tick()
+                lost = False
+            case ("close",):
+                pool.do(c.CloseLeg("call")).tick()
+            case _:
+                pass
+    (closed,) = pool.all(c.LegClosed)
+    assert isinstance(closed, c.LegClosed)
+    assert closed.stats.packets_received == told + living
+    assert closed.stats.codec == "PCMU"
+
+
+def test_the_statistics_of_two_planes_are_one_leg_s() -> None:
+    """Packets are added up, also those the far side missed of each SSRC; the opinion of the sound is their mean; and
+    what has only a present is the later one's, if it has heard anything."""
+    before = c.LegStats("PCMU", 300, 310, 4, 1, 2, 0, 0, 3.0, 20.0, 4.4, 5)
+    after = c.LegStats("G722", 100, 90, 1, 0, 0, 1, 1, 1.0, None, 3.6, None)
+    assert together(before, after) == c.LegStats("G722", 400, 400, 5, 1, 2, 1, 1, 1.0, 20.0, 4.2, 5)
+    assert together(before, c.LegStats()) == before
+    assert together(c.LegStats(), after) == after
+
+
+def test_a_question_its_plane_never_answered_is_answered() -> None:
+    """It died with the question; who asked waits for no worker. And nobody hears what was not asked for."""
+    pool = Pool().ticks(10)
+    pool.do(c.TellStats("call")).lose()
+    assert [type(one) for one in pool.said[-1:]] == [c.LegDoing]
+    pool.restore().ticks(5)
+    pool.world.do(c.TellStats("call"))
+    pool.tick()
+    assert len(pool.all(c.LegDoing)) == 1
 
 
 def test_the_bot_goes_on_in_its_latest_pause() -> None:
@@ -253,7 +313,7 @@ def test_everything_that_holds_is_told_again() -> None:
 
 def test_every_command_is_noted_or_of_the_moment() -> None:
     """A new one has to be thought of: does it still hold when the leg is opened again?"""
-    of_the_moment = {c.OpenLeg, c.SendDigits, c.PushPcm, c.TellStats}
+    of_the_moment = {c.OpenLeg, c.SendDigits, c.PushPcm}
     assert set(_TOLD) | of_the_moment == set(get_args(c.AnyCommand))
     assert not set(_TOLD) & of_the_moment
 
@@ -265,9 +325,10 @@ def test_a_leg_that_cannot_be_opened_again_has_died() -> None:
         roll.told(c.OpenLeg(leg), 1.0)
     roll.heard("open", c.LegOpened(1.0, "open", 20000, 7))
     roll.lose(["open", "opening"], 2.0, 2.0)
+    died = [c.LegClosed(3.0, "open", c.LegStats()), c.MediaDied(3.0, "open")]
     openings = [command for command in roll.again(["open", "opening"]) if isinstance(command, c.OpenLeg)]
     assert [opening.again for opening in openings] == [c.Again(20000, 1.0, None, (7,)), None]
-    assert list(roll.heard("open", c.LegFailed(3.0, "open", "no free RTP port"))) == [c.MediaDied(3.0, "open")]
+    assert list(roll.heard("open", c.LegFailed(3.0, "open", "no free RTP port"))) == died
     assert list(roll.heard("opening", failed := c.LegFailed(3.0, "opening", "no free RTP port"))) == [failed]
     assert "open" not in roll
     assert "opening" not in roll

@@ -49,7 +49,8 @@ class WorkerLink(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.legs: dict[str, None] = {}
         """In the order in which they were opened."""
-        self.pulse: WorkerPulse | None = None
+        self.pulses = 0
+        """How many it has given; the first says that it is ready."""
         self.heard_at = 0.0
         """When it last said anything, or got its first leg."""
         self.hangs = False
@@ -57,7 +58,7 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        return self._transport is not None and self.pulse is not None
+        return self._transport is not None and self.pulses > 0
 
     @property
     def pid(self) -> int:
@@ -90,8 +91,8 @@ class WorkerLink(asyncio.Protocol):
                 self._owner.hear(message)
 
     def _feel(self, pulse: WorkerPulse) -> None:
-        first, self.pulse = self.pulse is None, pulse
-        if first:
+        self.pulses += 1
+        if self.pulses == 1:
             if not self.ready.done():
                 self.ready.set_result(None)
             self._owner.up(self)
