@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway.core.ids import SeededIds
 from gateway.media import codecs, g711, rtp
-from gateway.media.commands import Codec, ConnectLeg, Listen, OpenLeg, QueueAudio
+from gateway.media.commands import Codec, ConnectLeg, Listen, OpenLeg, PushPcm, QueueAudio
 from gateway.media.datagrams import Received
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.vad import SileroVad
@@ -17,12 +17,18 @@ from gateway.media.vad import SileroVad
 NUMBERS: dict[Codec, int] = {"PCMU": 0, "G722": 9, "opus": 107}
 
 
-def payloads(codec: Codec, seconds: float) -> list[bytes]:
-    """A voice-like sound, a packet of 20 ms each."""
+def voice_like(seconds: float) -> codecs.Int16s:
+    """16 kHz."""
     t = np.arange(int(16000 * seconds)) / 16000
     swell = np.abs(np.sin(2 * np.pi * 1.5 * t))
     wave = sum(np.cos(2 * np.pi * 140 * h * t) / h for h in range(1, 20)) * swell
-    pcm = np.rint(2500 * np.asarray(wave)).astype(np.int16)
+    pcm: codecs.Int16s = np.rint(2500 * np.asarray(wave)).astype(np.int16)
+    return pcm
+
+
+def payloads(codec: Codec, seconds: float) -> list[bytes]:
+    """A voice-like sound, a packet of 20 ms each."""
+    pcm = voice_like(seconds)
     if codec == "G722" or codec == "opus":
         encoder = codecs.encoder(codec)
         return [encoder.encode(pcm[k : k + 320]) for k in range(0, len(pcm), 320)]
@@ -48,7 +54,31 @@ def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool) ->
         began = time.process_time()
         plane.tick(now, received)
         spent += time.process_time() - began
-    return f"{codec:5} {calls:4} calls: {spent / calls / seconds * 1e6:6.0f} us of CPU per call and second"
+    return _told(codec, calls, spent / seconds)
+
+
+def measure_browsers(calls: int, seconds: float, *, wide: bool) -> str:
+    """Legs without a socket."""
+    plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls))
+    voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2")
+    for k in range(calls):
+        plane.command(OpenLeg(f"c{k}", kind="pcm", wide=wide), 0.0)
+        plane.command(Listen(f"c{k}", "pcm_16k" if wide else "pcm_8k"), 0.0)
+        both = np.repeat(voice, 2).tobytes() if wide else b""
+        plane.command(QueueAudio(f"c{k}", 1, voice.tobytes(), last=True, wide=both), 0.0)
+    spoken, size = voice_like(seconds)[:: 1 if wide else 2].tobytes(), 640 if wide else 320
+    spent = 0.0
+    for n in range(len(spoken) // size):
+        began = time.process_time()
+        for k in range(calls):
+            plane.command(PushPcm(f"c{k}", spoken[n * size : (n + 1) * size]), TICK_S * n)
+        plane.tick(TICK_S * n, [])
+        spent += time.process_time() - began
+    return _told(f"browser, {16 if wide else 8} kHz", calls, spent / seconds)
+
+
+def _told(name: str, calls: int, spent: float) -> str:
+    return f"{name:15} {calls:4} calls: {spent / calls * 1e6:6.0f} us of CPU per call and second"
 
 
 def main() -> None:
@@ -58,6 +88,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for codec in NUMBERS:
         print(measure(codec, arguments.calls, arguments.seconds, wide_listener=codec != "PCMU"))
+    for wide in (False, True):
+        print(measure_browsers(arguments.calls, arguments.seconds, wide=wide))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ SETTINGS = ((4, 24_000), (2, 24_000), (1, 24_000), (0, 24_000), (0, 28_000), (0,
 
 def recordings(folder: Path, count: int) -> list[npt.NDArray[np.int16]]:
     """Some of Debian's prompts in G.722 (`asterisk-core-sounds-en-g722`) of at least 4 s, the first 8 s of each."""
-    files = sorted(path for path in folder.rglob("*.g722") if path.stat().st_size > 4 * 8000)
+    spoken = (path for path in folder.rglob("*.g722") if path.parent.name != "silence")
+    files = sorted(path for path in spoken if path.stat().st_size > 4 * 8000)
     chosen = random.Random(1).sample(files, min(count, len(files)))
     decoded = (codecs.decoder("G722").decode(path.read_bytes())[: 8 * 16000] for path in chosen)
     return [pcm[: len(pcm) // FRAME * FRAME] for pcm in decoded]

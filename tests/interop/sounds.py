@@ -16,6 +16,8 @@ from scipy.signal import resample_poly
 from gateway.providers.tts.flite_library import VOICES, Voice
 
 RATE = 8000
+GREETING = Path(__file__).parents[2] / "dialplans" / "prompts" / "hello-this-is-the-appointment-desk-d60eb5.wav"
+"""What the appointment desk says first, at 16 kHz."""
 MILLIWATT_RMS = {"ulaw": 16017.0, "alaw": 16140.0}
 """0 dBm0 in 16-bit units: what G.711's own sequences for it (tables 5 and 6) decode to."""
 
@@ -69,6 +71,12 @@ class Sound(NamedTuple):
         before, at, after = np.log(spectrum[peak - 1 : peak + 2])
         offset = 0.5 * (before - after) / (before - 2 * at + after)
         return float((peak + offset) * self.rate / (8 * len(self.samples)))
+
+    def above_4_khz_db(self) -> float:
+        """Power from 4.3 to 7 kHz, in dB of the power below 3.7."""
+        power = np.abs(np.fft.rfft(self.samples)) ** 2
+        hz = np.fft.rfftfreq(len(self.samples), 1 / self.rate)
+        return 10 * float(np.log10(power[(hz > 4300) & (hz < 7000)].sum() / power[hz < 3700].sum()))
 
     def write(self, path: Path) -> Path:
         with wave.open(str(path), "wb") as file:

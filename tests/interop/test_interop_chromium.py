@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +16,8 @@ import pytest
 from callers import BOOK_WHOLLY, soon
 from gateway_process import GatewayProcess
 from playwright.async_api import Browser, Page, async_playwright, expect
-from sounds import Sound, silence, speech
+from replays import expect_replay
+from sounds import GREETING, Sound, read_wav, silence, speech
 
 from gateway.ops.http import HttpOffice
 from gateway.ops.parrot import ParrotDesk
@@ -24,6 +27,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
          "--disable-sync", "--use-fake-device-for-media-stream"]  # fmt: skip
 GRANT = "--use-fake-ui-for-media-stream"
 RATE = 48000
+SPEECH = (("SpeechBegan", "began_at"), ("SpeechEnded", "ended_at"))
 
 pytestmark = [
     pytest.mark.interop,
@@ -256,6 +260,54 @@ async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess
     assert (mine["status"], mine["identity"]["called"]) == ("completed", "desk")
     _, bot = call.recording()
     assert all(bot.cut(begun, over).loud().mean() > 0.4 for begun, over in call.bot_spoke())
+
+
+EAVESDROP = """() => {
+    window.heard = [];
+    const waiting = setInterval(() => {
+        const stream = document.getElementById("speaker").srcObject;
+        if (!stream) return;
+        clearInterval(waiting);
+        const context = new AudioContext({ sampleRate: 48000 });
+        const tap = context.createScriptProcessor(4096, 1, 1);
+        tap.onaudioprocess = ({ inputBuffer }) => window.heard.push(new Float32Array(inputBuffer.getChannelData(0)));
+        context.createMediaStreamSource(stream).connect(tap);
+        tap.connect(context.destination);
+    }, 5);
+}"""
+"""Keep what the page's loudspeaker plays, from the first packet on."""
+
+OVERHEARD = """async () => {
+    const reader = new FileReader();
+    await new Promise((done) => { reader.onload = done; reader.readAsDataURL(new Blob(window.heard)); });
+    return reader.result.split(",")[1];
+}"""
+
+
+async def test_both_sides_of_a_browsers_call_are_wideband(desk_page: Page, gateway: GatewayProcess) -> None:
+    """Chromium plays of the greeting what its file holds above 4 kHz, within 5 dB of the voice below. The gateway hears
+    so of the caller, too, within the 8 dB that the page's noise suppression may take; doubled from 8 kHz it would be
+    nothing. The call's recording holds both, and its replay understands the same."""
+    await desk_page.evaluate(EAVESDROP)
+    await desk_page.click("#call")
+    call = await soon(gateway.call, within_s=15)
+    await soon(call.wait, "UserTurnEnded", within_s=25)
+    pcm = np.frombuffer(base64.b64decode(await desk_page.evaluate(OVERHEARD)), "<f4")
+    await desk_page.click("#hangup")
+    await soon(gateway.ended, call)
+    greeting, sentence = read_wav(GREETING), speech(BOOK_WHOLLY, rate=RATE)
+    heard = Sound(32768.0 * pcm, RATE).at(16000)
+    begins = np.flatnonzero(heard.loud())[0] * 0.02
+    played = heard.cut(begins, begins + greeting.seconds)
+    caller, bot = call.recording()
+    spoke = caller.cut(*(call.second(call.find(kind)[0][at]) for kind, at in SPEECH))
+    assert (caller.rate, call.find("RecordingStarted")[0]["wideband"]) == (16000, True)
+    above_4_khz = greeting.above_4_khz_db()
+    assert played.above_4_khz_db() == pytest.approx(above_4_khz, abs=5)
+    assert bot.cut(*call.bot_spoke()[0]).above_4_khz_db() == pytest.approx(above_4_khz, abs=5)
+    assert spoke.above_4_khz_db() == pytest.approx(sentence.above_4_khz_db(), abs=8)
+    assert spoke.at(8000).at(16000).above_4_khz_db() < -45
+    await asyncio.to_thread(expect_replay, call)
 
 
 async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway: GatewayProcess) -> None:
