@@ -36,6 +36,7 @@ from gateway.media.playout import Playouts
 from gateway.media.plc import Concealer
 from gateway.media.ports import BatchVad, Int64s, NoiseSuppressor, Said
 from gateway.media.receive import Receiver
+from gateway.media.receive_pushed import PushedReceiver
 from gateway.media.reception import Reception
 from gateway.media.speech import SpeechChange, SpeechDetector
 from gateway.media.srtp import SecureLegs
@@ -84,6 +85,7 @@ class MediaPlane:
         self._wide = WideReceiver(slots, self._jitter, self._history, keep=suppressor is None)
         self._noise = NoiseFiller()
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
+        self._pushed = PushedReceiver(self.table, self._jitter, self._wide)
         self._playouts = Playouts(slots)
         self._echo = EchoGuard(slots, self._history) if options.echo_guard and vad is not None else None
         self._transmitter = Transmitter(slots, self.table, self._playouts, self._history, self._wide, self._echo)
@@ -240,7 +242,7 @@ class MediaPlane:
 
     def _push_pcm(self, leg: Leg, command: c.PushPcm, now: float) -> None:
         if leg.kind == "pcm" and len(command.pcm) in (2 * FRAME, 4 * FRAME):
-            self._receiver.push(leg, np.frombuffer(command.pcm, "<i2"), now)
+            self._pushed.push(leg, np.frombuffer(command.pcm, "<i2"), now)
 
     # Ticks
 
@@ -270,6 +272,7 @@ class MediaPlane:
         received = self._secure.open(received)
         self._archive.trace(received, self._position, now)
         self._said += self._receiver.take(received, usual or Usual.of([], [], []), now)
+        self._pushed.take()
         rows = self.table.rows
         if len(rows):
             self._hear(rows, now)

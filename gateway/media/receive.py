@@ -15,7 +15,6 @@ from gateway.media.commands import Codec, LegLatched
 from gateway.media.control import ControlChannel
 from gateway.media.datagrams import USUAL_SIZE, Received, Usual
 from gateway.media.dtmf import DigitReceiver, Press
-from gateway.media.history import FRAME
 from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
@@ -213,17 +212,6 @@ class Receiver:
             if leg is None or not leg.digits.waiting:
                 self._pressing.discard(row)
         return said
-
-    def push(self, leg: Leg, pcm: g711.Int16s, now: float) -> None:
-        """20 ms of a leg without a socket, at 8 or 16 kHz, as if they had come in a packet."""
-        rows, timestamp = np.array([leg.row]), leg.pushed & 0xFFFFFFFF
-        leg.pushed += FRAME
-        if len(pcm) == FRAME:
-            self._jitter.insert(rows, np.array([timestamp]), pcm[None])
-        else:
-            packet = CodedPacket(leg.row, "L16", 0, timestamp, pcm.tobytes(), now)
-            self._wide.insert(rows, [packet], FRAME // CELL)
-        self._table.last_media[leg.row] = now
 
 
 def _check(leg: Leg, packet: rtp.RtpPacket, codec: Codec | None) -> None:

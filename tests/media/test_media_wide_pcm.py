@@ -178,6 +178,33 @@ def test_the_next_leg_in_the_row_is_its_own() -> None:
     assert len(world.packets("c")) == 10
 
 
+def test_what_was_pushed_before_the_end_is_not_heard_by_who_comes_next() -> None:
+    """A leg that closes before its last pieces were taken in, and another in its row in the same tick."""
+    world = World().open("a", kind="pcm", wide=True).ticks(5)
+    world.do(PushPcm("a", b"\x40\x40" * WIDE_FRAME)).do(PushPcm("a", b"\x40\x40" * FRAME)).do(CloseLeg("a"))
+    world.open("b", kind="pcm", wide=True).do(SetLoopback("b", True)).ticks(10)
+    assert not pulled(world, "b").any()
+
+
+def test_browsers_of_both_rates_push_side_by_side() -> None:
+    """Eight in one tick, some with two pieces at once: each hears itself, and nobody else."""
+    world = World()
+    for k in range(8):
+        world.open(f"b{k}", kind="pcm", wide=k % 2 == 0).do(SetLoopback(f"b{k}", True))
+    pieces = {k: frames(tone_at_16_khz(300 + 100 * k, 2.0)[:: 1 + k % 2], WIDE_FRAME // (1 + k % 2)) for k in range(8)}
+    for n in range(100):
+        for k in range(8):
+            for piece in pieces[k][n : n + 1] if k < 4 else pieces[k][n : n + 2] if n % 2 == 0 else []:
+                world.do(PushPcm(f"b{k}", piece.tobytes()))
+        world.tick()
+    for k in range(8):
+        rate = 8000 * (2 - k % 2)
+        heard_back = middle(pulled(world, f"b{k}"), rate, 1.0)
+        levels = [level_at(heard_back, 300 + 100 * other, rate) for other in range(8)]
+        assert levels[k] == pytest.approx(6000, rel=0.02)
+        assert sum(levels) - levels[k] < 60
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(
