@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hallway import NotingLeg, StillClock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +16,6 @@ from gateway.call.trunks import TrunkBook, TrunkRules
 from gateway.core import events as e
 from gateway.core.ids import SeededIds
 from gateway.dialplan import Dialplan, Offer, load
-from gateway.media import commands as media
-from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip.endpoint import Endpoint, EndpointOptions
 from gateway.sip.events import Action, Send
@@ -53,25 +51,6 @@ UNCUT = tuple(
 )
 
 
-class StillClock:
-    def now(self) -> float:
-        return 100.0
-
-    def wall(self) -> float:
-        return 1_800_000_000.0
-
-    async def sleep_until(self, t: float) -> None:
-        raise AssertionError("nobody sleeps here")
-
-
-class DeafLeg:
-    def send(self, command: media.AnyCommand) -> None: ...
-
-    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
-
-    def unsubscribe(self, leg: str) -> None: ...
-
-
 class FrontDoor:
     """Endpoint, door, trunks and dialplan in a row; every call that gets through is refused by 480 in the end."""
 
@@ -80,7 +59,7 @@ class FrontDoor:
         book = TrunkBook([TrunkRules("carrier", ("192.0.2.0/24",), trusted=True)])
         self.door = SipDoor(
             send=self._send,
-            leg=DeafLeg(),
+            leg=NotingLeg(),
             clock=StillClock(),
             options=SipLineOptions(),
             incoming=self._incoming,

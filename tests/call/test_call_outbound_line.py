@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hallway import NotingLeg, StillClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from gateway.call.outbound_line import MAX_REDIRECTS, Attempt, Dialler, Order, O
 from gateway.call.sip_stream import SipLineOptions, Wires
 from gateway.core import events as e
 from gateway.media import commands as media
-from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.crypto import MASTER_OCTETS
@@ -28,37 +28,11 @@ CREDENTIALS = sip.Credentials("4711", "secret")
 PLAIN = SipLineOptions()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def now(self) -> float:
-        return self.time
-
-    def wall(self) -> float:
-        return 1_800_000_000.0
-
-    async def sleep_until(self, t: float) -> None:
-        raise AssertionError("a line never sleeps")
-
-
-class NotingLeg:
-    def __init__(self) -> None:
-        self.sent: list[media.AnyCommand] = []
-
-    def send(self, command: media.AnyCommand) -> None:
-        self.sent.append(command)
-
-    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
-
-    def unsubscribe(self, leg: str) -> None: ...
-
-
 class Caller:
     """A placed call with everything around it taking notes, and a clock in our hands."""
 
     def __init__(self, *flows: Flow, ring_s: float = 60.0, options: SipLineOptions = PLAIN) -> None:
-        self.clock, self.leg = Clock(), NotingLeg()
+        self.clock, self.leg = StillClock(), NotingLeg()
         self.sip: list[sip.AnyCommand] = []
         self.told: list[c.AnyInput | e.DigitPressed] = []
         self.rings: list[int] = []

@@ -1,9 +1,9 @@
 """The line over SIP: what offers, ACKs, holds and INFO become, with a leg and a dialog that only take notes."""
 
 import time
-from collections.abc import Callable
 
 import pytest
+from hallway import NotingLeg, StillClock
 
 from gateway.call import commands as c
 from gateway.call.ports import Incoming, LineFactory
@@ -11,7 +11,6 @@ from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.core import events as e
 from gateway.core.errors import CapacityError
 from gateway.media import commands as media
-from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.flow import Flow
@@ -27,29 +26,6 @@ a=rtpmap:101 telephone-event/8000\r
 HOLD = OFFER.replace(b"o=- 1 1", b"o=- 1 2") + b"a=sendonly\r\n"
 NO_AUDIO = OFFER.replace(b"m=audio", b"m=video")
 FLOW = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.7", 5060))
-
-
-class StillClock:
-    def now(self) -> float:
-        return 100.0
-
-    def wall(self) -> float:
-        return 1_800_000_000.0
-
-    async def sleep_until(self, t: float) -> None:
-        raise AssertionError("a line never sleeps")
-
-
-class NotingLeg:
-    def __init__(self) -> None:
-        self.sent: list[media.AnyCommand] = []
-
-    def send(self, command: media.AnyCommand) -> None:
-        self.sent.append(command)
-
-    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
-
-    def unsubscribe(self, leg: str) -> None: ...
 
 
 class Hall:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 
 import msgspec
 import pytest
+from hallway import NotingLeg, StillClock
 
 from gateway.call.ports import Incoming, LineFactory
 from gateway.call.sip_line import SipDoor, SipLineOptions
 from gateway.call.sip_stream import SipStream, Wires
 from gateway.core.errors import MisuseError, PeerError
 from gateway.media import commands as media
-from gateway.media.ports import Said
 from gateway.sip import commands as sip
 from gateway.sip import events as heard
 from gateway.sip.crypto import MASTER_OCTETS, SrtpPolicy
@@ -26,34 +25,21 @@ SECURE = LocalMedia("192.0.2.7", 4000, srtp="required", master=bytes(MASTER_OCTE
 MIXED = LocalMedia("192.0.2.7", 4000, srtp="optional", master=bytes(MASTER_OCTETS))
 
 
-class Clock:
-    def now(self) -> float:
-        return 100.0
-
-    def wall(self) -> float:
-        return 1_800_000_000.0
-
-    async def sleep_until(self, t: float) -> None:
-        raise AssertionError("a line never sleeps")
-
-
 class Hall:
     """The door with a policy; keys are numbered by call."""
 
     def __init__(self, policy: SrtpPolicy) -> None:
         self.sip: list[sip.AnyCommand] = []
-        self.connected: list[media.ConnectLeg] = []
+        self.leg = NotingLeg()
         numbers = count(1)
         options = self.options = SipLineOptions(srtp=policy, srtp_master=lambda: bytes([next(numbers)]) * MASTER_OCTETS)
-        self.door = SipDoor(send=self.sip.append, leg=self, clock=Clock(), options=options, incoming=self._incoming)
+        self.door = SipDoor(
+            send=self.sip.append, leg=self.leg, clock=StillClock(), options=options, incoming=self._incoming
+        )
 
-    def send(self, command: media.AnyCommand) -> None:
-        if isinstance(command, media.ConnectLeg):
-            self.connected.append(command)
-
-    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
-
-    def unsubscribe(self, leg: str) -> None: ...
+    @property
+    def connected(self) -> list[media.ConnectLeg]:
+        return [command for command in self.leg.sent if isinstance(command, media.ConnectLeg)]
 
     def _incoming(self, incoming: Incoming, line: LineFactory) -> None:
         self.line = line("c-1", lambda told: None, None, None)
@@ -124,7 +110,7 @@ def test_an_invite_without_offer_is_offered_keys() -> None:
 def test_a_call_that_we_place_offers_keys(policy: SrtpPolicy, callee: LocalMedia) -> None:
     """The stream under an outbound line: the answer decides, as far as the policy lets it."""
     hall = Hall(policy)
-    stream = SipStream("c-1", Wires(hall.sip.append, hall, Clock()), hall.options, lambda told: None)
+    stream = SipStream("c-1", Wires(hall.sip.append, hall.leg, StillClock()), hall.options, lambda told: None)
     stream.listens_on("192.0.2.1", 20000)
     phone = answer(stream.offer(), callee)
     stream.take_answer(phone.sdp)
@@ -137,7 +123,7 @@ def test_a_call_that_we_place_offers_keys(policy: SrtpPolicy, callee: LocalMedia
 def test_a_called_party_that_cannot_protect_is_not_talked_to() -> None:
     """With SRTP required, an answer in the open is no answer."""
     hall = Hall("required")
-    stream = SipStream("c-1", Wires(hall.sip.append, hall, Clock()), hall.options, lambda told: None)
+    stream = SipStream("c-1", Wires(hall.sip.append, hall.leg, StillClock()), hall.options, lambda told: None)
     stream.listens_on("192.0.2.1", 20000)
     with pytest.raises(PeerError):
         stream.take_answer(answer(offer(PLAIN), PLAIN).sdp)

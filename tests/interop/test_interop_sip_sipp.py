@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from certificates import make_certificate
 from sip_answerer import Answerer, Caller, has_ipv6
 from sipp_program import needs_sipp, scenario, sipp_called, sipp_calls
-from test_interop_sip_tls import make_certificate
 
 from gateway.sip.commands import Credentials
 from gateway.sip.events import CallAccepted, CallFailed, CallOffered

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from baresip_phone import MODULES, needs_baresip
+from certificates import make_certificate
+from ports import free_pair
 
 from gateway.core.clock import SystemClock
 from gateway.core.ids import RandomIds
@@ -20,34 +20,11 @@ from gateway.sip.io import EndpointOptions, SipServer
 from gateway.sip.offer_answer import LocalMedia, answer, offer
 from gateway.sip.tls import client_context, server_context
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(shutil.which("baresip") is None, reason="baresip is not installed (apt install baresip-core)"),
-]
+pytestmark = [pytest.mark.interop, needs_baresip]
 
 MEDIA = LocalMedia("127.0.0.1", 40_000)
-MODULES = next((path for path in Path("/usr").glob("lib*/baresip/modules")), Path("/usr/lib/baresip/modules"))
-
-
-def make_certificate(folder: Path, name: str) -> None:
-    """`name`.pem holds the certificate, `name`.key the key, `name`-both.pem both."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    both = (folder / f"{name}.key").read_text() + (folder / f"{name}.pem").read_text()
-    (folder / f"{name}-both.pem").write_text(both)
-
-
-def free_port_pair() -> int:
-    """baresip listens for TLS on the port after its plain one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
+BARESIPS = "theirs-both.pem"
+"""Certificate and key in one file, as it wants them."""
 
 
 class Baresip:
@@ -71,7 +48,7 @@ async def baresip(folder: Path, port: int, *arguments: str) -> AsyncIterator[Bar
     lines = [
         "poll_method epoll",
         f"sip_listen 127.0.0.1:{port}",
-        f"sip_certificate {folder / 'theirs-both.pem'}",
+        f"sip_certificate {folder / BARESIPS}",
         f"sip_cafile {folder / 'ours.pem'}",
         *(f"audio_{device} aubridge,nobody" for device in ("source", "player", "alert")),
         f"module_path {MODULES}",
@@ -125,7 +102,8 @@ class Agent:
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     make_certificate(tmp_path, "ours")
-    make_certificate(tmp_path, "theirs")
+    certificate, key = make_certificate(tmp_path, "theirs")
+    (tmp_path / BARESIPS).write_bytes(key.read_bytes() + certificate.read_bytes())
     agent = Agent(tmp_path)
     await agent.server.start("127.0.0.1", 0, ("tls",))
     yield agent
@@ -134,7 +112,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 async def test_baresip_is_called_over_tls(agent: Agent, tmp_path: Path) -> None:
     """Its certificate is checked against what we trust; the BYE goes by the same connection."""
-    port = free_port_pair()
+    port = free_pair()
     async with baresip(tmp_path, port) as phone:
         flow = agent.server.flow_to("127.0.0.1", port + 1, "tls")
         uri = f"sip:phone@127.0.0.1:{port + 1};transport=tls"
@@ -149,7 +127,7 @@ async def test_baresip_is_called_over_tls(agent: Agent, tmp_path: Path) -> None:
 async def test_baresip_calls_over_tls(agent: Agent, tmp_path: Path) -> None:
     """It checks our certificate; our BYE finds it on the connection it made."""
     dial = f"/dial sip:desk@127.0.0.1:{agent.server.port};transport=tls"
-    async with baresip(tmp_path, free_port_pair(), "-e", dial) as phone:
+    async with baresip(tmp_path, free_pair(), "-e", dial) as phone:
         offered = await agent.next(CallOffered)
         assert isinstance(offered, CallOffered)
         assert (offered.flow.transport, offered.caller) == ("tls", "phone")

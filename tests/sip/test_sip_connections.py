@@ -9,48 +9,24 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from certificates import make_certificate
+from sip_phone import Phone
 from sip_wire import OUR_SDP, SDP, invite, request
 from structlog.testing import capture_logs
-from test_sip_tls import make_certificate
 
-from gateway.core.clock import SystemClock
-from gateway.core.ids import SeededIds
-from gateway.sip.commands import Accept, HangUp, Place, Register
-from gateway.sip.events import AnySipEvent, CallAccepted, CallConfirmed, CallEnded, CallFailed, CallOffered, Registered
-from gateway.sip.io import EndpointOptions, Patience, SipServer
+from gateway.sip.commands import HangUp, Place, Register
+from gateway.sip.events import CallAccepted, CallConfirmed, CallEnded, CallFailed, CallOffered, Registered
+from gateway.sip.io import Patience
 from gateway.sip.tls import client_context, server_context
 
-E = TypeVar("E")
 SHORT = Patience(first_message_s=0.1, idle_s=0.1)
 
 
-class Phone:
-    """A `SipServer` that answers every call, and whose events can be waited for."""
-
-    def __init__(self, seed: str, *, patience: Patience = SHORT, keep_alive_s: float = 25.0, **contexts: Any) -> None:
-        self.heard: asyncio.Queue[AnySipEvent] = asyncio.Queue()
-        self.server = SipServer(
-            EndpointOptions(keep_alive_s=keep_alive_s),
-            clock=SystemClock(),
-            ids=SeededIds(seed),
-            on_event=self._on_event,
-            patience=patience,
-            **contexts,
-        )
-
-    def _on_event(self, event: AnySipEvent) -> None:
-        if isinstance(event, CallOffered):
-            self.server.send(Accept(event.dialog, SDP))
-        self.heard.put_nowait(event)
-
-    async def next(self, kind: type[E]) -> E:
-        async with asyncio.timeout(10):
-            while not isinstance(event := await self.heard.get(), kind):
-                pass
-            return event
+def hurried(name: str, patience: Patience = SHORT, **more: Any) -> Phone:
+    return Phone(name, patience=patience, **more)
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +45,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
     """It costs a file each, and scanners open thousands."""
-    async with listening(Phone("one")) as port:
+    async with listening(hurried("one")) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await ended(reader) == b""
         writer.close()
@@ -77,7 +53,7 @@ async def test_a_connection_that_says_nothing_is_closed() -> None:
 
 async def test_an_idle_connection_is_closed_and_one_with_a_call_is_not() -> None:
     """However silent the call's signalling is."""
-    phone = Phone("one")
+    phone = hurried("one")
     async with listening(phone) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         via = "SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK-1"
@@ -124,7 +100,7 @@ class Registrar:
 @contextlib.asynccontextmanager
 async def registered_at(registrar: Registrar, *, pong_s: float = 10.0) -> AsyncIterator[Phone]:
     server = await asyncio.start_server(registrar.serve, "127.0.0.1", 0)
-    phone = Phone("one", keep_alive_s=0.05, patience=Patience(pong_s=pong_s))
+    phone = hurried("one", keep_alive_s=0.05, patience=Patience(pong_s=pong_s))
     async with server, listening(phone):
         flow = phone.server.flow_to("127.0.0.1", server.sockets[0].getsockname()[1], "tcp")
         phone.server.send(Register("trunk", "sip:example.org", "sip:desk@example.org", flow))
@@ -153,7 +129,7 @@ async def test_a_registrar_that_answers_no_keep_alive_is_gone() -> None:
 
 async def test_a_request_in_a_call_finds_a_new_connection_when_the_old_one_is_lost() -> None:
     """RFC 3261 18.2.2, 12.2.1.1: by the Contact; the call goes on, and its BYE arrives."""
-    caller, callee = Phone("caller", patience=Patience()), Phone("callee", patience=Patience())
+    caller, callee = hurried("caller", patience=Patience()), hurried("callee", patience=Patience())
     async with listening(caller), listening(callee) as port:
         flow = caller.server.flow_to("127.0.0.1", port, "tcp")
         caller.server.send(Place("out", f"sip:desk@127.0.0.1:{port}", flow, OUR_SDP, "sip:caller@127.0.0.1"))
@@ -241,7 +217,7 @@ async def test_who_does_not_get_in_is_one_clear_line(
     """With whose fault it is and what to do; the same peer's same fault is told once."""
     context = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")
     patience = Patience(handshake_s=0.1) if come is silently else Patience()
-    phone = Phone("one", tls_server=context, patience=patience)
+    phone = hurried("one", tls_server=context, patience=patience)
     with capture_logs() as logged:
         async with listening(phone, "tls") as port:
             for _ in range(2):
@@ -254,7 +230,7 @@ async def test_who_does_not_get_in_is_one_clear_line(
 async def test_a_peer_that_refuses_our_certificate_is_told_of(folder: Path) -> None:
     """TLS 1.3 lets us know only after our own handshake is over."""
     context = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")
-    caller = Phone("caller", tls_client=client_context(folder / "server.pem"))
+    caller = hurried("caller", tls_client=client_context(folder / "server.pem"))
     with capture_logs() as logged, socket.create_server(("127.0.0.1", 0)) as guarded:
 
         def refuse() -> None:

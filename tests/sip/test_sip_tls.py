@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
+from certificates import make_certificate
+from sip_phone import Phone
+from sip_wire import OUR_SDP as SDP
 
-from gateway.core.clock import SystemClock
 from gateway.core.errors import ConfigError
-from gateway.core.ids import SeededIds
-from gateway.sip.commands import Accept, HangUp, Place
+from gateway.sip.commands import HangUp, Place
 from gateway.sip.events import AnySipEvent, CallAccepted, CallEnded, CallFailed, CallOffered
-from gateway.sip.io import EndpointOptions, SipServer
 from gateway.sip.tls import client_context, server_context
-
-SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
 
 def openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A self-signed one for 127.0.0.1, which is its own authority."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-        *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
-    )
-    return certificate, key
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_certificate(folder, "server")
     make_certificate(folder, "client")
     return folder
-
-
-class Phone:
-    """Answers every call; what it hears can be waited for."""
-
-    def __init__(self, seed: str, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None) -> None:
-        self.heard: asyncio.Queue[AnySipEvent] = asyncio.Queue()
-        self.server = SipServer(
-            EndpointOptions(),
-            clock=SystemClock(),
-            ids=SeededIds(seed),
-            on_event=self._on_event,
-            tls_server=server,
-            tls_client=client,
-        )
-
-    def _on_event(self, event: AnySipEvent) -> None:
-        self.heard.put_nowait(event)
-        if isinstance(event, CallOffered):
-            self.server.send(Accept(event.dialog, SDP))
-
-    async def next(self) -> AnySipEvent:
-        return await asyncio.wait_for(self.heard.get(), 10)
 
 
 async def call(caller: Phone, callee: Phone) -> list[AnySipEvent]:
@@ -88,23 +51,23 @@ async def call(caller: Phone, callee: Phone) -> list[AnySipEvent]:
 
 async def test_a_call_over_tls(folder: Path) -> None:
     """INVITE to BYE in both directions on one connection, the certificate checked by name."""
-    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
-    heard = await call(Phone("caller", client=client_context(folder / "server.pem")), callee)
+    callee = Phone("callee", tls_server=server_context(folder / "server.pem", folder / "server.key"))
+    heard = await call(Phone("caller", tls_client=client_context(folder / "server.pem")), callee)
     assert isinstance(heard[-1], CallEnded)
 
 
 async def test_a_server_we_do_not_trust_is_a_failed_call(folder: Path) -> None:
     """Nothing is said to it."""
-    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
-    (failed,) = await call(Phone("caller", client=client_context(folder / "client.pem")), callee)
+    callee = Phone("callee", tls_server=server_context(folder / "server.pem", folder / "server.key"))
+    (failed,) = await call(Phone("caller", tls_client=client_context(folder / "client.pem")), callee)
     assert isinstance(failed, CallFailed)
     assert failed.status == 503
 
 
 async def test_a_connection_is_used_again_only_for_the_name_it_was_checked_for(folder: Path) -> None:
     """Two domains on one address (RFC 5923 8.1): what is meant for the second never goes to the first's connection."""
-    callee = Phone("callee", server=server_context(folder / "server.pem", folder / "server.key"))
-    caller = Phone("caller", client=client_context(folder / "server.pem"))
+    callee = Phone("callee", tls_server=server_context(folder / "server.pem", folder / "server.key"))
+    caller = Phone("caller", tls_client=client_context(folder / "server.pem"))
     await callee.server.start("127.0.0.1", 0, ("tls",))
     await caller.server.start("127.0.0.1", 0, ("udp",))
     try:
@@ -124,10 +87,10 @@ async def test_mutual_tls_lets_in_who_has_a_certificate(folder: Path) -> None:
     """And nobody else."""
     guarded = server_context(folder / "server.pem", folder / "server.key", folder / "client.pem")
     known = client_context(folder / "server.pem", certificate=folder / "client.pem", key=folder / "client.key")
-    heard = await call(Phone("caller", client=known), Phone("callee", server=guarded))
+    heard = await call(Phone("caller", tls_client=known), Phone("callee", tls_server=guarded))
     assert isinstance(heard[-1], CallEnded)
     (failed,) = await call(
-        Phone("caller", client=client_context(folder / "server.pem")), Phone("callee", server=guarded)
+        Phone("caller", tls_client=client_context(folder / "server.pem")), Phone("callee", tls_server=guarded)
     )
     assert isinstance(failed, CallFailed)
 
@@ -151,7 +114,7 @@ def test_an_operators_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
 async def test_a_start_that_fails_half_way_leaves_no_port_taken(folder: Path) -> None:
     """So that the next attempt finds it free."""
     context = server_context(folder / "server.pem", folder / "server.key")
-    first, second = Phone("first", server=context), Phone("second", server=context)
+    first, second = Phone("first", tls_server=context), Phone("second", tls_server=context)
     await first.server.start("127.0.0.1", 0, ("tls",))
     with pytest.raises(ConfigError, match="in use"):
         await second.server.start("127.0.0.1", 0, ("udp", "tcp", "tls"), tls_port=first.server.port)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -10,42 +9,13 @@ from pathlib import Path
 
 import pytest
 from certificates import make_certificate
-from sip_wire import OUR_SDP, request
+from sip_phone import Phone
+from sip_wire import request
 from structlog.testing import capture_logs
 
-from gateway.core.clock import SystemClock
-from gateway.core.ids import RandomIds
-from gateway.sip.commands import Accept, HangUp, Place, Probe
-from gateway.sip.events import AnySipEvent, CallAccepted, CallEnded, CallFailed, CallOffered, ProbeAnswered
-from gateway.sip.io import EndpointOptions, SipServer
+from gateway.sip.commands import HangUp, Probe
+from gateway.sip.events import CallAccepted, CallEnded, CallFailed, ProbeAnswered
 from gateway.sip.tls import client_context, connect_fault, server_context
-
-
-class Phone:
-    """Accepts what comes; what it hears can be waited for."""
-
-    def __init__(self, *, server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None) -> None:
-        self.heard: asyncio.Queue[AnySipEvent] = asyncio.Queue()
-        self.server = SipServer(
-            EndpointOptions(),
-            clock=SystemClock(),
-            ids=RandomIds(),
-            on_event=self._on_event,
-            tls_server=server,
-            tls_client=client,
-        )
-
-    def _on_event(self, event: AnySipEvent) -> None:
-        self.heard.put_nowait(event)
-        if isinstance(event, CallOffered):
-            self.server.send(Accept(event.dialog, OUR_SDP))
-
-    async def next(self) -> AnySipEvent:
-        return await asyncio.wait_for(self.heard.get(), 10)
-
-    def call(self, port: int, name: str = "out") -> None:
-        flow = self.server.flow_to("127.0.0.1", port)
-        self.server.send(Place(name, "sip:desk@127.0.0.1", flow, OUR_SDP, "sip:caller@127.0.0.1"))
 
 
 @pytest.fixture
@@ -133,7 +103,7 @@ async def test_answers_that_reach_nobody_are_nobodys_concern(phone: Phone) -> No
 
 async def reason_of(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, list[str]]:
     """Why a probe over TLS fails, tried three times; and what was logged of it."""
-    ours, theirs = Phone(client=client), Phone(server=server)
+    ours, theirs = Phone(tls_client=client), Phone(tls_server=server)
     await theirs.server.start("127.0.0.1", 0, ("tls",))
     await ours.server.start("127.0.0.1", 0, ("udp",))
     try:
