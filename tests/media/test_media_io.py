@@ -423,7 +423,7 @@ async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
     one, other, browser = Caller(pool, "c"), Caller(pool, "c.2"), Caller(pool, "browser")
     for caller in (one, other):
         await caller.open()
-    pool.send(OpenLeg("browser", kind="pcm"))
+    pool.send(OpenLeg("browser", kind="pcm", wide=True))
     pool.send(Bridge("c", "c.2"))
     await browser.hear(PcmReady)
     kill(pool, "c")
@@ -434,14 +434,14 @@ async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
     pool.send(SetLoopback("browser", True))
     tone = sine(440, 0.6)
     for frame in frames(tone):
-        pool.send(PushPcm("browser", frame.tobytes()))
+        pool.send(PushPcm("browser", np.repeat(frame, 2).tobytes()))
         await asyncio.gather(one.talk(coded(frame)), other.talk([bytes([0xFF]) * FRAME]))
     assert sum(np.abs(other.heard) > 7000) > 1000
     assert not np.abs(one.heard).any()
     async with asyncio.timeout(5):
         while not any(np.frombuffer(s.pcm, "<i2").max() > 7000 for s in browser.said if isinstance(s, PcmReady)):
             browser.said.clear()
-            await browser.hear(PcmReady)
+            assert len((await browser.hear(PcmReady)).pcm) == 640
 
 
 async def test_what_a_dead_worker_had_counted_is_not_lost(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

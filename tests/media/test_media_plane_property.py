@@ -45,16 +45,20 @@ class PlaneMachine(RuleBasedStateMachine):
         self.clip = 0
         self.pending: list[Received] = []
 
-    @rule(leg=legs, kind=st.sampled_from(["rtp", "rtp", "pcm"]), record=st.booleans(), trace=st.booleans())
-    def open(self, leg: str, kind: str, record: bool, trace: bool) -> None:
-        silent = 0.3 if record else 10.0
-        self.world.open(
-            leg, kind=kind, record="r" if record else None, trace="t" if trace else None, silent_after_s=silent
-        )
+    @rule(
+        leg=legs,
+        kind=st.sampled_from(["rtp", "rtp", "pcm"]),
+        wide=st.booleans(),
+        record=st.booleans(),
+        trace=st.booleans(),
+    )
+    def open(self, leg: str, kind: str, wide: bool, record: bool, trace: bool) -> None:
+        silent, path, packets = 0.3 if record else 10.0, "r" if record else None, "t" if trace else None
+        self.world.open(leg, kind=kind, wide=wide, record=path, trace=packets, silent_after_s=silent)
 
     @rule(
         leg=legs,
-        codec=st.sampled_from(["PCMU", "PCMA"]),
+        codec=st.sampled_from(["PCMU", "PCMA", "PCMU", "PCMA", "G722"]),
         direction=st.sampled_from(["sendrecv", "sendrecv", "sendonly", "recvonly", "inactive"]),
         host=st.sampled_from([PHONE[0], "0.0.0.0", "2001:db8::1", "not an address"]),
         port=st.sampled_from([4000, 0, 65535]),
@@ -73,7 +77,7 @@ class PlaneMachine(RuleBasedStateMachine):
         self.clip += 1
         if leg in self.world.plane.table.legs:
             self.queued[leg, self.clip] += 1
-        self.world.do(c.QueueAudio(leg, self.clip, bytes(2 * samples + 1), last))
+        self.world.do(c.QueueAudio(leg, self.clip, bytes(2 * samples + 1), last, bytes(4 * samples)))
 
     @rule(
         leg=legs,
@@ -92,6 +96,9 @@ class PlaneMachine(RuleBasedStateMachine):
                 lambda leg: c.Listen(leg, None),
                 lambda leg: c.SendDigits(leg, "1,x#", 40),
                 lambda leg: c.PushPcm(leg, SOUND.tobytes()),
+                lambda leg: c.PushPcm(leg, 2 * SOUND.tobytes()),
+                lambda leg: c.PlayMusic(leg, SOUND.tobytes(), wide=2 * SOUND.tobytes()),
+                lambda leg: c.PlayMusic(leg, None),
                 lambda leg: c.PushPcm(leg, b"odd"),
             ]
         ),
