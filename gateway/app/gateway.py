@@ -139,6 +139,7 @@ class Gateway:
             lambda: self._dialplan,
             self.config.data_path / "calls",
             trunks=TrunkOffice(self.trunks, self._outbound),
+            losses=self._media.losses,
         )
 
     def _on_sip(self, event: AnySipEvent) -> None:

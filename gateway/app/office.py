@@ -18,6 +18,7 @@ from gateway.call.live import LiveCall
 from gateway.core import events as e
 from gateway.core.errors import PeerError
 from gateway.dialplan import Dialplan
+from gateway.media.relapses import Losses
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
 from gateway.sip.uri import parse_uri
 from gateway.store.ports import Session, SessionInfo, SessionStore
@@ -41,8 +42,9 @@ class Office:
         calls: Path,
         *,
         trunks: TrunkOffice,
+        losses: Losses,
     ) -> None:
-        self._trunks = trunks
+        self._trunks, self._losses = trunks, losses
         self._desk, self._browsers, self._store, self._dialplan, self._calls = desk, browsers, store, dialplan, calls
         self._logs: OrderedDict[str, list[e.AnyEvent]] = OrderedDict()
         self._subscribers: list[tuple[str, asyncio.Queue[e.AnyEvent | None]]] = []
@@ -129,6 +131,9 @@ class Office:
 
     def trunks(self) -> list[TrunkInfo]:
         return self._trunks.list()
+
+    def media_losses(self) -> Losses:
+        return self._losses
 
     def ready(self) -> bool:
         return not self._desk.board.draining

@@ -10,12 +10,12 @@ import structlog
 
 from gateway.core.clock import Clock
 from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, OpenLeg, TellStats, first_leg
+from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, LegOpened, OpenLeg, TellStats, first_leg
 from gateway.media.datagrams import Address, Received
 from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S, MediaPlane
 from gateway.media.ports import Said
-from gateway.media.relapses import Relapses
+from gateway.media.relapses import Losses, Relapses
 from gateway.media.roll import Roll, leg_of
 from gateway.media.rtp import is_rtcp
 from gateway.media.wire import Guest, WorkerPulse, WorkerSetup
@@ -25,8 +25,8 @@ log = structlog.get_logger()
 
 Listener = Callable[[Said], None]
 
-_LAST_WORDS = (LegClosed, LegFailed)
-"""One of these may be the end of a leg."""
+_TURNS = (LegOpened, LegClosed, LegFailed)
+"""With one of these a leg begins, ends, or goes on."""
 
 _START_WITHIN_S = 30.0
 _RESTART_WITHIN_S = 10.0
@@ -105,6 +105,7 @@ class MediaPool:
         self._hung_after_s = hung_after_s
         self._watching: asyncio.Task[None] | None = None
         self._closing = False
+        self.losses = Losses()
         self.on_pulse: Callable[[int, WorkerPulse], None] = lambda worker, pulse: None
         """Called with each worker's number and pulse, once a second while it has legs."""
 
@@ -219,8 +220,10 @@ class MediaPool:
     def hear(self, said: Said) -> None:
         leg = leg_of(said)
         news = self._roll.heard(leg, said)
-        if type(said) in _LAST_WORDS and leg not in self._roll:
-            self._forget(leg)
+        if type(said) in _TURNS:
+            self.losses.count(news)
+            if leg not in self._roll:
+                self._forget(leg)
         self._listeners.deliver(leg, news)
 
     def lost(self, link: WorkerLink) -> None:
@@ -228,6 +231,7 @@ class MediaPool:
             return
         now, relapses = self.now(), self._relapses[link.ports]
         relapses.died(now)
+        self.losses.worker_deaths += 1
         log.error("media.worker_died", legs=len(link.legs), ports=link.ports, given_up=relapses.hopeless)
         if relapses.hopeless:
             self._give_up(link)
@@ -245,6 +249,7 @@ class MediaPool:
     def _give_up(self, link: WorkerLink) -> None:
         for leg in list(link.legs):
             said = self._roll.give_up(leg, self.now())
+            self.losses.count(said)
             self._forget(leg)
             self._listeners.deliver(leg, said)
 

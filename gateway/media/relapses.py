@@ -1,8 +1,16 @@
-"""When to stop opening a worker's calls again: one that dies again and again would take them through it each time."""
+"""Deaths of media workers: when to stop opening one's calls again, and how many there were.
+
+A worker that dies again and again would take its calls through it each time.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.media.commands import LegRestored, MediaDied
+from gateway.media.ports import Said
 
 MOST = 3
 WITHIN_S = 60.0
@@ -24,3 +32,17 @@ class Relapses:
     @property
     def hopeless(self) -> bool:
         return len(self._deaths) == MOST and self._deaths[-1] - self._deaths[0] <= WITHIN_S
+
+
+@dataclass
+class Losses:
+    """Of all workers since the start, and what became of the legs they carried."""
+
+    worker_deaths: int = 0
+    legs_restored: int = 0
+    legs_given_up: int = 0
+
+    def count(self, news: Iterable[Said]) -> None:
+        for said in news:
+            self.legs_restored += isinstance(said, LegRestored)
+            self.legs_given_up += isinstance(said, MediaDied)

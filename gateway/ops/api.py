@@ -109,7 +109,9 @@ class Api:
         return as_json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+        return web.Response(
+            text=self._metrics.render(self._desk.media_losses()), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE}
+        )
 
     async def count(self) -> None:
         """Feed the metrics, until cancelled."""

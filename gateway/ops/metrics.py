@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from gateway.core import events as e
+from gateway.media.relapses import Losses
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CALL_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -21,6 +22,9 @@ class Series:
 
     def add(self, *labels: str, by: float = 1.0) -> None:
         self._values[labels] = self._values.get(labels, 0.0) + by
+
+    def set(self, value: float, *labels: str) -> None:
+        self._values[labels] = value
 
     def value(self, *labels: str) -> float:
         return self._values.get(labels, 0.0)
@@ -73,6 +77,9 @@ class Metrics:
             "gateway_provider_failures_total", "counter", "Failed provider requests.", ["what", "category"]
         )
         self.errors = Series("gateway_errors_total", "counter", "Errors within calls.", ["code"])
+        self.worker_deaths = Series("gateway_media_worker_deaths_total", "counter", "Media workers that died.")
+        self.restored = Series("gateway_media_legs_restored_total", "counter", "Legs that outlived their media worker.")
+        self.given_up = Series("gateway_media_legs_given_up_total", "counter", "Legs that ended with a media worker.")
         self._doors: dict[str, str] = {}
         self._asked_at: dict[str, float] = {}
 
@@ -103,10 +110,15 @@ class Metrics:
             case e.ErrorOccurred(code=code):
                 self.errors.add(code)
 
-    def render(self) -> str:
+    def render(self, losses: Losses) -> str:
+        """As it is now; `losses` of media workers are no events of calls."""
+        self.worker_deaths.set(losses.worker_deaths)
+        self.restored.set(losses.legs_restored)
+        self.given_up.set(losses.legs_given_up)
         every = (
             self.active, self.started, self.ended, self.duration, self.sessions, self.resumed, self.turns,
             self.barge_ins, self.false_alarms, self.response, self.failures, self.errors,
+            self.worker_deaths, self.restored, self.given_up,
         )  # fmt: skip
         return "\n".join(line for series in every for line in series.lines()) + "\n"
 

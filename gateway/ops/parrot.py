@@ -20,6 +20,7 @@ from gateway.core import events as e
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import CapacityError, PeerError, SessionError
 from gateway.core.ids import RandomIds
+from gateway.media.relapses import Losses
 from gateway.ops.http import HttpOffice
 from gateway.ops.logs import configure
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
@@ -222,6 +223,9 @@ class ParrotDesk:
 
     def trunks(self) -> list[TrunkInfo]:
         return []
+
+    def media_losses(self) -> Losses:
+        return Losses()
 
     def ready(self) -> bool:
         return True

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from gateway.core.events import AnyEvent, Door, State
+from gateway.media.relapses import Losses
 from gateway.store.ports import Session, SessionInfo
 
 
@@ -139,6 +140,8 @@ class CallDesk(Protocol):
         ...
 
     def trunks(self) -> list[TrunkInfo]: ...
+
+    def media_losses(self) -> Losses: ...
 
     def ready(self) -> bool:
         """All doors are open and the store answers."""

@@ -194,9 +194,18 @@ class GatewayProcess:
         """What its HTTP API answers to a POST, which it takes."""
         return self._answer(path, b"" if body is None else json.dumps(body).encode())
 
+    def metrics(self) -> dict[str, float]:
+        """What it tells Prometheus, by name and labels."""
+        lines = self._reply("/metrics", None).decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
     def _answer(self, path: str, body: bytes | None) -> Any:
+        return json.loads(self._reply(path, body) or b"null")
+
+    def _reply(self, path: str, body: bytes | None) -> bytes:
         with urllib.request.urlopen(self.http_url.rstrip("/") + path, data=body, timeout=10) as reply:
-            return json.loads(reply.read() or b"null")
+            return bytes(reply.read())
 
     def stored(self, session: str) -> list[dict[str, Any]]:
         """The session's events as the store has them; none for one it does not know (yet)."""

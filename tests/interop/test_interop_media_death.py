@@ -24,6 +24,8 @@ SUITE = "AES_CM_128_HMAC_SHA1_80"
 BREAK_S = 3.0
 """The longest break. A quarter of a second is usual; a busy machine takes its time to start a process."""
 
+LOSSES = ("worker_deaths", "legs_restored", "legs_given_up")
+
 LATE_S = 0.25
 """A machine full of tests is late with its timers; what happens, and in which order, it must get right all the same."""
 
@@ -121,6 +123,8 @@ def test_a_worker_that_cannot_live_ends_its_calls(mortal: GatewayProcess, tmp_pa
         kill_worker(gateway, 3)
         ended = gateway.ended(call)
         assert phone.wait("CALL_CLOSED")
+    counted = {name: gateway.metrics()[f"gateway_media_{name}_total"] for name in LOSSES}
+    assert counted == {"worker_deaths": 3, "legs_restored": 2, "legs_given_up": 1}
     assert (ended["reason"], ended["by"]) == ("error", "gateway")
     assert "packets_sent" in ended
     assert gateway.stored(call.find("SessionStarted")[0]["session"])

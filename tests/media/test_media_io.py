@@ -51,6 +51,7 @@ from gateway.media.dtmf import DIGITS
 from gateway.media.io import InlineMedia, MediaPool
 from gateway.media.plane import MediaPlane, PlaneOptions
 from gateway.media.ports import Said
+from gateway.media.relapses import Losses
 from gateway.media.trace import read as read_trace
 from gateway.media.vad import SileroVad
 from gateway.media.wire import WorkerSetup
@@ -515,6 +516,7 @@ async def test_a_worker_that_dies_again_and_again_takes_its_calls_along(start: S
     up = asyncio.Event()
     kill(pool, "call")
     assert (await caller.hear(MediaDied)).leg == "call"
+    assert pool.losses == Losses(worker_deaths=3, legs_restored=2, legs_given_up=1)
     pool.on_pulse = lambda worker, pulse: up.set()
     await asyncio.wait_for(up.wait(), 20)
     again = Caller(pool, "again")

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.core import events as e
 from gateway.core.errors import CapacityError, ConfigError, PeerError, SessionError, StoreError
+from gateway.media.relapses import Losses
 from gateway.ops.http import HttpOffice, HttpOptions
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TargetInfo, TrunkInfo
 from gateway.store.ports import Identity, Session, SessionInfo
@@ -91,6 +92,9 @@ class DeskOnPaper:
 
     def trunks(self) -> list[TrunkInfo]:
         return [TrunkInfo("provider", False, "failed", "udp", (TargetInfo("192.0.2.1:5060", True, 3.2),), fault="no")]
+
+    def media_losses(self) -> Losses:
+        return Losses(worker_deaths=2)
 
     def ready(self) -> bool:
         return self.is_ready
@@ -258,6 +262,7 @@ async def test_metrics_count_what_the_calls_log(ask: Client) -> None:
     assert response.content_type == "text/plain"
     assert b'gateway_calls_total{reason="hangup"} 1' in body
     assert b'gateway_calls_active{door="browser"} 0' in body
+    assert b"gateway_media_worker_deaths_total 2\n" in body
 
 
 async def test_a_port_in_use_is_said_with_its_remedy(desk: DeskOnPaper) -> None:

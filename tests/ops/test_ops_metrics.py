@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import events as e
+from gateway.media.relapses import Losses
 from gateway.ops.metrics import Histogram, Metrics, Series
 
 
@@ -26,7 +27,7 @@ def test_the_response_time_runs_from_the_end_of_the_turn_to_the_first_sample() -
     metrics.observe(e.UtteranceStarted(10.1, "b", 1))
     metrics.observe(e.UtteranceStarted(10.6, "a", 1))
     metrics.observe(e.UtteranceStarted(12.0, "a", 2))
-    text = metrics.render()
+    text = metrics.render(Losses())
     assert "gateway_response_seconds_count 1" in text
     assert 'gateway_response_seconds_bucket{le="0.5"} 0' in text
     assert 'gateway_response_seconds_bucket{le="0.75"} 1' in text
@@ -44,7 +45,7 @@ def test_every_kind_of_trouble_is_counted() -> None:
         e.SessionResumed(1.0, "b", "s", "desk/1", 4.0),
     ):
         metrics.observe(event)
-    text = metrics.render()
+    text = metrics.render(Losses())
     for line in (
         'gateway_provider_failures_total{what="stt.pocketsphinx",category="timeout"} 1',
         'gateway_errors_total{code="internal"} 1',
@@ -54,6 +55,16 @@ def test_every_kind_of_trouble_is_counted() -> None:
         "gateway_sessions_resumed_total 1",
     ):
         assert line in text.splitlines()
+
+
+def test_deaths_of_media_workers_are_counted() -> None:
+    """And their legs, by what became of them. All three show from the start, so that an alarm has its zero."""
+    metrics, names = Metrics(), ("worker_deaths", "legs_restored", "legs_given_up")
+    for losses, expected in ((Losses(), (0, 0, 0)), (Losses(3, 20, 10), (3, 20, 10))):
+        lines = metrics.render(losses).splitlines()
+        for name, value in zip(names, expected, strict=True):
+            assert f"gateway_media_{name}_total {value}" in lines
+            assert f"# TYPE gateway_media_{name}_total counter" in lines
 
 
 @given(st.text())
