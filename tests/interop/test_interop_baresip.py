@@ -32,12 +32,14 @@ def test_a_caller_books_by_voice(gateway: GatewayProcess, tmp_path: Path, number
     heard = phone.heard()
     spoken = call.bot_spoke()
     assert len(spoken) == 6
+    late_s = [0.0]
     for begun, over in spoken[:-1]:  # of the goodbye, what is in its jitter buffer at our BYE is lost on baresip
         clip = bot.cut(begun, over)
         assert likeness_in_pieces(clip, heard) > 0.99
-        assert find(clip, heard).at_s == pytest.approx(begun, abs=0.15)
-        assert heard.cut(begun, over).loud().mean() > 0.4
-    quiet = heard.cut(spoken[1][1] + 0.2, spoken[2][0] - 0.2)
+        late_s.append(find(clip, heard).at_s - begun)
+        assert late_s[-1] == pytest.approx(late_s[-2], abs=0.15)  # its clock is a thread's, and may lose frames
+        assert heard.cut(begun + late_s[-1], over + late_s[-1]).loud().mean() > 0.4
+    quiet = heard.cut(spoken[1][1] + late_s[2] + 0.2, spoken[2][0] + late_s[3] - 0.2)
     assert quiet.seconds > 2
     assert not quiet.loud(over=50).any()
 

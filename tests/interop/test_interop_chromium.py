@@ -6,14 +6,14 @@ import asyncio
 import base64
 import re
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from callers import BOOK_WHOLLY, soon
+from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO, soon
 from gateway_process import GatewayProcess
 from playwright.async_api import Browser, Page, async_playwright, expect
 from replays import expect_replay
@@ -55,14 +55,12 @@ def microphone(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened_page(
-    url: str, microphone: str, folder: Path, arguments: Sequence[str] = (GRANT,)
-) -> AsyncIterator[Page]:
-    """The page, loaded; a picture of how it looked in the end stays in `folder`."""
+async def opened_page(url: str, folder: Path, *arguments: str, script: str = "") -> AsyncIterator[Page]:
+    """The page, loaded after `script`; a picture of how it looked in the end stays in `folder`."""
     async with async_playwright() as playwright:
-        options = [*QUIET, *arguments, f"--use-file-for-fake-audio-capture={microphone}"]
-        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser: Browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *arguments])
         page = await browser.new_page(base_url=url)
+        await page.add_init_script(script)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(url)
@@ -77,8 +75,8 @@ async def opened_page(
 
 @pytest.fixture
 async def page(browser_gateway_url: str, microphone: Path, request: Any, tmp_path: Path) -> AsyncIterator[Page]:
-    arguments = getattr(request, "param", [GRANT])
-    async with opened_page(browser_gateway_url, str(microphone), tmp_path, arguments) as opened:
+    arguments = [*getattr(request, "param", [GRANT]), f"--use-file-for-fake-audio-capture={microphone}"]
+    async with opened_page(browser_gateway_url, tmp_path, *arguments) as opened:
         yield opened
 
 
@@ -226,21 +224,58 @@ async def test_a_refused_microphone_is_said_in_words(page: Page) -> None:
 # The whole gateway behind the page
 
 
+SPEAKING_MICROPHONE = """(() => {
+    let context, line;
+    navigator.mediaDevices.getUserMedia = async () => {
+        context ??= new AudioContext();
+        await context.resume();
+        line = context.createMediaStreamDestination();
+        return line.stream;
+    };
+    window.speakIntoMicrophone = async wav => {
+        const octets = Uint8Array.from(atob(wav), character => character.charCodeAt(0));
+        const source = new AudioBufferSourceNode(context, { buffer: await context.decodeAudioData(octets.buffer) });
+        source.connect(line);
+        source.start();
+    };
+})()"""
+"""Chromium's own microphone plays a file from its beginning, whatever the bot is doing; a caller listens first."""
+
+
 @pytest.fixture
 async def desk_page(gateway: GatewayProcess, tmp_path: Path) -> AsyncIterator[Page]:
-    """The caller at this microphone waits, books in one sentence, waits, and says yes, once."""
-    said = [silence(7, RATE), speech(BOOK_WHOLLY, rate=RATE), silence(6.5, RATE), speech("yes", rate=RATE)]
-    microphone = silence(0, RATE).then(*said, silence(30, RATE)).write(tmp_path / "booking.wav")
-    async with opened_page(gateway.http_url, f"{microphone}%noloop", tmp_path) as page:
+    """The caller at this microphone says what they are told to."""
+    arguments = (GRANT, "--autoplay-policy=no-user-gesture-required")
+    async with opened_page(gateway.http_url, tmp_path, *arguments, script=SPEAKING_MICROPHONE) as page:
         await page.locator("input[value=desk]").check(force=True)
         yield page
 
 
-async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess) -> None:
+@pytest.fixture
+async def waiting_page(gateway: GatewayProcess, tmp_path: Path) -> AsyncIterator[Page]:
+    """The caller at Chromium's own microphone, behind its noise suppression, waits and then books in one sentence."""
+    said = [silence(7, RATE), speech(BOOK_WHOLLY, rate=RATE), silence(30, RATE)]
+    microphone = silence(0, RATE).then(*said).write(tmp_path / "booking.wav")
+    arguments = (GRANT, f"--use-file-for-fake-audio-capture={microphone}%noloop")
+    async with opened_page(gateway.http_url, tmp_path, *arguments) as page:
+        await page.locator("input[value=desk]").check(force=True)
+        yield page
+
+
+async def say(page: Page, text: str, folder: Path) -> None:
+    wav = speech(text, rate=RATE).write(folder / "said.wav").read_bytes()
+    await page.evaluate("wav => speakIntoMicrophone(wav)", base64.b64encode(wav).decode())
+
+
+async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess, tmp_path: Path) -> None:
     """The transcript shows what was understood and what the bot said; call and session are kept as a phone's are."""
     await desk_page.click("#call")
     call = await soon(gateway.call, within_s=15)
-    await soon(call.wait, "DialogueCompleted", within_s=35)
+    await soon(call.wait_asked, WHAT_TO_DO)
+    await say(desk_page, BOOK_WHOLLY, tmp_path)
+    await soon(call.wait_asked, IS_THAT_RIGHT)
+    await say(desk_page, "yes", tmp_path)
+    await soon(call.wait, "DialogueCompleted")
     ended = await soon(gateway.ended, call)
     assert (ended["door"], ended["reason"], ended["by"], ended["outcome"]) == ("browser", "hangup", "bot", "booked")
     booked = call.find("DialogueCompleted")[0]["data"]
@@ -284,16 +319,16 @@ OVERHEARD = """async () => {
 }"""
 
 
-async def test_both_sides_of_a_browsers_call_are_wideband(desk_page: Page, gateway: GatewayProcess) -> None:
+async def test_both_sides_of_a_browsers_call_are_wideband(waiting_page: Page, gateway: GatewayProcess) -> None:
     """Chromium plays of the greeting what its file holds above 4 kHz, within 5 dB of the voice below. The gateway hears
     so of the caller, too, within the 8 dB that the page's noise suppression may take; doubled from 8 kHz it would be
     nothing. The call's recording holds both, and its replay understands the same."""
-    await desk_page.evaluate(EAVESDROP)
-    await desk_page.click("#call")
+    await waiting_page.evaluate(EAVESDROP)
+    await waiting_page.click("#call")
     call = await soon(gateway.call, within_s=15)
     await soon(call.wait, "UserTurnEnded", within_s=25)
-    pcm = np.frombuffer(base64.b64decode(await desk_page.evaluate(OVERHEARD)), "<f4")
-    await desk_page.click("#hangup")
+    pcm = np.frombuffer(base64.b64decode(await waiting_page.evaluate(OVERHEARD)), "<f4")
+    await waiting_page.click("#hangup")
     await soon(gateway.ended, call)
     greeting, sentence = read_wav(GREETING), speech(BOOK_WHOLLY, rate=RATE)
     heard = Sound(32768.0 * pcm, RATE).at(16000)
