@@ -326,7 +326,7 @@ async def test_both_sides_of_a_browsers_call_are_wideband(waiting_page: Page, ga
     await waiting_page.evaluate(EAVESDROP)
     await waiting_page.click("#call")
     call = await soon(gateway.call, within_s=15)
-    await soon(call.wait, "UserTurnEnded", within_s=25)
+    await soon(call.wait_asked, IS_THAT_RIGHT)  # a replay may hear a word more of one that is cut off
     pcm = np.frombuffer(base64.b64decode(await waiting_page.evaluate(OVERHEARD)), "<f4")
     await waiting_page.click("#hangup")
     await soon(gateway.ended, call)
