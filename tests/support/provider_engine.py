@@ -34,7 +34,7 @@ class Obedient:
             case "leave":
                 os._exit(3)
             case "hang":
-                threading.Event().wait()
+                threading.Event().wait()  # for ever: only a kill ends it
             case "raise":
                 raise ZeroDivisionError("by nothing")
             case "refuse":
