@@ -123,7 +123,7 @@ class BaresipPhone:
             raise AssertionError(f"baresip told no {kind}:\n{self._told}\n{self.log()}") from None
 
     def listen(self, seconds: float) -> None:
-        """Let that much of the call pass: the phone lives in real time, and cannot tell what it has heard until then."""
+        """Let that much of the call pass. The phone lives in real time, and cannot tell what it has heard so far."""
         threading.Event().wait(seconds)
 
     def log(self) -> str:

@@ -168,7 +168,7 @@ class Pjsua2Phone:
         self.__exit__(None, None, None)
 
     def listen(self, seconds: float) -> None:
-        """Let that much of the call pass: the phone lives in real time, and cannot tell what it has heard until then."""
+        """Let that much of the call pass. The phone lives in real time, and cannot tell what it has heard so far."""
         threading.Event().wait(seconds)
 
     def heard(self) -> Sound:

@@ -42,6 +42,12 @@ routes:
 """
 
 
+def gateway_beside(port: int, folder: Path, dialplan: list[str], **more: object) -> GatewayProcess:
+    """Its trunk `provider` is at this port of loopback."""
+    config = trunk("provider", host="127.0.0.1", port=port, **more)
+    return GatewayProcess(folder / "data", *dialplan, config=config)
+
+
 def called_out(gateway: GatewayProcess, route: str = "remind") -> dict[str, Any]:
     """How a call to `outside` by the trunk `provider` ended."""
     return gateway.ended(gateway.calls_out("outside", trunk="provider", route=route))
@@ -94,8 +100,7 @@ async def test_a_proxy_may_stay_in_the_path(tmp_path: Path, secret: Path, dialpl
         Kamailio(tmp_path / "edge", registrar=registrar.sip_port) as edge,
         sipp_called(port=outside) as (callee, _),
     ):
-        config = trunk("provider", host="127.0.0.1", port=edge.sip_port, **account(secret))
-        with GatewayProcess(tmp_path / "data", *dialplan, config=config) as gateway:
+        with gateway_beside(edge.sip_port, tmp_path, dialplan, **account(secret)) as gateway:
             gateway.wait_log("trunk.registered")
             async with line() as phones:
                 phone = await dial(phones, registrar, USER)
@@ -147,11 +152,7 @@ def test_a_call_that_rings_too_long_is_cancelled(tmp_path: Path, dialplan: list[
     outside = free_port()
     with (
         sipp_called(*scenario("callee_cancelled"), port=outside) as (callee, _),
-        GatewayProcess(
-            tmp_path / "data",
-            *dialplan,
-            config=trunk("provider", host="127.0.0.1", port=outside, options_interval_s=0, ring_s=2),
-        ) as gateway,
+        gateway_beside(outside, tmp_path, dialplan, options_interval_s=0, ring_s=2) as gateway,
     ):
         ended = called_out(gateway)
         assert (ended["reason"], ended["by"]) == ("no_answer", "caller"), gateway.tail()
@@ -166,11 +167,7 @@ def test_a_trunk_without_room_is_followed_by_the_next(tmp_path: Path, dialplan: 
     with (
         sipp_called(*scenario("callee_full"), port=full) as (first, _),
         sipp_called(port=roomy) as (second, _),
-        GatewayProcess(
-            tmp_path / "data",
-            *dialplan,
-            config=trunk("provider", host="127.0.0.1", port=full, **ways),
-        ) as gateway,
+        gateway_beside(full, tmp_path, dialplan, **ways) as gateway,
     ):
         ended = called_out(gateway)
         assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
@@ -186,11 +183,7 @@ def test_what_is_agreed_with_a_trunk_is_on_the_wire_both_ways(tmp_path: Path, di
     agreed = {"codecs": ["PCMA"], "dtmf": "info", "session_expires_s": 600, "options_interval_s": 0}
     with (
         sipp_called(*scenario("callee_agreed"), port=outside) as (callee, _),
-        GatewayProcess(
-            tmp_path / "data",
-            *dialplan,
-            config=trunk("provider", host="127.0.0.1", port=outside, **agreed),
-        ) as gateway,
+        gateway_beside(outside, tmp_path, dialplan, **agreed) as gateway,
     ):
         assert called_out(gateway, "keys")["reason"] == "hangup", gateway.tail()
         callee.succeeds(within_s=10)
@@ -204,11 +197,7 @@ def test_a_large_invite_finds_a_peer_that_has_tcp_only(tmp_path: Path, dialplan:
     large = {"domain": long_name, "srtp": "optional", "options_interval_s": 0}
     with (
         sipp_called("-sn", "uas", "-t", "t1", port=outside) as (callee, _),
-        GatewayProcess(
-            tmp_path / "data",
-            *dialplan,
-            config=trunk("provider", host="127.0.0.1", port=outside, **large),
-        ) as gateway,
+        gateway_beside(outside, tmp_path, dialplan, **large) as gateway,
     ):
         ended = called_out(gateway)
         assert (ended["reason"], ended["by"]) == ("hangup", "bot"), gateway.tail()
