@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -31,10 +31,14 @@ _LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.
 LEASH = (sys.executable, "-c", _LEASHED)
 
 
-class Dials(Protocol):
-    """A phone; `dial` returns once it is answered."""
+class Phone(Protocol):
+    """Somebody else's. `dial` returns once it is answered."""
 
     def dial(self, uri: str) -> None: ...
+
+    def hold(self) -> None: ...
+
+    def retrieve(self) -> None: ...
 
 
 class GatewayProcess:
@@ -166,7 +170,7 @@ class GatewayProcess:
     def uri(self, route: str) -> str:
         return f"sip:{route}@127.0.0.1:{self.sip_port}"
 
-    def called_by(self, phone: Dials, route: str, number: int = 1) -> CallBundle:
+    def called_by(self, phone: Phone, route: str, number: int = 1) -> CallBundle:
         """`phone` calls `route`; the bundle of that call, the `number`-th that comes in."""
         phone.dial(self.uri(route))
         return self.call(number)
@@ -294,6 +298,21 @@ class CallBundle:
             return events[count - 1] if len(events) >= count else None
 
         return self._wait_for(found, f"{kind} {having}", within_s)
+
+    @contextlib.contextmanager
+    def held_by(self, phone: Phone) -> Iterator[None]:
+        """The caller has put the bot on hold, and takes it up again behind the block."""
+        phone.hold()
+        self.wait("CallHeld")
+        yield
+        phone.retrieve()
+        self.wait("CallRetrieved")
+
+    def talked_s(self) -> float:
+        """For how long it was up, without the time of its hold, if there was one."""
+        begin, end = (self.find(kind)[0]["at"] for kind in ("CallAnswered", "CallEnded"))
+        held = [self.find(kind)[0]["at"] for kind in ("CallHeld", "CallRetrieved") if self.find(kind)]
+        return float(end - begin - (held[1] - held[0] if held else 0.0))
 
     def wait_asked(self, question: str, *, within_s: float = 25) -> None:
         """The bot has said `question`, the end of one of its utterances, and the caller has heard it out."""

@@ -183,10 +183,8 @@ def hear_the_milliwatt_over_a_hold(phone: Pjsua2Phone, gateway: GatewayProcess) 
     """Enough of it for an ear before the hold and after it. The phone has hung up then."""
     call = gateway.called_by(phone, "milliwatt")
     phone.listen(1.6)
-    phone.hold()
-    call.wait("CallHeld")
-    phone.retrieve()
-    call.wait("CallRetrieved")
+    with call.held_by(phone):
+        pass  # and on it goes
     phone.listen(1.6)
     phone.hang_up()
     return call

@@ -49,18 +49,14 @@ def test_the_test_tone_reaches_a_phone_that_speaks_a_law(gateway: GatewayProcess
     with BaresipPhone(tmp_path / "phone", number, codec="PCMA") as phone:
         call = gateway.called_by(phone, "milliwatt")
         phone.listen(1.5)
-        phone.hold()
-        held = call.wait("CallHeld")
-        phone.listen(1.0)
-        phone.retrieve()
-        retrieved = call.wait("CallRetrieved")
+        with call.held_by(phone):
+            phone.listen(1.0)
         phone.listen(1.0)
         phone.hang_up()
         ended = gateway.ended(call)
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert call.find("CallAnswered")[0]["codec"] == "PCMA"
-    talked_s = call.find("CallEnded")[0]["at"] - call.find("CallAnswered")[0]["at"] - (retrieved["at"] - held["at"])
-    assert ended["packets_sent"] == pytest.approx(talked_s * 50, abs=10)
+    assert ended["packets_sent"] == pytest.approx(call.talked_s() * 50, abs=10)
     heard = phone.heard().cut(0.2, 1.2)  # its recording ends with its first hold
     assert heard.hz() == pytest.approx(1004, abs=0.5)
     assert heard.dbm0("alaw") == pytest.approx(0, abs=0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from baresip_phone import BaresipPhone, needs_baresip
@@ -61,6 +62,13 @@ def moments(call: CallBundle, *kinds: str) -> list[float]:
     return [call.second(call.find(kind)[0]["at"]) for kind in kinds]
 
 
+def answered(phone: BaresipPhone | Pjsua2Phone, gateway: GatewayProcess, call: CallBundle) -> dict[str, Any]:
+    """The caller answers after all, and hears that it was understood; the call's closing line."""
+    phone.say(speech("Monday."))
+    call.wait_asked("You said monday.")
+    return gateway.ended(call)
+
+
 TURNS = (
     "UserTurnEnded",
     "SilenceNoticed",
@@ -81,16 +89,12 @@ def test_a_hold_in_the_bots_words_leaves_the_rest_for_later(
         call = gateway.called_by(phone, "day")
         call.wait("UtteranceStarted")
         phone.listen(HEARD_S)
-        phone.hold()
-        call.wait("CallHeld")
-        answer = speech("Tuesday.")
-        phone.say(answer)
-        phone.listen(answer.seconds + TIMEOUT_S + LONGER_S)
-        phone.retrieve()
+        with call.held_by(phone):
+            answer = speech("Tuesday.")
+            phone.say(answer)
+            phone.listen(answer.seconds + TIMEOUT_S + LONGER_S)
         call.wait_asked(QUESTION)
-        phone.say(speech("Monday."))
-        call.wait_asked("You said monday.")
-        ended = gateway.ended(call)
+        ended = answered(phone, gateway, call)
         phone.wait("state", state="DISCONNECTED")
         phone.switch_off()
     assert not between(call, *TURNS)
@@ -119,14 +123,10 @@ def test_a_hold_in_the_callers_words_takes_nothing_of_what_follows(
         phone.say(SENTENCE)
         call.wait("SpeechBegan")
         phone.listen(0.6)
-        phone.hold()
-        call.wait("CallHeld")
-        phone.listen(SENTENCE.seconds + TIMEOUT_S + LONGER_S)
-        phone.retrieve()
+        with call.held_by(phone):
+            phone.listen(SENTENCE.seconds + TIMEOUT_S + LONGER_S)
         call.wait("UtterancePlayed", heard=QUESTION, count=2)
-        phone.say(speech("Monday."))
-        call.wait_asked("You said monday.")
-        ended = gateway.ended(call)
+        ended = answered(phone, gateway, call)
     assert not between(call, "BargedIn", "SilenceNoticed", "UtteranceStarted", "CallEnded")
     assert "tuesday" not in call.understood()
     assert (ended["reason"], ended["by"]) == ("hangup", "bot")
@@ -140,15 +140,10 @@ def test_a_phone_that_sends_nothing_on_hold_keeps_its_call(
     with BaresipPhone(tmp_path / "phone", number) as phone:
         call = gateway.called_by(phone, "day")
         call.wait_asked(QUESTION)
-        phone.hold()
-        call.wait("CallHeld")
-        call.wait("LineFellSilent")
-        phone.listen(LOST_AFTER_S + LONGER_S)
-        phone.retrieve()
-        call.wait("CallRetrieved")
-        phone.say(speech("Monday."))
-        call.wait_asked("You said monday.")
-        ended = gateway.ended(call)
+        with call.held_by(phone):
+            call.wait("LineFellSilent")
+            phone.listen(LOST_AFTER_S + LONGER_S)
+        ended = answered(phone, gateway, call)
     assert not between(call, *TURNS)
     assert call.understood() == ["monday"]
     assert (ended["reason"], ended["by"]) == ("hangup", "bot")

@@ -20,10 +20,8 @@ def test_a_caller_books_by_keys_and_by_voice(gateway: GatewayProcess, tmp_path: 
         call.wait("UtteranceStarted")
         phone.press("1")
         call.wait_asked(WHICH_SERVICE)
-        phone.hold()
-        call.wait("CallHeld")
-        phone.retrieve()
-        call.wait("CallRetrieved")
+        with call.held_by(phone):
+            pass  # and on it goes
         phone.say(speech("a haircut please"))
         call.wait_asked(WHICH_DAY)
         phone.press("4")

@@ -99,21 +99,21 @@ async def test_a_proxy_may_stay_in_the_path(tmp_path: Path, secret: Path, dialpl
         Kamailio(tmp_path / "registrar", outside=outside) as registrar,
         Kamailio(tmp_path / "edge", registrar=registrar.sip_port) as edge,
         sipp_called(port=outside) as (callee, _),
+        gateway_beside(edge.sip_port, tmp_path, dialplan, **account(secret)) as gateway,
     ):
-        with gateway_beside(edge.sip_port, tmp_path, dialplan, **account(secret)) as gateway:
-            gateway.wait_log("trunk.registered")
-            async with line() as phones:
-                phone = await dial(phones, registrar, USER)
-                await phone.hang_up()
-            call = await soon(gateway.call)
-            assert (await soon(gateway.ended, call))["reason"] == "hangup"
-            assert call.find("CallStarted")[0]["facts"]["trunk"] == "provider"
-            ended = await soon(called_out, gateway)
-            assert ended["reason"] == "hangup", gateway.tail()
-            callee.succeeds(within_s=10)
-            routed = re.findall(r"INVITE to outside routed by: <sip:127\.0\.0\.1:(\d+);lr", edge.log())
-            assert set(routed) == {str(edge.sip_port)}, edge.log()
-            assert not gateway.troubles()
+        gateway.wait_log("trunk.registered")
+        async with line() as phones:
+            phone = await dial(phones, registrar, USER)
+            await phone.hang_up()
+        call = await soon(gateway.call)
+        assert (await soon(gateway.ended, call))["reason"] == "hangup"
+        assert call.find("CallStarted")[0]["facts"]["trunk"] == "provider"
+        ended = await soon(called_out, gateway)
+        assert ended["reason"] == "hangup", gateway.tail()
+        callee.succeeds(within_s=10)
+        routed = re.findall(r"INVITE to outside routed by: <sip:127\.0\.0\.1:(\d+);lr", edge.log())
+        assert set(routed) == {str(edge.sip_port)}, edge.log()
+        assert not gateway.troubles()
 
 
 def test_the_command_line_calls_through_a_trunk(tmp_path: Path, secret: Path) -> None:
