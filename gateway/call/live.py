@@ -33,6 +33,7 @@ from gateway.session.conversation import Conversation, ConversationOptions
 from gateway.session.io import ConversationRunner
 from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech, TurnDetector
 from gateway.session.ports import Opened as AgentOpened
+from gateway.session.resample import WIDE_RATE
 from gateway.store.ports import Identity, SessionStore
 
 log = structlog.get_logger()
@@ -100,6 +101,7 @@ class LiveCall:
         self.bundle = services.bundle(call_id)
         self._services, self._desk = services, desk
         self._load_prompt = self.bundle.play_through(services.load_prompt)
+        self._load_wide_prompt = self.bundle.play_through(services.load_wide_prompt, WIDE_RATE)
         self._call: Call | None = None
         self._runner: ConversationRunner | None = None
         self._early: list[c.AnyInput] = []
@@ -229,7 +231,7 @@ class LiveCall:
             clock=services.clock,
             log=self.record,
             load_prompt=self._load_prompt,
-            load_wide_prompt=services.load_wide_prompt,
+            load_wide_prompt=self._load_wide_prompt,
             on_outcome=self._conversation_told,
         )
 
@@ -308,7 +310,7 @@ class LiveCall:
         pcm = self._load_prompt(file) if file is not None else None
         if file is None or not pcm or not self._parties.line.wideband:
             return pcm, b""
-        return pcm, self._services.load_wide_prompt(file) or b""
+        return pcm, self._load_wide_prompt(file) or b""
 
     def _speak(self, command: c.Say | c.Ask | c.Converse) -> None:
         runner = self._runner

@@ -149,7 +149,9 @@ class Bundle(Protocol):
 
     def think_through(self, name: str, agent: Agent) -> Agent: ...
 
-    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt: ...
+    def play_through(self, load_prompt: LoadPrompt, sample_rate: int = 8000) -> LoadPrompt:
+        """`sample_rate` is that of what it gives: stored prompts come at 8 kHz, and at 16 to lines that carry it."""
+        ...
 
     def close(self) -> None: ...
 
@@ -175,7 +177,7 @@ class NoBundle:
     def think_through(self, name: str, agent: Agent) -> Agent:
         return agent
 
-    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt:
+    def play_through(self, load_prompt: LoadPrompt, sample_rate: int = 8000) -> LoadPrompt:
         return load_prompt
 
     def close(self) -> None:

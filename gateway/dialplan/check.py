@@ -27,15 +27,18 @@ def check(path: Path) -> list[Fault]:
     return examine(path)[1]
 
 
-def examine(path: Path) -> tuple[Document | None, list[Fault]]:
-    """What could be made of it, and every fault. With no error among the faults the document is whole."""
+def examine(path: Path, copied_from: Path | None = None) -> tuple[Document | None, list[Fault]]:
+    """What could be made of it, and every fault. With no error among the faults the document is whole.
+
+    One that was copied from another folder, without its recordings, names them there, and they are not looked for.
+    """
     root, faults = read(path)
     if root is None:
         return None, faults
-    converter = Converter()
+    converter = Converter(copied_from)
     document = converter.convert(root, Document)
     faults += converter.faults
-    faults += _meaning(converter)
+    faults += _meaning(converter, look_for_files=copied_from is None)
     if document is INVALID:
         return None, sorted(set(faults))
     faults += _timezone(document, converter.places)
@@ -47,7 +50,7 @@ def examine(path: Path) -> tuple[Document | None, list[Fault]]:
     return document, sorted(set(faults))
 
 
-def _meaning(converter: Converter) -> Iterator[Fault]:
+def _meaning(converter: Converter, *, look_for_files: bool) -> Iterator[Fault]:
     """Names that must exist, files that must be there, variables that something sets, lists that may not be empty."""
     places, mentions = converter.places, converter.mentions
     routes, flows, variables = places.names("routes"), places.names("flows"), _variables(converter)
@@ -56,7 +59,7 @@ def _meaning(converter: Converter) -> Iterator[Fault]:
             yield fault_at(mention.node, f"no route `{mention.value}`", did_you_mean(mention.value, routes))
         elif mention.kind == "flow" and mention.value not in flows:
             yield fault_at(mention.node, f"no flow `{mention.value}`", did_you_mean(mention.value, flows))
-        elif mention.kind == "file":
+        elif mention.kind == "file" and look_for_files:
             yield from _file(mention)
         elif mention.kind == "fact":
             yield from _unknown_fact(mention.node, mention.value)

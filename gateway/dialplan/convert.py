@@ -37,9 +37,13 @@ class Mention(msgspec.Struct, frozen=True):
 
 
 class Converter:
-    """Converts one tree. `places` says where values and their keys stand, for the checks that follow."""
+    """Converts one tree. `places` says where values and their keys stand, for the checks that follow.
 
-    def __init__(self) -> None:
+    Files that it names are beside it, or `files_in` another folder.
+    """
+
+    def __init__(self, files_in: Path | None = None) -> None:
+        self._files_in = files_in
         self.faults: list[Fault] = []
         self.mentions: list[Mention] = []
         self.steps: list[tuple[Place, Step]] = []
@@ -171,7 +175,8 @@ class Converter:
         if converted is INVALID:
             return INVALID
         if about.get("kind") == "file":
-            converted = str((Path(node.start_mark.name).parent / converted).resolve())
+            folder = Path(node.start_mark.name).parent if self._files_in is None else self._files_in
+            converted = str((folder / converted).resolve())
         if "kind" in about and isinstance(converted, str):
             self.mentions.append(Mention(about["kind"], converted, place, node))
         return converted

@@ -15,12 +15,13 @@ from gateway.dialplan.plan import Dialplan
 from gateway.dialplan.spoken import agent_names, fixed_texts, heard_phrases
 
 
-def load(path: Path) -> Dialplan:
+def load(path: Path, copied_from: Path | None = None) -> Dialplan:
     """Read a file or folder. Raises `ConfigError` for the first error and says how many more there are.
 
+    `copied_from` is as in `examine`.
     Warnings (an unused flow, a route no call reaches) are for `check` to tell; they stop no gateway.
     """
-    document, faults = examine(path)
+    document, faults = examine(path, copied_from)
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors or document is None:
         first, others = errors[0], len(errors) - 1

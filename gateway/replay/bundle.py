@@ -146,14 +146,14 @@ class FolderBundle:
     def think_through(self, name: str, agent: Agent) -> Agent:
         return RecordedAgent(name, agent, self) if self._is_there else agent
 
-    def play_through(self, load_prompt: LoadPrompt) -> LoadPrompt:
+    def play_through(self, load_prompt: LoadPrompt, sample_rate: int = 8000) -> LoadPrompt:
         noted: set[str] = set()
 
         def load(name: str) -> bytes | None:
             pcm = load_prompt(name)
             if name not in noted:
                 noted.add(name)
-                self.note_audio(layout.PromptPlayed(name, ""), pcm or b"", 8000)
+                self.note_audio(layout.PromptPlayed(name, "", sample_rate), pcm or b"", sample_rate)
             return pcm
 
         return load if self._is_there else load_prompt

@@ -63,12 +63,21 @@ def accept(bundle: Path, replayed: Path) -> None:
 
 def _small(answer: layout.AnyAnswer, recorded: Recorded, kept: Path) -> layout.AnyAnswer:
     match answer:
-        case layout.PromptPlayed(audio=audio) if audio:
-            return msgspec.structs.replace(answer, audio=_keep_speech(recorded.speech(audio, 8000), kept))
+        case layout.PromptPlayed(name=name, audio=audio, sample_rate=rate):
+            audio = _keep_speech(recorded.speech(audio, 8000), kept) if audio and rate == 8000 else ""
+            return msgspec.structs.replace(answer, name=_kept_name(name, recorded.meta.dialplan), audio=audio)
         case layout.Spoken(audio=audio) if audio:
             return _small_speech(answer, recorded.speech(audio, answer.sample_rate), kept)
         case _:
             return answer
+
+
+def _kept_name(prompt: str, dialplan: str) -> str:
+    """The same wherever the dialplan was."""
+    base = Path(dialplan).resolve()
+    if not dialplan or not Path(prompt).is_relative_to(base):
+        return prompt
+    return str(Path(layout.KEPT_DIALPLAN, Path(prompt).relative_to(base)))
 
 
 def _small_speech(spoken: layout.Spoken, pcm: bytes, kept: Path) -> layout.Spoken:

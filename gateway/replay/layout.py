@@ -35,6 +35,8 @@ SPEECH: Final = "speech"
 TRACE: Final = "packets.trace"
 RECORDING: Final = "call.wav"
 DIALPLAN: Final = "dialplan"
+KEPT_DIALPLAN: Final = "/dialplan"
+"""Where the prompts of a kept bundle's dialplan are said to be: nowhere in particular."""
 
 _CONTINUED = re.compile(r"packets\.[1-9][0-9]{0,3}\.trace")
 
@@ -170,10 +172,12 @@ class Thought(msgspec.Struct, frozen=True, tag=True):
 
 
 class PromptPlayed(msgspec.Struct, frozen=True, tag=True):
-    """A stored prompt that was asked for; `audio` is empty when there was none of that name."""
+    """A stored prompt that was asked for; `audio` is empty when there was none of that name. One that was played on a
+    wideband line was asked for at both rates."""
 
     name: str
     audio: str
+    sample_rate: int = 8000
 
 
 AnyAnswer: TypeAlias = Recognised | Spoken | Thought | PromptPlayed

@@ -81,9 +81,11 @@ def replay_bundle(bundle: Path | Recorded, options: ReplayOptions | None = None)
     sources = _sources(path)
     base = sources.base if options.dialplan else meta.dialplan
     route = options.route or (None if options.dialplan else meta.route or None)
+    # Prompts go by the names they had where the dialplan was copied from.
+    copied_from = None if options.dialplan else Path(meta.dialplan or layout.KEPT_DIALPLAN)
     stage = Stage(
         side=far_side_of(recorded),
-        dialplan=_dialplan(path, route),
+        dialplan=_dialplan(path, route, copied_from),
         sources=msgspec.structs.replace(sources, base=base),
         load_prompt=prompt_loader(Path(base) if base else None),
         desk=options.desk or _desk_options(recorded),
@@ -156,8 +158,8 @@ def _sources(path: Path) -> Sources:
         raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
 
 
-def _dialplan(path: Path, route: str | None) -> Dialplan:
-    dialplan = load_dialplan(path)
+def _dialplan(path: Path, route: str | None, copied_from: Path | None = None) -> Dialplan:
+    dialplan = load_dialplan(path, copied_from)
     if route is None:
         return dialplan
     if route not in dialplan.routes:

@@ -29,6 +29,7 @@ from gateway.replay.players import ReplayedAgent, ReplayedStt, ReplayedTts
 from gateway.replay.reading import Recorded
 from gateway.replay.spool import InlineSpool
 from gateway.session.ports import Agent, SpeechToText, TextToSpeech
+from gateway.session.resample import LINE_RATE, WIDE_RATE
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Identity, Numbered
 
@@ -89,11 +90,23 @@ class Cast:
 
     def load_prompt(self, name: str) -> bytes | None:
         """As it sounded then; a prompt that was not asked for then, as it is now."""
+        played = self._played(name, LINE_RATE)
+        if played is None:
+            return self._stage.load_prompt(name)
+        return played or None
+
+    def load_wide_prompt(self, name: str) -> bytes | None:
+        """The same at 16 kHz, where the bundle has it."""
+        return self._played(name, WIDE_RATE) or None
+
+    def _played(self, name: str, sample_rate: int) -> bytes | None:
+        """Empty for one that was not there, None for one that was not asked for."""
         recorded = self._stage.recorded
         for answer in self._answers:
-            if recorded is not None and isinstance(answer, layout.PromptPlayed) and answer.name == name:
-                return recorded.speech(answer.audio, 8000) if answer.audio else None
-        return self._stage.load_prompt(name)
+            if isinstance(answer, layout.PromptPlayed) and (answer.name, answer.sample_rate) == (name, sample_rate):
+                assert recorded is not None, "who has answers"
+                return recorded.speech(answer.audio, sample_rate) if answer.audio else b""
+        return None
 
     async def close(self) -> None:
         for provider in self._opened:
@@ -215,6 +228,7 @@ async def perform(stage: Stage, root: Path) -> tuple[Path, list[tuple[float, str
             dialplan=lambda: stage.dialplan,
             bundle=bundles,
             load_prompt=cast.load_prompt,
+            load_wide_prompt=cast.load_wide_prompt,
             local_time=lambda: datetime.fromtimestamp(clock.wall(), zone),
         ),
         stage.desk,

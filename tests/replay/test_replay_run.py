@@ -24,11 +24,12 @@ from gateway.media.plane import MediaPlane, Received, Tick
 from gateway.providers.load import build_tts
 from gateway.replay import cli, layout, run
 from gateway.replay.audio import wav
-from gateway.replay.bundle import encode_meta
+from gateway.replay.bundle import BundleFolder, encode_meta
 from gateway.replay.far_side import FarSide, Interruption
 from gateway.replay.keep import keep
 from gateway.replay.reading import read_bundle
 from gateway.replay.run import Replayed, ReplayOptions, replay_bundle, replay_wav
+from gateway.replay.spool import InlineSpool
 
 REPOSITORY = Path(__file__).parents[2]
 DIALPLAN = """
@@ -195,6 +196,43 @@ def test_a_browsers_call_replays_at_the_rate_of_its_recording(
     once_more = replay_bundle(recorded)
     assert (once_more.log, once_more.wav) == (again.log, again.wav)
     keep(tmp_path / "again", tmp_path / "kept")
+    assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
+    assert cli.main([str(tmp_path / "kept")]) == 0
+
+
+def test_a_stored_prompt_is_as_wide_in_the_replay_as_it_was(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle's dialplan names a file that only the bundle has: 6 kHz of it, where it is held at 16 kHz, are in the
+    replay's recording. A kept bundle has the 8 kHz."""
+    t = np.arange(16000) / 16000
+    both = np.rint(5000 * (np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 6000 * t))).astype("<i2")
+    low = np.rint(5000 * np.sin(2 * np.pi * 1000 * t[::2])).astype("<i2")
+    (tmp_path / "tone.wav").write_bytes(wav(low.tobytes(), 8000))
+    (tmp_path / "plan.yaml").write_text("default: d\nroutes: {d: {steps: [answer, play: tone.wav, wait: 1s]}}\n")
+    frames = tuple([bytes(640)] * 200)
+    monkeypatch.setattr(run, "talking", lambda pcm, incoming, *_, **__: FarSide(incoming, "opus", frames=frames))
+    options = ReplayOptions(dialplan=tmp_path / "plan.yaml", out=tmp_path / "call")
+    first = replay_wav(calls / "caller.wav", options)
+
+    notes = BundleFolder(tmp_path / "notes", spool=InlineSpool())("c-1")
+    notes.play_through(lambda name: both.tobytes(), 16000)(str(tmp_path / "tone.wav"))
+    notes.close()
+    answers = tmp_path / "call" / layout.PROVIDERS
+    narrow = [line for line in answers.read_bytes().splitlines(keepends=True) if b'"sample_rate":8000' in line]
+    answers.write_bytes(b"".join(narrow) + (tmp_path / "notes" / "c-1" / layout.PROVIDERS).read_bytes())
+    (tmp_path / "tone.wav").unlink()  # who replays may not have it
+    (told,) = (tmp_path / "notes" / "c-1" / layout.SPEECH).iterdir()
+    shutil.copy(told, tmp_path / "call" / layout.SPEECH / told.name)
+    again = replay_bundle(tmp_path / "call", ReplayOptions(out=tmp_path / "again"))
+    keep(tmp_path / "again", tmp_path / "kept")
+    kept = replay_bundle(tmp_path / "kept")
+    for replayed, upper in ((first, 0.0), (again, 5000.0), (kept, 0.0)):
+        bot = np.frombuffer(replayed.wav[44:], "<i2")[1::2]
+        begins = int(np.flatnonzero(bot)[0]) + 4000
+        levels = [2 * abs(np.mean(bot[begins:][:8000] * np.exp(-2j * np.pi * hz * t[:8000]))) for hz in (1000, 6000)]
+        assert levels == [pytest.approx(5000, rel=0.1), pytest.approx(upper, rel=0.1, abs=50)]
+        assert cli.against(read_bundle(tmp_path / "call"), replayed, tolerance_s=0.08).same
     assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
     assert cli.main([str(tmp_path / "kept")]) == 0
 
