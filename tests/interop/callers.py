@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pytest
-from gateway_process import CallBundle, GatewayProcess
+from call_bundle import CallBundle
+from gateway_process import GatewayProcess
 from ports import rtp_ports
 from sounds import read_wav, speech
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    *("callers", "gateway_process", "baresip_phone", "linphone_phone", "pjsua2_phone"),
+    *("callers", "call_bundle", "gateway_process", "baresip_phone", "linphone_phone", "pjsua2_phone"),
     *("raw_caller", "raw_callee", "rtp_peer", "kamailio_server", "sipp_program", "replays"),
 )
 

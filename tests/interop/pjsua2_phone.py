@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from gateway_process import LEASH, CallBundle, GatewayProcess
+from call_bundle import CallBundle
+from gateway_process import LEASH, GatewayProcess
 from ports import rtp_ports
 from sounds import Sound, read_wav
 from waiting import wait_until

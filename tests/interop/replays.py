@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_process import CallBundle
+from call_bundle import CallBundle
 
 from gateway.replay.cli import against
 from gateway.replay.reading import read_bundle

@@ -17,6 +17,8 @@ from sounds import Sound
 from gateway.media import g711
 
 PACKET = 160  # samples, 20 ms
+LATE_S = 0.02
+"""Jitter buffers begin with no more than this."""
 SO_TIMESTAMPNS = 35
 """Linux tells with a datagram when it came, a `struct timespec` on the wall's clock; Python has no name for it."""
 
@@ -47,6 +49,8 @@ class RtpPeer:
         self._news = threading.Condition()
         self.port = int(self._socket.getsockname()[1])
         self.received: list[Packet] = []
+        self.sent_late = 0
+        """How many packets left so late, on a busy machine, that they may not be in time for anybody."""
 
     def __enter__(self) -> Self:
         self._socket.settimeout(0.1)
@@ -113,7 +117,8 @@ class RtpPeer:
     def _send(self) -> None:
         self._called.wait()
         begun, count = time.monotonic(), 0
-        while not self._over.wait(max(0.0, begun + count * self._packet / 8000 - time.monotonic())):
+        while not self._over.wait(max(0.0, (due := begun + count * self._packet / 8000) - time.monotonic())):
+            self.sent_late += time.monotonic() > due + LATE_S
             size, silence = self._packet, b"\xd5" if self._kind else b"\xff"
             payload = self._codes[count * size : (count + 1) * size].ljust(size, silence)
             self.send_audio(count, payload)

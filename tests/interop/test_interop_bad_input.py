@@ -137,7 +137,8 @@ async def test_audio_from_strangers_is_not_heard(gateway: GatewayProcess, tmp_pa
             caller.hang_up()
             ended = await soon(gateway.ended, call)
     assert ended["packets_foreign"] > 40
-    assert (ended["packets_lost"], ended["packets_late"]) == (0, 0)
+    assert ended["packets_lost"] == 0
+    assert ended["packets_late"] <= peer.sent_late
     caller_side, bot_side = call.recording()
     assert likeness_in_pieces(sentence, caller_side) > 0.99
     assert likeness_in_pieces(sentence, bot_side) > 0.99

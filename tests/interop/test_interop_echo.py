@@ -1,9 +1,10 @@
 """A line that returns the bot's voice, through the real front door."""
 
 import pytest
+from call_bundle import CallBundle
 from callers import soon
 from echoing_peer import EchoingPeer
-from gateway_process import CallBundle, GatewayProcess
+from gateway_process import GatewayProcess
 from raw_caller import RawCaller
 from sounds import speech
 

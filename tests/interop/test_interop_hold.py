@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from baresip_phone import BaresipPhone, needs_baresip
-from gateway_process import CallBundle, GatewayProcess
+from call_bundle import CallBundle
+from gateway_process import GatewayProcess
 from pjsua2_phone import Pjsua2Phone, needs_pjsua2
 from sounds import likeness_in_pieces, speech
 

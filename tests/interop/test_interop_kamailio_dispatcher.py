@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import redis_server
+from call_bundle import CallBundle
 from callers import WHICH_SERVICE, dial, line, slots, soon
-from gateway_process import QUICK, CallBundle, GatewayProcess
+from gateway_process import QUICK, GatewayProcess
 from kamailio_server import Kamailio
 from ports import rtp_ports
 from sipp_program import scenario, sipp_calls

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 import pytest
 from baresip_phone import BaresipPhone, needs_baresip
+from call_bundle import CallBundle
 from callers import WHAT_TO_DO, WHICH_DAY, WHICH_SERVICE, slots
-from gateway_process import CallBundle, GatewayProcess
+from gateway_process import GatewayProcess
 from pjsua2_phone import Pjsua2Phone, needs_pjsua2
 from replays import expect_replay
 from sounds import Sound, likeness_in_pieces, speech

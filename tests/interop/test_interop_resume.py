@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from call_bundle import CallBundle
 from callers import (
     IS_THAT_RIGHT,
     MORNING_OR_AFTERNOON,
@@ -17,7 +18,7 @@ from callers import (
     slots,
     soon,
 )
-from gateway_process import QUICK, CallBundle, GatewayProcess
+from gateway_process import QUICK, GatewayProcess
 from waiting import wait_until
 
 from gateway.app.phone import Phone, PhoneLine

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 from baresip_phone import BaresipPhone, needs_baresip
+from call_bundle import CallBundle
 from callers import WHAT_TO_DO, WHICH_SERVICE
-from gateway_process import QUICK, CallBundle, GatewayProcess
+from gateway_process import QUICK, GatewayProcess
 from pjsua2_phone import Pjsua2Phone, expect_the_milliwatt, hear_the_milliwatt_over_a_hold, needs_pjsua2
 from replays import expect_replay
 from sounds import likeness_in_pieces, speech

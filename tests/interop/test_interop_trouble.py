@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from call_bundle import CallBundle
 from callers import WHAT_TO_DO, WHICH_SERVICE, a_call_beside, dial, line, say, slots, soon
-from gateway_process import QUICK, CallBundle, GatewayProcess
+from gateway_process import QUICK, GatewayProcess
 from raw_caller import RawCaller
 from sounds import read_wav
 from waiting import wait_until
