@@ -27,8 +27,8 @@ from gateway.app.trunk_office import TrunkOffice
 from gateway.app.trunks import Trunks
 from gateway.app.warmup import speak_ahead
 from gateway.call.io import Desk
-from gateway.call.live import DeskOptions, Services
 from gateway.call.ports import Bundle, NoBundle
+from gateway.call.services import DeskOptions, Services
 from gateway.call.sip_line import SipDoor
 from gateway.call.sip_stream import SipLineOptions
 from gateway.core.clock import Clock, SystemClock

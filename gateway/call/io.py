@@ -10,8 +10,9 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.call import commands as c
-from gateway.call.live import DeskOptions, LiveCall, Services
+from gateway.call.live import LiveCall
 from gateway.call.ports import Incoming, LineFactory, SuccessorFactory
+from gateway.call.services import DeskOptions, Services
 from gateway.call.sessions import Opened, fresh_session, open_session
 from gateway.call.switchboard import Switchboard
 from gateway.call.worker import SessionWriter

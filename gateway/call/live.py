@@ -2,79 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from gateway.call import commands as c
-from gateway.call.call import Call, CallOptions, Resumption
+from gateway.call.call import Call, Resumption
 from gateway.call.control import Control
 from gateway.call.journal import Journal, summary
 from gateway.call.leg_playout import LegPlayout
+from gateway.call.leg_stats import LegStatistics
 from gateway.call.parties import Parties
-from gateway.call.ports import Bundle, Dial, Incoming, LineFactory, NoBundle, SuccessorFactory, nowhere
+from gateway.call.ports import Incoming, LineFactory, SuccessorFactory
 from gateway.call.ringing import ringing
-from gateway.call.sessions import Opened, SessionOptions
+from gateway.call.services import DeskOptions, Services
+from gateway.call.sessions import Opened
 from gateway.core import events as e
-from gateway.core.clock import Clock
 from gateway.core.errors import PeerError
-from gateway.core.ids import Ids
 from gateway.core.loops import Alarm, Latch
 from gateway.dialplan import Dialplan, Plan
 from gateway.dialplan import run as run_plan
 from gateway.dialplan.facts import variables as fact_variables
 from gateway.media import commands as media
-from gateway.media.ports import MediaControl, Said
+from gateway.media.ports import Said
 from gateway.session import commands as s
-from gateway.session.conversation import Conversation, ConversationOptions
+from gateway.session.conversation import Conversation
 from gateway.session.io import ConversationRunner
-from gateway.session.ports import Agent, Context, SpeechToText, TextToSpeech, TurnDetector
+from gateway.session.ports import Context
 from gateway.session.ports import Opened as AgentOpened
 from gateway.session.resample import WIDE_RATE
-from gateway.store.ports import Identity, SessionStore
+from gateway.store.ports import Identity
 
 log = structlog.get_logger()
-
-STATS_WITHIN_S = 6.0
-"""How long the closing line waits for the leg's statistics; the leg itself waits for its recording to be on disk."""
-
-DOING_WITHIN_S = 1.0
-"""How long somebody who asks after a live call's audio waits for the media process."""
-
-
-class Services(msgspec.Struct, frozen=True):
-    """What every call is given: handed in by `app`, the same for all calls."""
-
-    clock: Clock
-    ids: Ids
-    media: MediaControl
-    store: SessionStore
-    stt: SpeechToText
-    tts: TextToSpeech
-    agent: Callable[[str], Agent]
-    dialplan: Callable[[], Dialplan]
-    """The dialplan in force; read once a call, so that a call keeps the plan it began with."""
-    dial: Dial = nowhere
-    """The way to others, for transfers."""
-    bundle: Callable[[str], Bundle] = lambda call_id: NoBundle()
-    load_prompt: Callable[[str], bytes | None] = lambda name: None
-    """The 8 kHz PCM of a stored prompt, or None when there is none."""
-    load_wide_prompt: Callable[[str], bytes | None] = lambda name: None
-    """The same at 16 kHz, twice as many samples; asked for what a caller on a wideband line hears."""
-    turn_detector: TurnDetector | None = None
-    """Decides when a caller has finished; None is the session's own."""
-    local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()
-    """The time by which the dialplan's time windows go, with its zone: a dialplan may have another one."""
-
-
-class DeskOptions(msgspec.Struct, frozen=True):
-    max_calls: int = 500
-    call: CallOptions = CallOptions()
-    session: SessionOptions = SessionOptions()
-    conversation: ConversationOptions = ConversationOptions()
 
 
 class Owner(Protocol):
@@ -109,8 +69,7 @@ class LiveCall:
         self._noise, self._hears_tones = "", False
         self._gone: Latch[bool] = Latch()
         self._alarm = Alarm(services.clock, self._deadline)
-        self._stats: Latch[media.LegStats] = Latch()
-        self._asked: list[Latch[media.LegStats]] = []
+        self._stats = LegStatistics(call_id, services.media)
         services.media.subscribe(call_id, self._media_said)
         self._parties = Parties(
             call_id,
@@ -380,12 +339,8 @@ class LiveCall:
                 self._converse(s.PlayoutStarted(clip))
             case media.ClipFinished(clip=clip, played_s=played_s, complete=complete):
                 self._converse(s.PlayoutFinished(clip, played_s, complete))
-            case media.LegClosed(stats=stats):
-                self._stats.set(stats)
-            case media.LegDoing(stats=stats):
-                waiting, self._asked = self._asked, []
-                for latch in waiting:
-                    latch.set(stats)
+            case media.LegClosed() | media.LegDoing():
+                self._stats.told(said)
             case media.LegRestored(at=at, without_s=without_s, goes_on_at_s=goes_on_at_s):
                 log.warning("call.audio_interrupted", call=self.id, for_s=round(without_s, 3))
                 self.record(e.AudioInterrupted(at, self.id, round(without_s, 6), goes_on_at_s))
@@ -412,7 +367,7 @@ class LiveCall:
         if self._runner is not None:
             await self._runner.close()
         self._parties.release()
-        stats = await self._leg_stats() if self.answered else {}
+        stats = await self._stats.last() if self.answered else {}
         now = self._services.clock.now()
         stats |= summary(self.journal.events)
         self.record(e.CallEnded(now, self.id, reason, by, round(now - self.started_at, 3), stats))
@@ -427,14 +382,4 @@ class LiveCall:
 
     async def stats(self) -> dict[str, Any]:
         """How its audio is doing now; empty before there is any, and when the media process does not answer."""
-        if not self.answered or self.over:
-            return {}
-        asked: Latch[media.LegStats] = Latch()
-        self._asked.append(asked)
-        self._services.media.send(media.TellStats(self.id))
-        stats = await asked.get(within_s=DOING_WITHIN_S)
-        return msgspec.structs.asdict(stats) if stats is not None else {}
-
-    async def _leg_stats(self) -> dict[str, Any]:
-        stats = await self._stats.get(within_s=STATS_WITHIN_S)
-        return msgspec.structs.asdict(stats) if stats is not None else {}
+        return await self._stats.now() if self.answered and not self.over else {}

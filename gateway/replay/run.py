@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.call.live import DeskOptions
 from gateway.call.ports import Incoming
+from gateway.call.services import DeskOptions
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
 from gateway.core.ids import SeededIds

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from gateway.call.io import Desk
-from gateway.call.live import DeskOptions, Services
 from gateway.call.ports import Dial, Placing, SuccessorFactory
+from gateway.call.services import DeskOptions, Services
 from gateway.core import events as e
 from gateway.core.clock import Clock, LoopClock
 from gateway.core.ids import SeededIds
