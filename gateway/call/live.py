@@ -367,10 +367,10 @@ class LiveCall:
         if self._runner is not None:
             await self._runner.close()
         self._parties.release()
+        ended_at = self._services.clock.now()  # however long its recording then takes to be on disk
         stats = await self._stats.last() if self.answered else {}
-        now = self._services.clock.now()
         stats |= summary(self.journal.events)
-        self.record(e.CallEnded(now, self.id, reason, by, round(now - self.started_at, 3), stats))
+        self.record(e.CallEnded(ended_at, self.id, reason, by, round(ended_at - self.started_at, 3), stats))
         self._services.media.unsubscribe(self.id)
         self.bundle.close()
         self._gone.set(True)
