@@ -18,14 +18,19 @@ import struct
 import sys
 import time
 import wave
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import resample_poly
 
-from gateway.media import g711
+from gateway.media import codecs, g711
+from gateway.media.commands import Codec
 
 SPEECH = Path(__file__).parents[1] / "tests" / "media" / "silero_expected.npz"
 SIZE = 172
@@ -40,21 +45,32 @@ _SO_TIMESTAMPNS = 35
 _HEAD = 4
 """Octets of a packet that are looked at: enough to tell its place."""
 
-_SILENCE = b"\xff" * 160
+_LATEST = 150
+_AUDIBLE = 30
+"""Of the last packets (3 s) of a timed call those are audible that have a sample beyond this, -60 dBFS."""
+
 TIMED = 8
 """One call of so many is timed."""
+
+PAYLOAD_TYPES: dict[Codec, int] = {"PCMU": 0, "PCMA": 8, "G722": 9, "opus": 107}
 
 
 PROMPTS = Path(__file__).parents[1] / "dialplans" / "prompts"
 
 
-def bot_speech(seconds: float = 20.0) -> npt.NDArray[np.int16]:
-    """What the bot says: prompts as they are shipped, 8 kHz. Not what the callers say, which would be an echo."""
+def bot_speech(seconds: float = 20.0, rate: int = 8000) -> npt.NDArray[np.int16]:
+    """What the bot says: prompts as they are shipped. Not what the callers say, which would be an echo."""
     said: list[npt.NDArray[np.int16]] = []
     for path in sorted(PROMPTS.glob("*.wav")):
         with wave.open(str(path)) as file:
-            said.append(np.frombuffer(file.readframes(file.getnframes()), "<i2"))
-    return np.concatenate(said)[: int(8000 * seconds)]
+            pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+            said.append(_at_rate(pcm, file.getframerate(), rate))
+    return np.concatenate(said)[: int(rate * seconds)]
+
+
+def _at_rate(pcm: npt.NDArray[np.int16], given: int, rate: int) -> npt.NDArray[np.int16]:
+    same = given == rate
+    return pcm if same else np.clip(np.rint(resample_poly(pcm, rate, given)), -32768, 32767).astype(np.int16)
 
 
 class Plan(msgspec.Struct):
@@ -64,6 +80,8 @@ class Plan(msgspec.Struct):
     seconds: float
     talk: float
     """Part of the time each caller speaks; the rest is silence with a little line noise."""
+
+    codec: Codec = "PCMU"
 
 
 class Measured(msgspec.Struct):
@@ -86,35 +104,79 @@ class Measured(msgspec.Struct):
     """Of this process while it called."""
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A turn of speech, round and round, by payloads of 20 ms; the next one of each is `step` further on."""
+
+    payloads: npt.NDArray[np.uint8]
+    """(places, octets), those that are shorter filled up."""
+    lengths: npt.NDArray[np.int64]
+    step: int
+
+
+def coded(pcm: npt.NDArray[np.int16], codec: Codec) -> Coded:
+    """`pcm` is at 8 kHz. Of a codec with an octet a sample a payload may begin at any of them."""
+    if codec == "opus":
+        encoder = codecs.encoder(codec)
+        wide = _at_rate(pcm, 8000, codecs.RATE)
+        packets = [encoder.encode(wide[k : k + 320]) for k in range(0, len(wide) - 319, 320)]
+        longest = max(map(len, packets))
+        filled = b"".join(packet.ljust(longest) for packet in packets)
+        payloads = np.frombuffer(filled, np.uint8).reshape(-1, longest)
+        return Coded(payloads, np.array([len(packet) for packet in packets]), 1)
+    twice = np.tile(pcm, 2)
+    if codec == "G722":
+        octets = np.frombuffer(codecs.encoder(codec).encode(_at_rate(twice, 8000, codecs.RATE)), np.uint8)
+    else:
+        octets = g711.encode(twice, int(codec == "PCMA"))
+    payloads = np.lib.stride_tricks.sliding_window_view(octets, 160)[: len(pcm)]
+    return Coded(payloads, np.full(len(pcm), 160), 160)
+
+
+def decoder_of(codec: Codec) -> Callable[[bytes], npt.NDArray[np.int16]]:
+    if codec == "G722" or codec == "opus":
+        return codecs.decoder(codec).decode
+    return lambda payload: g711.decode(np.frombuffer(payload, np.uint8), int(codec == "PCMA"))
+
+
 class Callers:
     """What all callers say: sentences and pauses, each call somewhere else in them."""
 
-    def __init__(self, calls: int, talk: float) -> None:
+    def __init__(self, calls: int, talk: float, codec: Codec = "PCMU") -> None:
         with np.load(SPEECH) as file:
             speech = file["pcm"][4000:-4000]
         rng = np.random.default_rng(7)
         pause = rng.normal(0, 8, int(len(speech) * (1 - talk) / max(talk, 0.01)))
         turn = np.concatenate([speech if talk > 0 else speech[:0], pause]).astype(np.int16)
-        self._turn = len(turn)
-        self._frames = np.lib.stride_tricks.sliding_window_view(g711.encode(np.tile(turn, 2)), 160)
-        self._starts = rng.integers(0, len(turn), calls)
-        self._packets = np.zeros((calls, SIZE), np.uint8)
-        self._packets[:, 0] = 0x80
+        self._coded = coded(turn, codec)
+        self._starts = rng.integers(0, len(self._coded.payloads), calls)
+        self._clock = 160 * codecs.CLOCK_RATIO.get(codec, 1)
+        self._packets = np.zeros((calls, 12 + self._coded.payloads.shape[1]), np.uint8)
+        self._packets[:, :2] = 0x80, PAYLOAD_TYPES[codec]
         self._packets[:, 8:12] = np.arange(calls).astype(">u4").view(np.uint8).reshape(calls, 4)  # the SSRC
 
     def packets(self, frame: int, calls: slice = slice(None)) -> npt.NDArray[np.uint8]:
-        """(calls, 172): a packet of each call. Overwritten by the next frame's."""
+        """(calls, octets): a packet of each call, filled up to the longest. Overwritten by the next frame's."""
         made = self._packets[calls]
         made[:, 2:4] = np.frombuffer(struct.pack("!H", frame & 0xFFFF), np.uint8)
-        made[:, 4:8] = np.frombuffer(struct.pack("!I", 160 * frame), np.uint8)
-        made[:, 12:] = self._frames[(self._starts[calls] + 160 * frame) % self._turn]
+        made[:, 4:8] = np.frombuffer(struct.pack("!I", self._clock * frame), np.uint8)
+        made[:, 12:] = self._coded.payloads[self._places(frame, calls)]
         return made
+
+    def sizes(self, frame: int, calls: slice) -> list[int]:
+        """Octets of each call's packet."""
+        sizes: list[int] = (12 + self._coded.lengths[self._places(frame, calls)]).tolist()
+        return sizes
+
+    def _places(self, frame: int, calls: slice) -> npt.NDArray[np.int64]:
+        places: npt.NDArray[np.int64] = (self._starts[calls] + self._coded.step * frame) % len(self._coded.payloads)
+        return places
 
 
 class Load:
     def __init__(self, plan: Plan) -> None:
         self._frames = int(plan.seconds * 50)
-        self._callers = Callers(len(plan.ports), plan.talk)
+        self._callers, self._codec = Callers(len(plan.ports), plan.talk, plan.codec), plan.codec
         self._sockets = [self._socket(call, port) for call, port in enumerate(plan.ports)]
         self._heads: list[list[bytes]] = [[] for _ in plan.ports]  # the first octets of what came
         calls = enumerate(self._sockets)
@@ -124,7 +186,7 @@ class Load:
         for sock in self._sockets:
             self._poll.register(sock, select.POLLIN)
         self._times: dict[int, list[int]] = {call: [] for call in range(0, len(plan.ports), TIMED)}  # ns
-        self._last_audible = dict.fromkeys(self._times, 0)  # ns
+        self._latest = {call: deque[tuple[int, bytes]](maxlen=_LATEST) for call in self._times}
         self._late_s, self._sent = 0.0, 0
 
     def _socket(self, call: int, port: int) -> socket.socket:
@@ -148,12 +210,13 @@ class Load:
         cpu_s, start = time.process_time(), time.monotonic() + 0.1
         for frame in range(self._frames):
             for phase, part in enumerate(phases):
-                packets = self._callers.packets(frame, part).tobytes()
+                made = self._callers.packets(frame, part)
+                packets, width, sizes = made.tobytes(), made.shape[1], self._callers.sizes(frame, part)
                 self._receive_until(start + (frame * _PHASES + phase) * _STEP_S)
                 begun = sends[part][: -(-(part.stop - part.start) * (frame + 1) // _BEGINNING)]
                 self._sent += len(begun)
                 for k, send in enumerate(begun):
-                    send(packets[SIZE * k : SIZE * k + SIZE])
+                    send(packets[width * k : width * k + sizes[k]])
         time.sleep(0.2)
         while self._receive():
             pass
@@ -187,8 +250,15 @@ class Load:
         at = seconds * 10**9 + nanoseconds
         self._heads[call].append(data[:_HEAD])
         self._times[call].append(at)
-        if data[12:] != _SILENCE:
-            self._last_audible[call] = at
+        self._latest[call].append((at, data[12:]))
+
+    def _last_audible(self, call: int) -> int:
+        """In ns; 0 when there was nothing to be heard."""
+        last, decode = 0, decoder_of(self._codec)
+        for at, payload in self._latest[call]:
+            if np.abs(decode(payload).astype(np.int32)).max() > _AUDIBLE:
+                last = at
+        return last
 
     def _measured(self, cpu_s: float) -> Measured:
         late, missing = [], 0
@@ -208,7 +278,7 @@ class Load:
             missing=missing,
             own_late_ms=1000 * self._late_s,
             late_ms=[float(ms) for ms in np.percentile(every, [50, 99, 99.9, 100])],
-            last_audible=[at / 1e9 for at in self._last_audible.values()],
+            last_audible=[self._last_audible(call) / 1e9 for call in self._times],
             cpu_s=cpu_s,
         )
 

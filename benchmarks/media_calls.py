@@ -30,8 +30,9 @@ import msgspec
 import numpy as np
 import structlog
 
-from benchmarks._media_load import TIMED, Measured, Plan, bot_speech
+from benchmarks._media_load import PAYLOAD_TYPES, TIMED, Measured, Plan, bot_speech
 from gateway.core.clock import SystemClock
+from gateway.media.codecs import CLOCK_RATIO, RATE, WIDE
 from gateway.media.commands import (
     CloseLeg,
     ConnectLeg,
@@ -57,6 +58,7 @@ _SILENT_S = 1.0
 _COLUMNS = {
     "calls": 6,
     "workers": 7,
+    "codec": 5,
     "guard": 5,
     "lost": 11,
     "late": 6,
@@ -99,13 +101,14 @@ class Bench:
         self._pulses: dict[int, list[WorkerPulse]] = {}
         self._opened: dict[str, LegOpened] = {}
         self._closed: dict[str, LegClosed] = {}
-        self._heard_s = 0.0
+        self._wide = arguments.codec in WIDE
+        self._heard_octets = 0
         self._failed = ""
         self._progress = asyncio.Event()
 
     def _hear(self, said: Said) -> None:
         if isinstance(said, HeardAudio):
-            self._heard_s += len(said.audio) / 8000
+            self._heard_octets += len(said.audio)
         elif isinstance(said, LegOpened):
             self._opened[said.leg] = said
             self._progress.set()
@@ -139,7 +142,7 @@ class Bench:
         assert load.stdin is not None
         assert load.stdout is not None
         ports = [self._opened[name].port for name in self._names]
-        plan = Plan(ports, self._arguments.seconds, self._arguments.talk)
+        plan = Plan(ports, self._arguments.seconds, self._arguments.talk, self._arguments.codec)
         load.stdin.write(msgspec.json.encode(plan) + b"\n")
         await self._connect(msgspec.json.decode(await load.stdout.readline()))
         began = _usage()
@@ -158,10 +161,11 @@ class Bench:
 
     async def _connect(self, ports: list[int]) -> None:
         """To the telephones, over a second: nowhere do a thousand calls connect within a tick."""
-        start = time.monotonic()
+        start, codec = time.monotonic(), self._arguments.codec
+        events_hz = 8000 * CLOCK_RATIO.get(codec, 1)
         for k, (name, port) in enumerate(zip(self._names, ports, strict=True)):
-            self._pool.send(ConnectLeg(name, "127.0.0.1", port, "PCMU", 0, 101))
-            self._pool.send(Listen(name, "ulaw_8k"))
+            self._pool.send(ConnectLeg(name, "127.0.0.1", port, codec, PAYLOAD_TYPES[codec], 101, events_hz))
+            self._pool.send(Listen(name, "pcm_16k" if self._wide else "ulaw_8k"))
             if k % 10 == 9:
                 await asyncio.sleep(max(0.0, start + (k + 1) / len(ports) - time.monotonic()))
 
@@ -170,15 +174,12 @@ class Bench:
 
     async def _talk(self, until: float) -> list[float]:
         """The bot talks to every call, a second at a time, then falls silent. Gives when each was told to."""
-        speech, length = bot_speech(), int(8000 * _CLIP_S)
-        pieces = [speech[k : k + length].tobytes() for k in range(0, len(speech) - length, length)]
+        pieces = self._pieces()
         turn, start = 0, time.monotonic()
         while time.monotonic() < until:
             for k, name in enumerate(self._names):
-                piece = pieces[(turn + k) % len(pieces)]
-                self._pool.send(QueueAudio(name, 1, piece, last=False))
-                if turn == 0:
-                    self._pool.send(QueueAudio(name, 1, pieces[k % len(pieces)], last=False))  # and one to spare
+                for pcm, wide in [pieces[(turn + k) % len(pieces)]] * (1 if turn else 2):  # and one to spare
+                    self._pool.send(QueueAudio(name, 1, pcm, False, wide))
                 if k % 10 == 9:
                     due = start + _CLIP_S * (turn + k / len(self._names))
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -191,6 +192,12 @@ class Bench:
             await asyncio.sleep(_SILENT_S / 2 / len(self._names[::TIMED]))
         return flushed_at
 
+    def _pieces(self) -> list[tuple[bytes, bytes]]:
+        """A second each of what the bot says, at 8 kHz, and at 16 kHz for calls that send it."""
+        rates = [(bot_speech(rate=rate), int(rate * _CLIP_S)) for rate in (8000, RATE)]
+        narrow, wide = ([pcm[k : k + n].tobytes() for k in range(0, len(pcm) - n, n)] for pcm, n in rates)
+        return [(one, other if self._wide else b"") for one, other in zip(narrow, wide, strict=True)]
+
     def _report(self, measured: Measured, memory_kb: int, flushed_at: list[float], used: _Usage) -> dict[str, str]:
         calls, workers, seconds = len(self._names), self._arguments.workers, self._arguments.seconds
         stats = [self._closed[name].stats for name in self._names]
@@ -202,6 +209,7 @@ class Bench:
         return {
             "calls": str(calls),
             "workers": str(workers),
+            "codec": self._arguments.codec,
             "guard": "on" if self._arguments.echo_guard else "-",
             "lost": f"{measured.sent - sum(s.packets_received for s in stats)} / {measured.missing}",
             "late": str(sum(s.packets_late for s in stats)),
@@ -214,7 +222,7 @@ class Bench:
             "load": f"{1e6 * measured.cpu_s / seconds / calls:.0f} {1e6 * used.own_s / used.wall_s / calls:.0f}",
             "behind": f"{measured.own_late_ms:.0f}",
             "others": f"{others / used.wall_s:.2f}",
-            "speech": f"{100 * self._heard_s / calls / seconds:.0f} %",
+            "speech": f"{100 * self._heard_octets / (32000 if self._wide else 8000) / calls / seconds:.0f} %",
         }
 
     def _worker_cpu(self) -> tuple[float, float]:
@@ -245,6 +253,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="at least 8")
     parser.add_argument("--talk", type=float, default=1.0, help="part of the time each caller speaks, 0 to 1")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--codec",
+        choices=list(PAYLOAD_TYPES),
+        default="PCMU",
+        help="a wideband one with a voice and a recogniser at 16 kHz",
+    )
     parser.add_argument("--vad", choices=["silero", "none"], default="silero")
     parser.add_argument("--no-io-uring", action="store_true", help="a system call for each packet")
     parser.add_argument("--as-is", action="store_true", help="do not let OpenBLAS choose its code by the processor")
