@@ -364,10 +364,11 @@ class LiveCall:
     async def _close(self, reason: e.EndReason, by: e.Side) -> None:
         """Stop the conversation while its leg still tells what was heard, then free everything and say goodbye."""
         self._alarm.cancel()
+        now = self._services.clock.now()  # however long providers take to stop, and its recording to be on disk
         if self._runner is not None:
             await self._runner.close()
+        ended_at = max(now, self.journal.events[-1].at)
         self._parties.release()
-        ended_at = self._services.clock.now()  # however long its recording then takes to be on disk
         stats = await self._stats.last() if self.answered else {}
         stats |= summary(self.journal.events)
         self.record(e.CallEnded(ended_at, self.id, reason, by, round(ended_at - self.started_at, 3), stats))
