@@ -183,9 +183,12 @@ class Load:
         self._rings = build_rings()
         self._numbers = np.array([sock.fileno() for sock in self._sockets], np.int32)
         self._call_of = {number: call for call, number in enumerate(self._numbers.tolist())}
-        self._poll = select.poll()
-        for sock in self._sockets:
-            self._poll.register(sock, select.POLLIN)
+        cuts = [len(plan.ports) * phase // _PHASES for phase in range(_PHASES + 1)]
+        self._phases = [slice(first, last) for first, last in pairwise(cuts)]
+        self._polls = [select.poll() for _ in self._phases]
+        for poll, part in zip(self._polls, self._phases, strict=True):
+            for sock in self._sockets[part]:
+                poll.register(sock, select.POLLIN)
         self._times: dict[int, list[int]] = {call: [] for call in range(0, len(plan.ports), TIMED)}  # ns
         self._latest = {call: deque[tuple[int, bytes]](maxlen=_LATEST) for call in self._times}
         self._late_s, self._sent = 0.0, 0
@@ -204,19 +207,16 @@ class Load:
         return [int(sock.getsockname()[1]) for sock in self._sockets]
 
     def run(self) -> Measured:
-        calls = len(self._sockets)
-        cuts = [calls * phase // _PHASES for phase in range(_PHASES + 1)]
-        phases = [slice(first, last) for first, last in pairwise(cuts)]
         cpu_s, start = time.process_time(), time.monotonic() + 0.1
         for frame in range(self._frames):
-            for phase, part in enumerate(phases):
+            for phase, part in enumerate(self._phases):
                 packets, sizes = self._callers.packets(frame, part), self._callers.sizes(frame, part)
-                self._receive_until(start + (frame * _PHASES + phase) * _STEP_S)
+                self._receive_until(start + (frame * _PHASES + phase) * _STEP_S, phase)
                 begun = min(part.stop - part.start, -(-(part.stop - part.start) * (frame + 1) // _BEGINNING))
                 self._send(part.start, packets[:begun], sizes)
                 self._sent += begun
         time.sleep(0.2)
-        while self._receive():
+        while any(self._receive(poll) for poll in self._polls):
             pass
         return self._measured(time.process_time() - cpu_s)
 
@@ -232,16 +232,16 @@ class Load:
             part = packets[k : k + self._rings.most]
             self._rings.send(self._numbers[first + k : first + k + len(part)], part)
 
-    def _receive_until(self, due: float) -> None:
+    def _receive_until(self, due: float, phase: int) -> None:
         """Once at least: who is late with sending is late with this, too."""
         left = due - time.monotonic()
         self._late_s = max(self._late_s, -left)
         if left > 0:
             time.sleep(left)
-        self._receive()
+        self._receive(self._polls[phase])
 
-    def _receive(self) -> bool:
-        ready = [(number, self._call_of[number]) for number, _ in self._poll.poll(0)]
+    def _receive(self, poll: select.poll) -> bool:
+        ready = [(number, self._call_of[number]) for number, _ in poll.poll(0)]
         plain = [one for one in ready if one[1] % TIMED]
         for _, call in ready:
             if call % TIMED == 0:
