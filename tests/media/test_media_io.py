@@ -248,7 +248,12 @@ async def start() -> AsyncIterator[Start]:
     pools: list[MediaPool] = []
 
     async def begin(
-        *, workers: int = 1, pairs: int = 16, ports: tuple[int, int] | None = None, hung_after_s: float = 10.0
+        *,
+        workers: int = 1,
+        pairs: int = 16,
+        ports: tuple[int, int] | None = None,
+        hung_after_s: float = 10.0,
+        io_uring: bool = True,
     ) -> MediaPool:
         options = PlaneOptions(slots=32)
         pool = MediaPool(
@@ -258,6 +263,7 @@ async def start() -> AsyncIterator[Start]:
             clock=SystemClock(),
             options=options,
             hung_after_s=hung_after_s,
+            io_uring=io_uring,
         )
         pools.append(pool)
         await pool.start()
@@ -304,6 +310,17 @@ async def test_one_call_from_end_to_end(start: Start, tmp_path: Path) -> None:
     started = await caller.hear(RecordingStarted)
     with wave.open(started.path) as file:
         assert file.getnframes() / 8000 == pytest.approx(closed.at - started.at, abs=0.1)
+
+
+async def test_a_call_without_io_uring(start: Start) -> None:
+    """`io_uring = false`, and every machine that forbids it: the same call with a system call for each packet."""
+    caller = Caller(await start(io_uring=False), "call")
+    await caller.open()
+    caller.pool.send(QueueAudio("call", 1, sine(300, 0.2).tobytes(), last=True))
+    await caller.talk(coded(speech()[:4000]))
+    assert (await caller.hear(ClipFinished)).played_s == 0.2
+    stats = (await caller.close()).stats
+    assert (stats.packets_received, stats.packets_lost) == (25, 0)
 
 
 async def test_digits_reach_the_phone(start: Start) -> None:
