@@ -367,11 +367,11 @@ class LiveCall:
         now = self._services.clock.now()  # however long providers take to stop, and its recording to be on disk
         if self._runner is not None:
             await self._runner.close()
-        ended_at = max(now, self.journal.events[-1].at)
+        began_at, ended_at = self.journal.events[0].at, max(now, self.journal.events[-1].at)
         self._parties.release()
         stats = await self._stats.last() if self.answered else {}
         stats |= summary(self.journal.events)
-        self.record(e.CallEnded(ended_at, self.id, reason, by, round(ended_at - self.started_at, 3), stats))
+        self.record(e.CallEnded(ended_at, self.id, reason, by, round(ended_at - began_at, 3), stats))
         self._services.media.unsubscribe(self.id)
         self.bundle.close()
         self._gone.set(True)

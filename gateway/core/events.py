@@ -125,7 +125,8 @@ class CallMoved(Event, frozen=True, tag=True):
 
 
 class CallEnded(Event, frozen=True, tag=True):
-    """`by` is who ended it; `stats` is everything worth knowing for the one closing log line."""
+    """`by` is who ended it; `duration_s` counts from `CallStarted`; `stats` is everything worth knowing for the one
+    closing log line."""
 
     reason: EndReason
     by: Side
