@@ -19,6 +19,7 @@ from gateway.media.relapses import Losses, Relapses
 from gateway.media.roll import Roll, leg_of
 from gateway.media.rtp import is_rtcp
 from gateway.media.wire import Guest, WorkerPulse, WorkerSetup
+from gateway.media.worker.lending import Lender
 from gateway.media.worker.link import WorkerLink
 
 log = structlog.get_logger()
@@ -99,6 +100,7 @@ class MediaPool:
         self._links: list[WorkerLink] = []
         self._link_of: dict[str, WorkerLink] = {}
         self._roll = Roll()
+        self.lender = Lender()
         self._listeners = _Listeners()
         self._relapses = {share: Relapses() for share in self._shares}
         self._restarts: set[asyncio.Task[None]] = set()
@@ -162,6 +164,7 @@ class MediaPool:
             if task is not None:
                 task.cancel()
         await asyncio.gather(*(link.stop() for link in self._links))
+        self.lender.close()
 
     def send(self, command: AnyCommand) -> None:
         link = self._place(command) if isinstance(command, OpenLeg) else self._link_of.get(command.leg)

@@ -54,7 +54,19 @@ class WorkerPulse(msgspec.Struct, frozen=True, tag=True):
     """Datagrams the network would not take."""
 
 
-ToWorker: TypeAlias = WorkerSetup | AnyCommand
+class LentMusic(msgspec.Struct, frozen=True, tag=True):
+    """`PlayMusic`, with its sounds in memory that both processes have (see `worker/lending.py`): the 8 kHz, then the
+    16 kHz."""
+
+    leg: str
+    number: int
+    octets: int
+    wide_octets: int
+    gain_db: float
+    under_db: float
+
+
+ToWorker: TypeAlias = WorkerSetup | AnyCommand | LentMusic
 FromWorker: TypeAlias = WorkerPulse | Said
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,4 +1,4 @@
-"""The entry of a media process; `MediaPool` runs it: `python -m gateway.media.worker SOCKET`."""
+"""The entry of a media process; `MediaPool` runs it: `python -m gateway.media.worker SOCKET SOCKET`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 import structlog
 
 from gateway.media.wire import WorkerSetup, of_commands
+from gateway.media.worker.lending import Borrower
 from gateway.media.worker.loop import Worker
 
 _NICE = -10
@@ -20,8 +21,8 @@ _REAL_TIME = 2
 """Priorities of the process and of the thread that ticks, where we are allowed to set them."""
 
 
-def main(number: int) -> None:
-    """Serve the gateway at the other end of socket `number`."""
+def main(number: int, music: int) -> None:
+    """Serve the gateway at the other end of socket `number`; what it lends comes by socket `music`."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -36,7 +37,9 @@ def main(number: int) -> None:
     if setup is None:
         return
     control.setblocking(False)
-    worker = Worker(control, setup)
+    comes = socket.socket(fileno=music)
+    comes.setblocking(False)
+    worker = Worker(control, setup, Borrower(comes))
     # Ticks make no cycles; what is here now stays. Collections would be the latest packets of all.
     gc.collect()
     gc.freeze()
@@ -64,4 +67,4 @@ def _receive_setup(control: socket.socket) -> WorkerSetup | None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -27,7 +27,8 @@ from gateway.media.plane import MediaPlane
 from gateway.media.portrange import PortRange
 from gateway.media.ports import BatchVad, NoiseSuppressor, Said
 from gateway.media.vad import SileroVad
-from gateway.media.wire import FromWorker, WorkerPulse, WorkerSetup, of_commands, pack
+from gateway.media.wire import FromWorker, LentMusic, WorkerPulse, WorkerSetup, of_commands, pack
+from gateway.media.worker.lending import Borrower
 from gateway.media.worker.network import LegSockets, Network
 from gateway.media.worker.uring import Rings
 
@@ -105,8 +106,8 @@ class _Group:
 
 
 class Worker:
-    def __init__(self, control: socket.socket, setup: WorkerSetup) -> None:
-        self._control, self._setup = control, setup
+    def __init__(self, control: socket.socket, setup: WorkerSetup, borrower: Borrower) -> None:
+        self._control, self._setup, self._borrower = control, setup, borrower
         self._ports = PortRange(*setup.rtp_ports)
         files = QueuedFiles()
         threading.Thread(target=files.run, name="recordings", daemon=True).start()
@@ -216,6 +217,8 @@ class Worker:
         now = time.monotonic()
         for command in self._commands.feed(data):
             try:
+                if isinstance(command, LentMusic):
+                    command = self._borrower.take(command)  # also for a leg that is gone: the next one's comes behind
                 if isinstance(command, OpenLeg):
                     self._open_leg(command, now)
                 elif not isinstance(command, WorkerSetup) and (group := self._group_of.get(command.leg)):

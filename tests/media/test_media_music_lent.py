@@ -1,0 +1,275 @@
+"""Long music between the gateway and its workers: by reference, so that nobody waits behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_media_io import free_range
+
+from gateway.core.clock import SystemClock
+from gateway.media.commands import (
+    CloseLeg,
+    FlushPlayout,
+    LegClosed,
+    LegRestored,
+    OpenLeg,
+    PcmReady,
+    PlayMusic,
+    QueueAudio,
+)
+from gateway.media.io import MediaPool
+from gateway.media.options import PlaneOptions
+from gateway.media.ports import Said
+from gateway.media.wire import LentMusic
+from gateway.media.worker import lending
+from gateway.media.worker.lending import Borrower, Lender
+from gateway.media.worker.link import WorkerLink
+
+MINUTE = np.tile(np.arange(1, 8001, dtype="<i2"), 60).tobytes()
+WIDE_MINUTE = np.tile(np.arange(-8000, 8000, dtype="<i2"), 60).tobytes()
+ONE_READ = 1 << 20
+"""Octets a worker takes from its socket in one step."""
+
+
+class Room:
+    """A pool, and what its legs say."""
+
+    def __init__(self, pool: MediaPool) -> None:
+        self.pool = pool
+        self.said: dict[str, list[Said]] = {}
+        self._news = asyncio.Event()
+
+    def open(self, leg: str, *, wide: bool = False) -> None:
+        self.said[leg] = []
+        self.pool.subscribe(leg, self._hear)
+        self.pool.send(OpenLeg(leg, kind="pcm", wide=wide))
+
+    def _hear(self, said: Said) -> None:
+        self.said[said.leg].append(said)  # type: ignore[union-attr]
+        self._news.set()
+
+    async def hear(self, leg: str, kind: type[Said]) -> None:
+        async with asyncio.timeout(20):
+            while not any(isinstance(said, kind) for said in self.said[leg]):
+                self._news.clear()
+                await self._news.wait()
+
+    async def hear_samples(self, leg: str, samples: np.ndarray) -> None:
+        """Until what leaves has them."""
+        async with asyncio.timeout(20):
+            while samples.tobytes() not in b"".join(s.pcm for s in self.said[leg] if isinstance(s, PcmReady)):
+                self._news.clear()
+                await self._news.wait()
+
+    async def hear_silence(self, leg: str) -> None:
+        async with asyncio.timeout(20):
+            self.said[leg].clear()
+            while not any(not any(said.pcm) for said in self.said[leg] if isinstance(said, PcmReady)):
+                self._news.clear()
+                await self._news.wait()
+
+    def link(self, leg: str) -> WorkerLink:
+        return self.pool._link_of[leg]
+
+    def mapped(self, pid: int) -> list[str]:
+        """The mappings of music a process has."""
+        return re.findall(r"\S+ r--s .*memfd:music.*", Path(f"/proc/{pid}/maps").read_text())
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    pool = MediaPool(
+        workers=1,
+        bind="127.0.0.1",
+        rtp_ports=free_range(8),
+        clock=SystemClock(),
+        options=PlaneOptions(slots=32),
+        vad="none",
+        hung_after_s=10.0,
+    )
+    await pool.start()
+    yield Room(pool)
+    await pool.close()
+
+
+HEARD = np.arange(400, 1000, dtype="<i2")
+WIDE_HEARD = np.arange(-7000, -5000, dtype="<i2")
+
+
+async def test_long_music_is_heard_at_both_rates_and_mapped_once(room: Room) -> None:
+    """Each leg hears it at its rate, all from one memory; which is given back when the last of them has stopped."""
+    for leg, wide in (("a", False), ("b", True), ("c", True)):
+        room.open(leg, wide=wide)
+        room.pool.send(PlayMusic(leg, MINUTE, wide=WIDE_MINUTE))
+    await room.hear_samples("a", HEARD)
+    await room.hear_samples("b", WIDE_HEARD)
+    await room.hear_samples("c", WIDE_HEARD)
+    pid = room.link("a").pid
+    assert len(room.mapped(pid)) == 1
+    room.pool.send(PlayMusic("a", None))
+    room.pool.send(PlayMusic("b", b""))
+    room.pool.send(CloseLeg("c"))
+    await room.hear("c", LegClosed)
+    await room.hear_silence("a")
+    await room.hear_silence("b")
+    assert not room.mapped(pid)
+
+
+async def test_an_interruption_does_not_wait_behind_anothers_music(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five minutes at both rates, then another leg's flush: all of that is within the worker's next read."""
+    for leg in ("a", "b"):
+        room.open(leg)
+    room.pool.send(QueueAudio("b", 1, MINUTE))
+    await room.hear_samples("b", HEARD)
+    written: list[int] = []
+    transport = room.link("b")._transport
+    assert transport is not None
+    write = transport.write
+    monkeypatch.setattr(
+        room.link("b"), "_transport", Counting(lambda data: (written.append(len(data)), write(data)), transport)
+    )
+    room.pool.send(PlayMusic("a", 5 * MINUTE, wide=5 * WIDE_MINUTE))
+    room.pool.send(FlushPlayout("b"))
+    assert sum(written) < ONE_READ / 1000
+    await room.hear_silence("b")
+    await room.hear_samples("a", HEARD)
+
+
+class Counting:
+    """A transport that is looked over its shoulder."""
+
+    def __init__(self, write: object, transport: asyncio.WriteTransport) -> None:
+        self.write, self.close, self.get_write_buffer_size = write, transport.close, transport.get_write_buffer_size
+
+
+async def test_a_worker_that_replaces_a_dead_one_gets_the_music_again(room: Room) -> None:
+    """Also one that the gateway no longer keeps; the leg only hears a break."""
+    room.open("a")
+    room.pool.send(PlayMusic("a", MINUTE))
+    await room.hear_samples("a", HEARD)
+    room.pool.lender.close()
+    dead = room.link("a").pid
+    os.kill(dead, signal.SIGKILL)
+    await room.hear("a", LegRestored)
+    room.said["a"].clear()
+    await room.hear_samples("a", HEARD)
+    assert room.link("a").pid != dead
+    assert len(room.mapped(room.link("a").pid)) == 1
+
+
+async def test_music_for_a_leg_that_is_gone_does_not_mix_up_the_next_ones(room: Room) -> None:
+    """What was passed for it is taken all the same, and dropped."""
+    for leg in ("a", "b"):
+        room.open(leg)
+    await room.hear("a", PcmReady)
+    link = room.link("a")
+    link.send(PlayMusic("nobody", WIDE_MINUTE), PlayMusic("a", MINUTE))
+    await room.hear_samples("a", HEARD)
+    assert len(room.mapped(link.pid)) == 1
+
+
+@pytest.mark.parametrize("missing", ["call", "room"])
+async def test_without_shared_memory_music_goes_as_it_is(
+    room: Room, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Where the system has no such call, or refuses it, the leg hears its music none the less."""
+    if missing == "call":
+        monkeypatch.delattr(os, "memfd_create")
+    else:
+        monkeypatch.setattr(os, "memfd_create", refuse)
+    room.open("a")
+    room.pool.send(PlayMusic("a", MINUTE))
+    await room.hear_samples("a", HEARD)
+    assert not room.mapped(room.link("a").pid)
+
+
+def refuse(name: str) -> int:
+    raise OSError("no room")
+
+
+def test_to_a_worker_that_hangs_music_goes_as_it_is() -> None:
+    """The way of the descriptors is full: music goes with the commands, and nothing of it is left open."""
+    lender = Lender()
+    ours, theirs = way()
+    with ours, theirs:
+        said = [lender.lend(PlayMusic("a", MINUTE), ours) for _ in range(2000)]
+        assert isinstance(said[0], LentMusic)
+        assert isinstance(said[-1], PlayMusic)
+        borrower = Borrower(theirs)
+        lent = [one for one in said if isinstance(one, LentMusic)]
+        assert all(bytes(borrower.take(one).pcm or b"") == MINUTE for one in lent)
+        with pytest.raises(BlockingIOError):
+            borrower.take(lent[-1])
+    lender.close()
+
+
+def way() -> tuple[socket.socket, socket.socket]:
+    ends = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(False)
+    return ends
+
+
+def descriptors() -> set[str]:
+    return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if is_music(fd)}
+
+
+def is_music(fd: str) -> bool:
+    try:
+        return "memfd:music" in os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # the descriptor of the listing itself
+        return False
+
+
+def test_what_is_kept_for_later_calls_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number and by size, the latest first; the same content is kept once, however many objects hold it."""
+    monkeypatch.setattr(lending, "MOST_OCTETS", 5 * lending.LONG)
+    opened: list[int] = []
+    create = os.memfd_create
+    monkeypatch.setattr(os, "memfd_create", lambda name: opened.append(1) or create(name))
+    lender = Lender()
+    ours, theirs = way()
+    borrower = Borrower(theirs)
+
+    def play(content: int, size: int = lending.LONG) -> None:
+        lent = lender.lend(PlayMusic("a", bytes([content]) * size), ours)
+        assert isinstance(lent, LentMusic)
+        assert bytes(borrower.take(lent).pcm or b"") == bytes([content]) * size
+
+    with ours, theirs:
+        for content in (1, 2, 3, 4, 5, 1, 6, 1):
+            play(content)
+        assert len(opened) == 6  # of these, 2 was given up for 6
+        play(2)
+        assert len(opened) == 7
+        play(9, 6 * lending.LONG)  # larger than all that is kept: played, and not kept
+        assert not descriptors()
+        monkeypatch.setattr(lending, "MOST", 2)
+        for content in range(20, 30):
+            play(content)
+        assert lender.lend(PlayMusic("a", b"short"), ours) == PlayMusic("a", b"short")
+        assert lender.lend(PlayMusic("a", None), ours) == PlayMusic("a", None)
+        lender.close()
+        assert not descriptors()
+
+
+def test_what_comes_for_another_command_is_not_played() -> None:
+    """A number that does not match is a fault of ours: no leg plays what was meant for another."""
+    lender = Lender()
+    ours, theirs = way()
+    with ours, theirs:
+        first = lender.lend(PlayMusic("a", MINUTE), ours)
+        second = lender.lend(PlayMusic("a", WIDE_MINUTE), ours)
+        assert isinstance(first, LentMusic)
+        assert isinstance(second, LentMusic)
+        with pytest.raises(OSError, match="music 1 came for 2"):
+            Borrower(theirs).take(second)
+    lender.close()
