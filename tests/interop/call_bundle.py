@@ -76,6 +76,17 @@ class CallBundle:
         """The bot is about to say something that ends with `question`."""
         self._wait_for(lambda: self._ends("AgentReplied", "text", question), f"reply {question!r}", within_s)
 
+    def wait_turn_over(self, *, within_s: float = 15) -> None:
+        """What the caller said last has been taken for a turn, and nothing more was said."""
+
+        def over() -> bool:
+            kinds = [event["type"] for event in self.events]
+            latest = {kind: k for k, kind in enumerate(kinds)}
+            began, ended = latest.get("SpeechBegan", len(kinds)), latest.get("UserTurnEnded", -1)
+            return began < ended
+
+        self._wait_for(over, "turn that is over", within_s)
+
     def _ends(self, kind: str, key: str, words: str) -> list[dict[str, Any]]:
         return [event for event in self.find(kind) if event[key].endswith(words)]
 
