@@ -233,12 +233,15 @@ class Load:
             self._rings.send(self._numbers[first + k : first + k + len(part)], part)
 
     def _receive_until(self, due: float, phase: int) -> None:
-        """Once at least: who is late with sending is late with this, too."""
+        """Who is late looks at every call: what has come meanwhile must not run over."""
         left = due - time.monotonic()
         self._late_s = max(self._late_s, -left)
         if left > 0:
             time.sleep(left)
-        self._receive(self._polls[phase])
+            self._receive(self._polls[phase])
+        else:
+            for poll in self._polls:
+                self._receive(poll)
 
     def _receive(self, poll: select.poll) -> bool:
         ready = [(number, self._call_of[number]) for number, _ in poll.poll(0)]
