@@ -1,7 +1,7 @@
-"""How a browser's call sounds, both ways, and what its codec costs: wideband PESQ, through aiortc's Opus.
+"""How a browser's call sounds, both ways, and what its codec costs: wideband PESQ, through Opus as it is sent.
 
     pip install pesq && apt-get install asterisk-core-sounds-en-g722
-    python -m benchmarks.browser_sound [--sounds DIR]
+    python -m benchmarks.browser_sound [--sounds DIR] [--aiortc]
 
 The voice is human speech of 16 kHz. One way the plane says it to a leg without a socket, at 16 kHz or at 8 as it was,
 and it is coded and decoded as between the gateway and a browser; the other way it is what a recogniser that listens at
@@ -32,7 +32,7 @@ from gateway.media.commands import HeardAudio, Listen, OpenLeg, PcmReady, PushPc
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.ports import Float32s, Int64s
 from gateway.session.resample import LineResampler
-from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, Intake, stereo_frame
+from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, Intake, opus_coder, stereo_frame
 
 BROWSER_HZ = 48000
 
@@ -50,10 +50,12 @@ class Always:
 
 
 class Wire:
-    """aiortc's Opus from one end to the other, with the processor time its coder takes."""
+    """Opus from one end to the other, with the processor time its coder takes: ours for the bot, where it is there and
+    `aiortc_codes` is not asked for, and aiortc's for the browser."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, aiortc_codes: bool = False) -> None:
         self._coder, self._decoder = OpusEncoder(), OpusDecoder()
+        self._ours = None if aiortc_codes else opus_coder()
         self._timestamp = 0
         self.spent_s, self.packets = 0.0, 0
 
@@ -64,6 +66,20 @@ class Wire:
         packets, _ = self._coder.encode(frame)
         self.spent_s += time.process_time() - began
         self.packets += len(packets)
+        yield from self._decode(packets)
+
+    def say(self, pcm: bytes, rate_hz: int) -> Iterator[AudioFrame]:
+        """20 ms of the bot's voice, as `Playout` has them coded."""
+        if self._ours is None or rate_hz != WIDE_HZ:
+            yield from self.pass_on(stereo_frame(pcm, rate_hz))
+            return
+        began = time.process_time()
+        packet = self._ours.encode(np.frombuffer(pcm, "<i2"))
+        self.spent_s += time.process_time() - began
+        self.packets += 1
+        yield from self._decode([packet])
+
+    def _decode(self, packets: list[bytes]) -> Iterator[AudioFrame]:
         for packet in packets:
             for decoded in self._decoder.decode(JitterFrame(data=packet, timestamp=0)):
                 assert isinstance(decoded, AudioFrame)
@@ -81,7 +97,7 @@ def heard_by_browser(pcm: npt.NDArray[np.int16], wire: Wire, *, wide: bool) -> n
     for n in range(len(pcm) // FRAME + 10):
         for one in plane.tick(TICK_S * n, []).said:
             if isinstance(one, PcmReady):
-                heard += list(wire.pass_on(stereo_frame(one.pcm, WIDE_HZ if wide else NARROW_HZ)))
+                heard += list(wire.say(one.pcm, WIDE_HZ if wide else NARROW_HZ))
     return _at_16_khz(np.concatenate([frame.to_ndarray().reshape(-1)[::2] for frame in heard]))
 
 
@@ -112,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
     parser.add_argument("--count", type=int, default=14)
+    parser.add_argument("--aiortc", action="store_true", help="its coder for the bot's voice, too")
     arguments = parser.parse_args()
     speech = recordings(arguments.sounds, arguments.count)
     if not speech:
@@ -128,7 +145,7 @@ def main() -> None:
         ("recogniser hears the browser", heard_by_recogniser),
     ):
         for wide in (True, False):
-            wire = Wire()
+            wire = Wire(aiortc_codes=arguments.aiortc)
             scores = [pesq(RATE, pcm, hear(pcm, wire, wide=wide), "wb") for pcm in speech]
             cost = 1e6 * wire.spent_s / wire.packets
             print(

@@ -26,7 +26,7 @@ from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
 from gateway.webrtc import reorder
 from gateway.webrtc.addresses import gathering_on
-from gateway.webrtc.audio import WIDE_HZ, Intake, Playout
+from gateway.webrtc.audio import WIDE_HZ, Intake, Playout, opus_coder
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
 from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec
 
@@ -100,7 +100,7 @@ class BrowserPeer:
         answer = await self._negotiate(connection, offer)
         self.codec = spoken_codec(answer)
         if self.wideband:
-            self._playout.rate_hz = WIDE_HZ
+            self._playout.rate_hz, self._playout.coder = WIDE_HZ, opus_coder()
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
 

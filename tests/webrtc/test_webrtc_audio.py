@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import fractions
 
 import numpy as np
 import pytest
 from aiortc_browser import loudest_hz, rms, tone
-from av import AudioFrame
+from av import AudioFrame, Packet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, Intake, Playout, piece_bytes
+from gateway.core.loops import run_virtual
+from gateway.media.opus_library import OpusDecoder
+from gateway.webrtc.audio import NARROW_HZ, OPUS_BITS_PER_S, WIDE_HZ, Intake, Playout, opus_coder, piece_bytes
 
 PIECE = b"\x01\x00" * 160
 SILENCE = bytes(320)
@@ -115,3 +118,28 @@ def test_playout_never_grows_and_never_reorders(steps: list[bool]) -> None:
     voiced = [n for n in heard if n]
     assert voiced == sorted(set(voiced))
     assert playout.dropped + len(voiced) + len(playout._queue) == number
+
+
+def test_with_a_coder_packets_leave_at_their_times_and_rate() -> None:
+    """aiortc is given Opus every 20 ms of its 48 kHz clock: what was played, silence before it, and no more octets
+    than the rate allows."""
+
+    async def sent() -> list[Packet]:
+        playout = Playout()
+        playout.rate_hz, playout.coder = WIDE_HZ, opus_coder()
+        start, packets = asyncio.get_running_loop().time(), [await playout.recv()]
+        voice = tone(440, 2.0, rate=WIDE_HZ).tobytes()
+        for at in range(0, len(voice), 640):
+            playout.play(voice[at : at + 640])
+            packets.append(await playout.recv())
+        assert asyncio.get_running_loop().time() - start == pytest.approx(2.0, abs=0.001)
+        return packets
+
+    packets = run_virtual(sent())
+    assert [packet.pts * packet.time_base for packet in packets] == [fractions.Fraction(n, 50) for n in range(101)]
+    assert sum(packet.size for packet in packets) * 8 / 2.02 < 1.1 * OPUS_BITS_PER_S
+    decoder = OpusDecoder()
+    heard = np.concatenate([decoder.decode(bytes(packet)) for packet in packets])
+    assert rms(heard[:320]) < 5
+    assert loudest_hz(heard[-WIDE_HZ:], WIDE_HZ) == pytest.approx(440, abs=2)
+    assert rms(heard[-WIDE_HZ:]) == pytest.approx(8000 / 2**0.5, rel=0.05)

@@ -13,6 +13,7 @@ from aiortc_browser import WITHIN_S, Browser, Ours, ToneTrack, connected, level_
 from gateway.core.clock import SystemClock
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import CallEnded, RecordingStarted, StateChanged
+from gateway.media import opus_library
 from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, piece_bytes
 from gateway.webrtc.peer import BrowserPeer
 
@@ -71,6 +72,18 @@ async def test_what_the_plane_plays_is_heard_in_the_browser(mime: str) -> None:
     rate = 48000 if mime == "audio/opus" else 8000
     heard = heard[-rate // 2 :]
     assert loudest_hz(heard, rate) == pytest.approx(600, abs=4)
+    assert rms(heard) == pytest.approx(8000 / 2**0.5, rel=0.15)
+
+
+async def test_without_the_library_aiortc_codes_what_the_browser_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that lacks libopus on its own has dearer browser calls, not silent ones."""
+    monkeypatch.setattr(opus_library, "is_there", lambda: False)
+    async with connected(codec="audio/opus") as (ours, browser):
+        playing = asyncio.create_task(keep_playing(ours.peer, 600.0))
+        await browser.hear(0.5)
+        heard = (await browser.hear(0.5))[-24000:]
+        playing.cancel()
+    assert loudest_hz(heard, 48000) == pytest.approx(600, abs=4)
     assert rms(heard) == pytest.approx(8000 / 2**0.5, rel=0.15)
 
 
