@@ -247,7 +247,7 @@ def _pss_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, nargs="+", default=[100, 500, 1000, 2000])
     parser.add_argument("--seconds", type=float, default=20.0, help="at least 8")
@@ -267,9 +267,13 @@ def main() -> None:
         "--echo-guard", action="store_true", help="with it: here everybody talks over the bot all the time"
     )
     parser.add_argument("--explain", action="store_true", help="say what the columns are")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    arguments = parser().parse_args()
     if arguments.seconds < 8:
-        parser.error("the first and last seconds are not counted: 8 at least")
+        parser().error("the first and last seconds are not counted: 8 at least")
     if not arguments.as_is and (core := os.environ.pop("OPENBLAS_CORETYPE", None)):
         print(f"OPENBLAS_CORETYPE={core} is not passed on; --as-is keeps it", file=sys.stderr)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -26,8 +26,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from benchmarks import media_calls
 from benchmarks._media_load import Measured, Plan, bot_speech
-from benchmarks.media_calls import Bench
 
 HERE = Path(__file__).parent
 CALLS = {"gateway": 200, "kernel_echo": 200, "asyncio_echo": 200, "aiortp_calls": 100, "pipecat_calls": 12}
@@ -109,10 +109,9 @@ def _peer(name: str, arguments: argparse.Namespace) -> None:
 
 def _gateway(arguments: argparse.Namespace) -> None:
     calls = arguments.calls or CALLS["gateway"]
-    options = argparse.Namespace(
-        **{**vars(arguments), "workers": 1, "vad": "silero", "echo_guard": False, "no_io_uring": False}
-    )
-    report = asyncio.run(Bench(calls, options).run())
+    options = media_calls.parser().parse_args(["--workers", "1"])
+    options.seconds, options.talk, options.port = arguments.seconds, arguments.talk, arguments.port
+    report = asyncio.run(media_calls.Bench(calls, options).run())
     lost, pacing = report["lost"].partition(" / ")[2], " ".join(report["pacing"].split()[:2])
     _print("gateway", version("voicebot-gateway"), DETECTS["gateway"], str(calls), report["cpu"], lost, pacing)
 
