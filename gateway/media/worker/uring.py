@@ -134,7 +134,7 @@ class _Ring:
 
     def _enter(self, count: int) -> None:
         left = count
-        while left or int(self._finished[0] - self._taken[0]) < count:
+        while left or (self._finished - self._taken)[0] < count:  # as arrays, which wrap without a word
             numbers = ctypes.c_uint(left), ctypes.c_uint(count), ctypes.c_uint(_GET_EVENTS)
             taken = _syscall(ctypes.c_long(_ENTER), ctypes.c_int(self._fd), *numbers, None, ctypes.c_size_t(0))
             if taken >= 0:
