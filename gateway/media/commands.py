@@ -79,6 +79,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     With `newcomer` another peer takes over: what the one before still sends is not taken, and not latched to.
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
     the leg is plain.
+    A leg without a socket has no peer: of all this, it obeys `direction` and `inband_digits`.
     """
 
     host: str

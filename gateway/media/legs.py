@@ -208,6 +208,14 @@ class LegTable:
         return leg
 
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
+        if leg.kind == "rtp":
+            self._find(leg, command)
+            self._agree(leg, command)
+        self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
+        self.hears[leg.row] = command.direction in ("sendrecv", "recvonly")
+
+    def _find(self, leg: Leg, command: ConnectLeg) -> None:
+        """Where packets go until the peer's own come."""
         row, signalled = leg.row, (command.host, command.port)
         leg.dtmf_payload_type, leg.rtcp_mux = command.dtmf_payload_type, command.rtcp_mux
         if command.newcomer:
@@ -217,12 +225,9 @@ class LegTable:
             leg.signalled, leg.latched = signalled, None
             self.latched[row] = None
             self.know_usual(leg)
-            reachable = leg.kind == "rtp" and 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
+            reachable = 0 < command.port <= 0xFFFF and _is_somewhere(command.host)
             self.remote[row] = signalled if reachable else None
             self.reachable[row] = reachable
-        self._agree(leg, command)
-        self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
-        self.hears[row] = command.direction in ("sendrecv", "recvonly")
 
     def _agree(self, leg: Leg, command: ConnectLeg) -> None:
         """What is sent, and what may come."""

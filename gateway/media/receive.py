@@ -169,8 +169,9 @@ class Receiver:
             self._table.hear(leg.row, packet.payload_type, codec)
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
-        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that."""
-        if leg.former == datagram.source != leg.signalled:
+        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that.
+        A leg without a socket has none."""
+        if leg.kind == "pcm" or leg.former == datagram.source != leg.signalled:
             return False
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_world import FRAME, World, frames, sine, speech
+from media_world import FRAME, Phone, World, frames, sine, speech
 from wide_world import (
     WIDE_FRAME,
     Talkative,
@@ -24,11 +24,13 @@ from wide_world import (
 )
 
 from gateway.core.events import SpeechBegan, SpeechEnded
+from gateway.media import rtcp
 from gateway.media.commands import (
     Bridge,
     ClipFinished,
     CloseLeg,
     HeardAudio,
+    LegLatched,
     Listen,
     PcmReady,
     PlayMusic,
@@ -231,3 +233,21 @@ def test_no_order_of_pushes_breaks_a_leg(steps: list[tuple[str, int]]) -> None:
     world.do(CloseLeg("call")).ticks(1)
     recorded = bytes(world.files.written[max(world.files.written)])
     assert len(recorded) == 44 + ticks * WIDE_FRAME * 4
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "G722", "opus"])
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_leg_without_a_socket_has_no_peer(wide: bool, codec: str) -> None:
+    """Told where a peer would be, and sent packets as if one were there, it speaks at its own rate as before; nobody
+    else is harmed. Neither happens in a call; either would have cost all calls of the worker."""
+    world = World().open(kind="pcm", wide=wide).open("other", port=20002).connect("other")
+    world.connect(codec=codec, payload_type=107).do(QueueAudio("call", 1, sine(440, 0.2).tobytes(), last=True))
+    phone = Phone("call")
+    report = rtcp.build(rtcp.Report(phone.ssrc, None, ()), "x")
+    world.tick(phone.build(101, bytes(4)), phone.build(13, b"\x40"), phone.packet(sine(440, 0.02)), report)
+    world.ticks(20)
+    assert {len(one.pcm) for one in world.all(PcmReady)} == {2 * (WIDE_FRAME if wide else FRAME)}
+    assert [one.complete for one in world.all(ClipFinished)] == [True]
+    assert not world.all(LegLatched)
+    assert not world.packets("call")
+    assert len(world.packets("other")) == 21
