@@ -57,8 +57,9 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     echo_guard: bool = True
     """Tell the bot's own voice, returned by the line, from a caller's; off where lines are known to be without echo."""
     gain_control: bool = False
-    io_uring: bool = True
     """Raise quiet callers, in what the recogniser gets and nowhere else. pocketsphinx does so by itself."""
+    io_uring: bool = True
+    """Send and receive many packets in one system call, where the kernel allows it."""
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
