@@ -90,8 +90,6 @@ class Network:
         """With `rings`, packets between latched peers go through them."""
         self._table = table
         self._sockets: dict[str, LegSockets] = {}
-        self._sockets_of: list[LegSockets | None] = [None] * len(table.names)
-        self._joined: dict[int, Peer] = {}
         self._peers: Peers = PlainPeers(table) if rings is None else RingPeers(table, rings)
         # Of the sockets that hear anybody nothing is expected.
         self._others = select.epoll()
@@ -104,7 +102,7 @@ class Network:
 
     def attend(self, leg: str, sockets: LegSockets) -> None:
         """Read the leg's sockets from now on, and send from them."""
-        self._sockets[leg] = self._sockets_of[self._table.legs[leg].row] = sockets
+        self._sockets[leg] = sockets
         for sock in (sockets.rtp, sockets.rtcp):
             self._other_of[sock.fileno()] = _Other(sock, leg)
             self._others.register(sock, select.EPOLLIN)
@@ -130,14 +128,13 @@ class Network:
         # Between binding and connecting, anybody's packet may have come to it.
         while self._read_other(_Other(sockets.peer, leg), now):
             pass
-        self._joined[row] = Peer(sockets.peer, leg, row, address)
-        self._peers.join(self._joined[row])
+        self._peers.join(Peer(sockets.peer, leg, row, address))
 
     def _leave_peer(self, row: int, sockets: LegSockets) -> None:
-        if self._joined.pop(row, None) is not None:
+        if sockets.peer is not None:
             self._peers.leave(row)
             self._usual = [part.pick(part.rows != row) for part in self._usual]
-        sockets.disconnect()
+            sockets.disconnect()
 
     def ignore(self, leg: str) -> bool:
         """Read the leg's sockets no more; they may still send. Whether it has any."""
@@ -146,7 +143,6 @@ class Network:
             return False
         row = self._table.legs[leg].row
         self._leave_peer(row, sockets)
-        self._sockets_of[row] = None
         for sock in (sockets.rtp, sockets.rtcp):
             self._others.unregister(sock)
             del self._other_of[sock.fileno()]
@@ -174,7 +170,7 @@ class Network:
     def _send_freely(self, row: int, packet: bytes) -> None:
         """Of a row without a peer; or where the peer's socket told of an earlier packet that had not arrived (by
         ICMP), and has not tried this one."""
-        sockets, remote = self._sockets_of[row], self._table.remote[row]
+        sockets, remote = self._sockets.get(self._table.names[row]), self._table.remote[row]
         if sockets is not None and remote is not None:
             self._try(sockets.rtp, packet, remote)
 
@@ -207,8 +203,9 @@ class Network:
     def _do_without_rings(self, error: OSError) -> None:
         log.error("media.io_uring_failed", error=str(error))
         self._peers = PlainPeers(self._table)
-        for peer in self._joined.values():
-            self._peers.join(peer)
+        for leg, sockets in self._sockets.items():
+            if sockets.peer is not None and sockets.peer_address is not None:
+                self._peers.join(Peer(sockets.peer, leg, self._table.legs[leg].row, sockets.peer_address))
 
     def _read_other(self, other: _Other, now: float) -> bool:
         try:
