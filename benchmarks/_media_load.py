@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import structlog
 from scipy.signal import resample_poly
 
 from gateway.media import codecs, g711
@@ -303,6 +304,7 @@ class Load:
 
 
 def main() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # standard output is for the answers
     with contextlib.suppress(OSError):
         # Before all else here, but behind the workers: telephones have processors of their own, and never keep a
         # gateway from its tick. What they are late by themselves is told (`behind`).
