@@ -15,7 +15,6 @@ import argparse
 import fractions
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from aiortc.jitterbuffer import JitterFrame
 from av import AudioFrame
 from scipy.signal import resample_poly
 
-from benchmarks.media_wideband import FRAME, Score, recordings
+from benchmarks.media_wideband import FRAME, material
 from gateway.core.ids import SeededIds
 from gateway.media.codecs import RATE
 from gateway.media.commands import HeardAudio, Listen, OpenLeg, PcmReady, PushPcm, QueueAudio
@@ -130,15 +129,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=14)
     parser.add_argument("--aiortc", action="store_true", help="its coder for the bot's voice, too")
     arguments = parser.parse_args()
-    speech = recordings(arguments.sounds, arguments.count)
-    if not speech:
-        print(f"no prompts in G.722 in {arguments.sounds}; remedy: apt-get install asterisk-core-sounds-en-g722")
-        return
-    try:
-        pesq: Score = import_module("pesq").pesq
-    except ImportError:
-        print("pesq is not installed; remedy: pip install pesq")
-        return
+    speech, pesq = material(arguments.sounds, arguments.count)
     print(f"{len(speech)} recordings, {sum(map(len, speech)) / RATE:.0f} s")
     for name, hear in (
         ("browser hears the bot", heard_by_browser),

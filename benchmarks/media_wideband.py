@@ -79,20 +79,23 @@ def measure(speech: list[npt.NDArray[np.int16]], pesq: Score, effort: int, bits_
     )
 
 
+def material(sounds: Path, count: int) -> tuple[list[npt.NDArray[np.int16]], Score]:
+    """What is said, and who judges it. Ends the benchmark, with the remedy, where one of them is not there."""
+    speech = recordings(sounds, count)
+    if not speech:
+        raise SystemExit(f"no prompts in G.722 in {sounds}; remedy: apt-get install asterisk-core-sounds-en-g722")
+    try:
+        return speech, import_module("pesq").pesq
+    except ImportError:
+        raise SystemExit("pesq is not installed; remedy: pip install pesq") from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
     parser.add_argument("--count", type=int, default=14)
     arguments = parser.parse_args()
-    speech = recordings(arguments.sounds, arguments.count)
-    if not speech:
-        print(f"no prompts in G.722 in {arguments.sounds}; remedy: apt-get install asterisk-core-sounds-en-g722")
-        return
-    try:
-        pesq: Score = import_module("pesq").pesq
-    except ImportError:
-        print("pesq is not installed; remedy: pip install pesq")
-        return
+    speech, pesq = material(arguments.sounds, arguments.count)
     print(f"{len(speech)} recordings, {sum(map(len, speech)) / 16000:.0f} s")
     for codec in codecs.WIDE:
         for wide in (True, False):
