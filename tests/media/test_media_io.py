@@ -312,6 +312,19 @@ async def test_one_call_from_end_to_end(start: Start, tmp_path: Path) -> None:
         assert file.getnframes() / 8000 == pytest.approx(closed.at - started.at, abs=0.1)
 
 
+def rings_of(pool: MediaPool) -> list[int]:
+    """How many descriptors of io_uring each worker has open."""
+    folders = [Path(f"/proc/{link.pid}/fd") for link in pool._links]
+    return [sum("[io_uring]" in os.readlink(fd) for fd in folder.iterdir()) for folder in folders]
+
+
+@pytest.mark.usefixtures("any_rings")
+async def test_workers_use_io_uring_where_it_is_allowed_and_wanted(start: Start) -> None:
+    """The kernel's own list of what a worker has open: rings by default, and with `io_uring = false` none."""
+    assert min(rings_of(await start())) > 0
+    assert rings_of(await start(io_uring=False)) == [0]
+
+
 async def test_a_call_without_io_uring(start: Start) -> None:
     """`io_uring = false`, and every machine that forbids it: the same call with a system call for each packet."""
     caller = Caller(await start(io_uring=False), "call")
