@@ -132,7 +132,11 @@ class ConversationMachine(RuleBasedStateMachine):
             self.state = event.state
 
     def tell(self, told: c.AnyInput | e.AnyEvent) -> None:
-        self.do(self.conversation.handle(told, self.now))
+        self.react(self.conversation.handle(told, self.now))
+
+    def react(self, commands: list[c.AnyCommand]) -> None:
+        """Do as told, and answer at once where that is owed."""
+        self.do(commands)
         while self.late:
             self.do(self.conversation.handle(self.late.pop(0), self.now))
 
@@ -142,19 +146,19 @@ class ConversationMachine(RuleBasedStateMachine):
     @rule(text=PROMPTS, barge_in=BARGE_IN)
     def say(self, text: str, barge_in: str) -> None:
         self.exchange = "SaidAll"
-        self.do(self.conversation.say(text, None, barge_in, self.now))  # type: ignore[arg-type]
+        self.react(self.conversation.say(text, None, barge_in, self.now))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.exchange is None and not self.stopped)
     @rule(text=PROMPTS, expectation=EXPECTATIONS, barge_in=BARGE_IN)
     def ask(self, text: str, expectation: Expectation, barge_in: str) -> None:
         self.exchange = "Answered"
-        self.do(self.conversation.ask(text, None, expectation, barge_in, self.now))  # type: ignore[arg-type]
+        self.react(self.conversation.ask(text, None, expectation, barge_in, self.now))  # type: ignore[arg-type]
 
     @precondition(lambda self: self.exchange is None and not self.stopped)
     @rule(barge_in=BARGE_IN)
     def converse(self, barge_in: str) -> None:
         self.exchange = "Completed"
-        self.do(self.conversation.converse(Opened(), barge_in, self.now))  # type: ignore[arg-type]
+        self.react(self.conversation.converse(Opened(), barge_in, self.now))  # type: ignore[arg-type]
 
     # The caller
 
@@ -300,7 +304,7 @@ class ConversationMachine(RuleBasedStateMachine):
             self._play(nearest)
             deadline = self.conversation.next_deadline()
             if deadline is not None and deadline <= self.now:
-                self.do(self.conversation.on_deadline(self.now))
+                self.react(self.conversation.on_deadline(self.now))
             if not moments:
                 break
         else:
