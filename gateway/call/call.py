@@ -97,7 +97,7 @@ class Call:
             case c.LineSilent(on=on):
                 self.line_is_silent = on
                 self._watch_for_media()
-            case c.LineAnswered(codec=codec):
+            case c.LineAnswered(codec=codec) if self.line == "answering":
                 self.line = "up"
                 self._watch_for_media()
                 self._record(e.CallAnswered(now, self.id, codec))

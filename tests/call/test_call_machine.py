@@ -122,6 +122,19 @@ def test_rejecting_answers_with_the_status_and_nothing_else() -> None:
     assert out[1:] == [c.RejectLine(486, "Busy Here"), c.Release("rejected", "bot")]
 
 
+def test_a_line_that_nobody_answered_is_not_up() -> None:
+    """Whatever a line says of itself at the door: it is refused there, and the log tells of no answer."""
+
+    async def steps(control: Control) -> None:
+        await control.wait(1.0)
+        await control.reject(486)
+
+    call = a_call(steps)
+    call.start(0.0)
+    assert call.handle(c.LineAnswered("PCMU"), 0.5) == []
+    assert call.on_deadline(1.0)[-2:] == [c.RejectLine(486), c.Release("rejected", "bot")]
+
+
 def test_a_line_that_stays_silent_is_lost_and_one_that_recovers_is_not() -> None:
     """A dead line ends its call after the grace, so that the session can be resumed; a short gap harms nothing."""
     call = a_call(ring_then_answer, line_lost_after_s=20.0)
