@@ -73,7 +73,16 @@ class OpusDecoder:
 
     def decode(self, payload: bytes) -> Int16s:
         """All of a packet. Raises `PeerError`."""
-        count = self._decode(self._state, payload, len(payload), self._place, _LONGEST, 0)
+        return self._made(payload, _LONGEST, lost_before=False)
+
+    def recover(self, payload: bytes, samples: int) -> Int16s:
+        """What was lost before the packet, which is still to be decoded: `samples` in multiples of 2.5 ms, 120 ms at
+        the most. The last of them come of the copy that this packet may hold (RFC 6716 2.1.7); the others, or all,
+        go on as it sounded before. Raises `PeerError` as `decode` does."""
+        return self._made(payload, samples, lost_before=True)
+
+    def _made(self, payload: bytes, most: int, *, lost_before: bool) -> Int16s:
+        count = self._decode(self._state, payload, len(payload), self._place, most, lost_before)
         if count < 0:
             raise PeerError("an Opus packet that cannot be decoded")
         return self._pcm[:count].copy()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from media_world import speech
+from scipy.signal import resample_poly
 from wide_world import Ffmpeg, wide_speech
 
 from gateway.core.errors import ConfigError, PeerError
@@ -41,6 +43,42 @@ def test_a_packet_in_two_halves_is_no_packet() -> None:
     with pytest.raises(PeerError):
         decoder.decode(b"\xff\xff" + packet)
     assert len(decoder.decode(packet)) == 320
+
+
+def recovered(*, copies: bool) -> float:
+    """Every tenth packet of speech is lost: what its follower gives for it, as dB of signal over error."""
+    coder, whole, lossy = Ffmpeg("opus", copies=copies), OpusDecoder(), OpusDecoder()
+    packets = [coder.code(piece) for piece in resample_poly(speech()[6000:36400], 2, 1).reshape(-1, 320)]
+    said = np.stack([whole.decode(packet) for packet in packets])[8::10].astype(float)
+    heard: list[np.ndarray] = []
+    for number, packet in enumerate(packets):
+        if number % 10 == 9:
+            heard.append(lossy.recover(packet, 320))
+        if number % 10 != 8:
+            heard.append(lossy.decode(packet))
+    error = np.stack(heard)[8::10] - said
+    return float(10 * np.log10(np.sum(said**2) / np.sum(error**2)))
+
+
+def test_what_was_lost_comes_of_the_next_packet() -> None:
+    """By the copy that it holds, in its own place and length; where it holds none, the voice goes on as it was."""
+    with_copy, without = recovered(copies=True), recovered(copies=False)
+    assert with_copy > 15
+    assert 3 < without < with_copy - 10
+
+
+def test_a_longer_loss_fades() -> None:
+    """For 120 ms nothing comes: it does not drone on, and what then comes is decoded. No other length is made."""
+    encoder, decoder = OpusEncoder(), OpusDecoder()
+    packets = [encoder.encode(piece) for piece in wide_speech()[16000:32000].reshape(-1, 320)]
+    for packet in packets[:20]:
+        decoder.decode(packet)
+    levels = np.abs(decoder.recover(b"", 1920).reshape(-1, 320)).max(axis=1)
+    assert levels[0] > 1000
+    assert levels[-1] < 10
+    assert len(decoder.recover(packets[26], 320)) == 320
+    with pytest.raises(PeerError):
+        decoder.recover(packets[26], 333)
 
 
 def test_where_there_is_none_the_codec_is_not_to_be_had(places: list[str]) -> None:

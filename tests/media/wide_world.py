@@ -24,7 +24,8 @@ SUITE = "AES_CM_128_HMAC_SHA1_80"
 class Ffmpeg:
     """An independent coder and decoder of the same codecs: FFmpeg's own G.722, and libopus."""
 
-    def __init__(self, codec: str, ptime_ms: int = 20) -> None:
+    def __init__(self, codec: str, ptime_ms: int = 20, *, copies: bool = False) -> None:
+        """With `copies` an Opus packet holds its predecessor a second time, coarser (in-band FEC)."""
         name = "g722" if codec == "G722" else "libopus"
         self._coder, self._decoder = av.CodecContext.create(name, "w"), av.CodecContext.create(name, "r")
         for context in (self._coder, self._decoder):
@@ -33,7 +34,7 @@ class Ffmpeg:
         if codec == "opus":
             self._decoder.sample_rate = 48000
             self._coder.bit_rate = 32000
-            self._coder.options = {"frame_duration": str(ptime_ms)}
+            self._coder.options = {"frame_duration": str(ptime_ms), "fec": str(int(copies)), "packet_loss": "20"}
 
     def code(self, pcm: np.ndarray) -> bytes:
         frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm))
