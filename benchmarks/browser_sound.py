@@ -5,8 +5,9 @@
 
 The voice is human speech of 16 kHz. One way the plane says it to a leg without a socket, at 16 kHz or at 8 as it was,
 and it is coded and decoded as between the gateway and a browser; the other way it is what a recogniser that listens at
-16 kHz is given. No network and no clock: what the codecs, the rates and the filters do. Says what is missing, and
-nothing else, where either package is not installed.
+16 kHz is given, also with packets lost at random: with the browser's copies of lost packets, without, and as aiortc
+decodes, which leaves silence. No network and no clock: what the codecs, the rates and the filters do. Says what is
+missing, and nothing else, where either package is not installed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import argparse
 import fractions
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ from aiortc.jitterbuffer import JitterFrame
 from av import AudioFrame
 from scipy.signal import resample_poly
 
-from benchmarks.media_wideband import FRAME, material
+from benchmarks.media_wideband import FRAME, Score, material
 from gateway.core.ids import SeededIds
 from gateway.media.codecs import RATE
 from gateway.media.commands import HeardAudio, Listen, OpenLeg, PcmReady, PushPcm, QueueAudio
@@ -32,8 +34,10 @@ from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.ports import Float32s, Int64s
 from gateway.session.resample import LineResampler
 from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, Intake, opus_coder, stereo_frame
+from gateway.webrtc.opus import OpusIntake
 
 BROWSER_HZ = 48000
+_BROWSER_FRAME = BROWSER_HZ // 50
 
 
 class Always:
@@ -48,37 +52,55 @@ class Always:
         pass
 
 
+class Ear(Protocol):
+    """Packets of Opus in, pieces of 20 ms out."""
+
+    def feed(self, payload: bytes, timestamp: int) -> Iterator[bytes]: ...
+
+
+class AiortcsEar:
+    """aiortc's decoder, and the house's way from its frames to pieces."""
+
+    def __init__(self, rate_hz: int = WIDE_HZ) -> None:
+        self._decoder, self._intake = OpusDecoder(), Intake(rate_hz)
+
+    def feed(self, payload: bytes, timestamp: int) -> Iterator[bytes]:
+        for decoded in self._decoder.decode(JitterFrame(data=payload, timestamp=timestamp)):
+            assert isinstance(decoded, AudioFrame)
+            yield from self._intake.feed(decoded)
+
+
 class Wire:
     """Opus from one end to the other, with the processor time its coder takes: ours for the bot, where it is there and
-    `aiortc_codes` is not asked for, and aiortc's for the browser."""
+    `aiortc_codes` is not asked for, and aiortc's for the browser, on demand with `copies` of lost packets."""
 
-    def __init__(self, *, aiortc_codes: bool = False) -> None:
+    def __init__(self, *, aiortc_codes: bool = False, copies: bool = False) -> None:
         self._coder, self._decoder = OpusEncoder(), OpusDecoder()
+        if copies:
+            self._coder.codec.options = {"application": "voip", "fec": "1", "packet_loss": "10"}
         self._ours = None if aiortc_codes else opus_coder()
         self._timestamp = 0
         self.spent_s, self.packets = 0.0, 0
 
-    def pass_on(self, frame: AudioFrame) -> Iterator[AudioFrame]:
+    def code(self, frame: AudioFrame) -> list[bytes]:
+        """A browser's packets, or aiortc's of the bot."""
         frame.pts, frame.time_base = self._timestamp, fractions.Fraction(1, frame.sample_rate)
         self._timestamp += frame.samples
         began = time.process_time()
         packets, _ = self._coder.encode(frame)
         self.spent_s += time.process_time() - began
         self.packets += len(packets)
-        yield from self._decode(packets)
+        return packets
 
     def say(self, pcm: bytes, rate_hz: int) -> Iterator[AudioFrame]:
-        """20 ms of the bot's voice, as `Playout` has them coded."""
+        """20 ms of the bot's voice, as `Playout` has them coded, and as a browser decodes them."""
         if self._ours is None or rate_hz != WIDE_HZ:
-            yield from self.pass_on(stereo_frame(pcm, rate_hz))
-            return
-        began = time.process_time()
-        packet = self._ours.encode(np.frombuffer(pcm, "<i2"))
-        self.spent_s += time.process_time() - began
-        self.packets += 1
-        yield from self._decode([packet])
-
-    def _decode(self, packets: list[bytes]) -> Iterator[AudioFrame]:
+            packets = self.code(stereo_frame(pcm, rate_hz))
+        else:
+            began = time.process_time()
+            packets = [self._ours.encode(np.frombuffer(pcm, "<i2"))]
+            self.spent_s += time.process_time() - began
+            self.packets += 1
         for packet in packets:
             for decoded in self._decoder.decode(JitterFrame(data=packet, timestamp=0)):
                 assert isinstance(decoded, AudioFrame)
@@ -100,20 +122,25 @@ def heard_by_browser(pcm: npt.NDArray[np.int16], wire: Wire, *, wide: bool) -> n
     return _at_16_khz(np.concatenate([frame.to_ndarray().reshape(-1)[::2] for frame in heard]))
 
 
-def heard_by_recogniser(pcm: npt.NDArray[np.int16], wire: Wire, *, wide: bool) -> npt.NDArray[np.int16]:
-    """What a recogniser that listens at 16 kHz is given of a browser's microphone."""
+def heard_by_recogniser(
+    pcm: npt.NDArray[np.int16], wire: Wire, *, wide: bool, ear: Ear | None = None, loss: float = 0.0
+) -> npt.NDArray[np.int16]:
+    """What a recogniser that listens at 16 kHz is given of a browser's microphone. `loss` is a share of the packets."""
     options = PlaneOptions(slots=1, end_ms=60_000)  # one stretch, pauses and all
-    plane, intake = MediaPlane(options, SeededIds(1), Always()), Intake(WIDE_HZ if wide else NARROW_HZ)
+    plane, chance = MediaPlane(options, SeededIds(1), Always()), np.random.default_rng(len(pcm))
+    ear = ear or (OpusIntake() if wide else AiortcsEar(NARROW_HZ))
     plane.command(OpenLeg("call", kind="pcm", wide=wide), 0.0)
     plane.command(Listen("call", "pcm_16k"), 0.0)
     rest = np.zeros(RATE // 4)  # so that the last word comes out of all filters and buffers
     spoken = resample_poly(np.concatenate([pcm, rest]), 3, 1)
     spoken = np.clip(np.rint(spoken), -32768, 32767).astype("<i2")
-    given, now = [], 0.0
-    for start in range(0, len(spoken), BROWSER_HZ // 50):
-        frame = stereo_frame(spoken[start : start + BROWSER_HZ // 50].tobytes(), BROWSER_HZ)
-        for piece in [piece for decoded in wire.pass_on(frame) for piece in intake.feed(decoded)]:
-            plane.command(PushPcm("call", piece), now)
+    given, now, timestamp = [], 0.0, 0
+    for start in range(0, len(spoken), _BROWSER_FRAME):
+        frame = stereo_frame(spoken[start : start + _BROWSER_FRAME].tobytes(), BROWSER_HZ)
+        for packet in wire.code(frame):
+            for piece in ear.feed(packet, timestamp) if chance.random() >= loss else ():
+                plane.command(PushPcm("call", piece), now)
+            timestamp += _BROWSER_FRAME
         given += [one.audio for one in plane.tick(now, []).said if isinstance(one, HeardAudio)]
         now += TICK_S
     return np.frombuffer(b"".join(given), "<i2")
@@ -121,6 +148,19 @@ def heard_by_recogniser(pcm: npt.NDArray[np.int16], wire: Wire, *, wide: bool) -
 
 def _at_16_khz(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.clip(np.rint(resample_poly(pcm.astype(float), 1, 3)), -32768, 32767).astype(np.int16)
+
+
+def judge_losses(speech: list[npt.NDArray[np.int16]], pesq: Score) -> None:
+    ways: dict[str, tuple[bool, Callable[[], Ear]]] = {
+        "with copies": (True, OpusIntake),
+        "without": (False, OpusIntake),
+        "by aiortc": (False, AiortcsEar),
+    }
+    for loss in (0.01, 0.05, 0.1):
+        for name, (copies, ear) in ways.items():
+            heard = [heard_by_recogniser(pcm, Wire(copies=copies), wide=True, ear=ear(), loss=loss) for pcm in speech]
+            scores = [pesq(RATE, pcm, one, "wb") for pcm, one in zip(speech, heard, strict=True)]
+            print(f"{loss:4.0%} lost, {name:11}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}")
 
 
 def main() -> None:
@@ -143,6 +183,7 @@ def main() -> None:
                 f"{name} at {16 if wide else 8:2} kHz: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}"
                 f"; coder {cost:.0f} us a packet"
             )
+    judge_losses(speech, pesq)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from aiortc.stats import RTCTransportStats
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
-from gateway.webrtc import reorder
+from gateway.media import opus_library
+from gateway.webrtc import opus, reorder
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.audio import WIDE_HZ, Intake, Playout, opus_coder
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
-from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec
+from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec, with_parameters
 
 log = structlog.get_logger()
 
@@ -96,11 +97,14 @@ class BrowserPeer:
         self._listen(connection)
         transceiver = connection.addTransceiver(self._playout, direction="sendrecv")
         transceiver.setCodecPreferences(_our_codecs())
-        reorder.install(transceiver.receiver)
+        buffer = reorder.install(transceiver.receiver)
         answer = await self._negotiate(connection, offer)
-        self.codec = spoken_codec(answer)
+        self.codec, payload_type = spoken_codec(answer)
         if self.wideband:
             self._playout.rate_hz, self._playout.coder = WIDE_HZ, opus_coder()
+            if buffer is not None and opus_library.is_there():
+                self._decode_ourselves(buffer, payload_type)
+                answer = with_parameters(answer, payload_type, opus.FORMAT)
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
 
@@ -199,6 +203,18 @@ class BrowserPeer:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
+    def _decode_ourselves(self, buffer: reorder.Reorder, payload_type: int) -> None:
+        intake = opus.OpusIntake()
+
+        def take(payload: bytes, timestamp: int) -> None:
+            try:
+                for piece in () if self._over else intake.feed(payload, timestamp):
+                    self._push(piece)
+            except Exception as error:  # in aiortc's hands it would end the connection as if the page had
+                self._break(error)
+
+        buffer.divert(payload_type, take)
+
     async def _take_in(self, track: MediaStreamTrack) -> None:
         intake: Intake | None = None
         with contextlib.suppress(MediaStreamError):
@@ -241,8 +257,11 @@ class BrowserPeer:
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("webrtc.broke", call=self._call_id, exc_info=error)
-            self._lose("internal")
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        log.error("webrtc.broke", call=self._call_id, exc_info=error)
+        self._lose("internal")
 
 
 def _new_connection(options: PeerOptions) -> RTCPeerConnection:

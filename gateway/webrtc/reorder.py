@@ -3,10 +3,12 @@
 aiortc holds four packets back always (80 ms), and fifteen (300 ms) for the rest of the call once a single one was
 lost: measured, 100 ms from microphone to leg before a loss and 300 ms after it. A bot that is interrupted must not
 hear of it that late. The media plane has an adaptive jitter buffer of its own behind us; all that is left to do here
-is to put swapped neighbours right.
+is to put swapped neighbours right, and to hand Opus to a decoder that can do more than aiortc's (see `opus`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from aiortc import RTCRtpReceiver
 from aiortc.jitterbuffer import JitterFrame
@@ -25,6 +27,12 @@ class Reorder:
     def __init__(self) -> None:
         self._held: dict[int, RtpPacket] = {}
         self._next: int | None = None
+        self._diverted: int | None = None
+        self._take: Callable[[bytes, int], None] = _nobody
+
+    def divert(self, payload_type: int, take: Callable[[bytes, int], None]) -> None:
+        """Give payload and timestamp of these packets to `take`: aiortc decodes them no more."""
+        self._diverted, self._take = payload_type, take
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         """The next frame in order, if it is here. The first value asks for a video key frame: never."""
@@ -42,13 +50,24 @@ class Reorder:
         if ready is None:
             return False, None
         self._next = (self._next + 1) & 0xFFFF
+        if ready.payload_type == self._diverted:
+            self._take(ready.payload, ready.timestamp)
+            return False, None
         return False, JitterFrame(data=ready._data, timestamp=ready.timestamp)  # type: ignore[attr-defined]
 
 
-def install(receiver: RTCRtpReceiver) -> None:
-    """Replace the receiver's jitter buffer. An aiortc that keeps it elsewhere stays as it is: slower, but sound."""
-    if hasattr(receiver, _ATTRIBUTE):
-        setattr(receiver, _ATTRIBUTE, Reorder())
+def install(receiver: RTCRtpReceiver) -> Reorder | None:
+    """Replace the receiver's jitter buffer. An aiortc that keeps it elsewhere stays as it is (None): slower, but
+    sound."""
+    if not hasattr(receiver, _ATTRIBUTE):
+        return None
+    buffer = Reorder()
+    setattr(receiver, _ATTRIBUTE, buffer)
+    return buffer
+
+
+def _nobody(payload: bytes, timestamp: int) -> None:
+    pass
 
 
 def _ahead(sequence: int, of: int) -> int:

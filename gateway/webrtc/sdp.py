@@ -51,14 +51,18 @@ class Section:
     def has(self, attribute: str) -> bool:
         return any(line.startswith(f"a={attribute}") for line in self.lines)
 
-    def codecs(self) -> list[str]:
-        """Names in order of preference, lower case; PCMU's payload type 0 needs no rtpmap (RFC 3551)."""
+    def codecs(self) -> dict[str, int]:
+        """Their payload types by name (lower case), as preferred. PCMU's type 0 needs no rtpmap (RFC 3551)."""
         names = {"0": "pcmu"}
         for line in self.lines:
             payload_type, _, codec = line.removeprefix("a=rtpmap:").partition(" ")
             if line.startswith("a=rtpmap:"):
                 names[payload_type] = codec.split("/")[0].lower()
-        return [names[payload_type] for payload_type in self.formats if payload_type in names]
+        found: dict[str, int] = {}
+        for payload_type in self.formats:
+            if payload_type in names:
+                found.setdefault(names[payload_type], int(payload_type))
+        return found
 
     def rejected(self) -> tuple[str, ...]:
         """The same m-line as an answer that declines it."""
@@ -123,10 +127,21 @@ class Offer:
         return index in (self.audio, self.data)
 
 
-def spoken_codec(answer: str) -> str:
-    """The codec an answer settles on for its first audio stream."""
+def spoken_codec(answer: str) -> tuple[str, int]:
+    """The codec an answer settles on for its first audio stream, and its payload type."""
     _, sections = _split(answer)
-    return sections[_first_audio(sections)].codecs()[0]
+    return next(iter(sections[_first_audio(sections)].codecs().items()))
+
+
+def with_parameters(answer: str, payload_type: int, parameters: str) -> str:
+    """An answer that has none for this payload type, with them."""
+    head, sections = _split(answer)
+    lines = list(head)
+    for line in (line for section in sections for line in section.lines):
+        lines.append(line)
+        if line.startswith(f"a=rtpmap:{payload_type} "):
+            lines.append(f"a=fmtp:{payload_type} {parameters}")
+    return _join(lines)
 
 
 def _split(text: str) -> tuple[tuple[str, ...], tuple[Section, ...]]:

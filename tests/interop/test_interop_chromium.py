@@ -6,21 +6,26 @@ import asyncio
 import base64
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from aiortc import RTCRtpReceiver
+from aiortc.rtp import RtpPacket
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO, soon
 from gateway_process import GatewayProcess
 from playwright.async_api import Browser, Page, async_playwright, expect
 from replays import expect_replay
 from sounds import GREETING, Sound, read_wav, silence, speech
 
+from gateway.media import opus_library
 from gateway.ops.http import HttpOffice
 from gateway.ops.parrot import ParrotDesk
+from gateway.webrtc.opus import OpusIntake
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -105,6 +110,27 @@ async def test_a_browser_calls_talks_hears_the_answer_and_hangs_up(page: Page) -
     await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
     await expect(page.locator("#log")).to_contain_text("You hung up.")
     await expect(page.locator("#problem")).to_be_hidden()
+
+
+async def test_chromium_sends_copies_once_it_is_told_of_losses(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every eighth packet never comes. By our answer and our reports Chromium knows what that calls for."""
+    holds_copy = opus_library._loaded().opus_packet_has_lbrr
+    take, feed = RTCRtpReceiver._handle_rtp_packet, OpusIntake.feed
+    came, found = count(), asyncio.Event()
+
+    async def lossy(receiver: RTCRtpReceiver, packet: RtpPacket, arrival_time_ms: int) -> None:
+        if next(came) % 8:
+            await take(receiver, packet, arrival_time_ms)
+
+    def watched(intake: OpusIntake, payload: bytes, timestamp: int) -> Iterator[bytes]:
+        if holds_copy(payload, len(payload)) == 1:
+            found.set()
+        return feed(intake, payload, timestamp)
+
+    monkeypatch.setattr(RTCRtpReceiver, "_handle_rtp_packet", lossy)
+    monkeypatch.setattr(OpusIntake, "feed", watched)
+    await call(page)
+    await asyncio.wait_for(found.wait(), 20)
 
 
 async def test_digits_go_by_pad_and_by_keyboard(page: Page) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from itertools import count
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import CallEnded, RecordingStarted, StateChanged
 from gateway.media import opus_library
 from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, piece_bytes
+from gateway.webrtc.opus import OpusIntake
 from gateway.webrtc.peer import BrowserPeer
 
 T = TypeVar("T")
@@ -61,6 +62,25 @@ async def test_both_directions_are_wideband_over_opus() -> None:
         assert level_at(pcm, 2000, rate) < low / 100, "folded"
 
 
+async def test_browsers_are_told_that_copies_of_lost_packets_are_of_use() -> None:
+    """Chromium adds them to what it sends only where the answer says so."""
+    async with connected() as (_, browser):
+        answer = browser.connection.remoteDescription.sdp.splitlines()
+    (opus,) = [line.removeprefix("a=rtpmap:").split()[0] for line in answer if " opus/48000/2" in line]
+    assert f"a=fmtp:{opus} useinbandfec=1" in answer
+
+
+async def test_a_fault_of_ours_ends_the_call_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as such, not as a page that was closed."""
+
+    def broken(intake: OpusIntake, payload: bytes, timestamp: int) -> Iterator[bytes]:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(OpusIntake, "feed", broken)
+    async with connected() as (ours, _):
+        assert await soon(ours.lost.get()) == "internal"
+
+
 @pytest.mark.parametrize("mime", ["audio/opus", "audio/PCMU"])
 async def test_what_the_plane_plays_is_heard_in_the_browser(mime: str) -> None:
     """Pieces played each 20 ms come out of the browser's speaker, at their pitch and loudness."""
@@ -75,16 +95,18 @@ async def test_what_the_plane_plays_is_heard_in_the_browser(mime: str) -> None:
     assert rms(heard) == pytest.approx(8000 / 2**0.5, rel=0.15)
 
 
-async def test_without_the_library_aiortc_codes_what_the_browser_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_library_aiortc_codes_and_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lacks libopus on its own has dearer browser calls, not silent ones."""
     monkeypatch.setattr(opus_library, "is_there", lambda: False)
     async with connected(codec="audio/opus") as (ours, browser):
         playing = asyncio.create_task(keep_playing(ours.peer, 600.0))
         await browser.hear(0.5)
         heard = (await browser.hear(0.5))[-24000:]
+        came = (await ours.receive(0.8))[-8000:]
         playing.cancel()
-    assert loudest_hz(heard, 48000) == pytest.approx(600, abs=4)
-    assert rms(heard) == pytest.approx(8000 / 2**0.5, rel=0.15)
+    for pcm, hz, rate in ((heard, 600, 48000), (came, 1000, 16000)):
+        assert loudest_hz(pcm, rate) == pytest.approx(hz, abs=4)
+        assert rms(pcm) == pytest.approx(8000 / 2**0.5, rel=0.15)
 
 
 async def test_a_browser_hears_silence_when_nothing_is_played() -> None:
