@@ -34,11 +34,22 @@ class _Clip:
 
 
 @dataclass(slots=True)
+class _Waiting:
+    pcm: Int16s
+    wide: Int16s | None
+    """The same at 16 kHz, where that came with it."""
+
+    begins_clip: bool
+
+    def split(self, at: int) -> tuple[_Waiting, _Waiting]:
+        wide = (None, None) if self.wide is None else (self.wide[: 2 * at], self.wide[2 * at :])
+        return _Waiting(self.pcm[:at], wide[0], self.begins_clip), _Waiting(self.pcm[at:], wide[1], False)
+
+
+@dataclass(slots=True)
 class _Queue:
     clips: deque[_Clip] = field(default_factory=deque)
-    waiting: deque[tuple[Int16s, Int16s | None]] = field(default_factory=deque)
-    """Samples, and the same at 16 kHz where the row speaks wideband."""
-
+    waiting: deque[_Waiting] = field(default_factory=deque)
     queued: int = 0
     """Position of the end of everything queued."""
 
@@ -81,16 +92,13 @@ class Playouts:
         """From here on `take` gives this row's 16 kHz as well, or does no more. What is queued comes along."""
         if on == (row in self._wide_rows):
             return
-        queue = self._queues[row]
         if not on:
             self._wide_rows.discard(row)
             self._wide.reset(row)
-            queue.waiting = deque((pcm, None) for pcm, _ in queue.waiting)
             return
         self._wide_rows.add(row)
         read, write = int(self._read[row]), int(self._write[row])
-        self._wide.append(row, read, _doubled(queue, self._voice.stretch(row, read, write)))
-        queue.waiting = deque((pcm, _doubled(queue, pcm)) for pcm, _ in queue.waiting)
+        self._wide.append(row, read, _doubled(self._queues[row], self._voice.stretch(row, read, write)))
 
     def _voices(self, row: int) -> tuple[VoiceRing, ...]:
         return (self._voice, self._wide) if row in self._wide_rows else (self._voice,)
@@ -107,13 +115,8 @@ class Playouts:
                 clip.end = queue.queued
             clip = _Clip(number, queue.queued)
             queue.clips.append(clip)
-            queue.past[:] = 0
         if len(pcm):
-            if row not in self._wide_rows:
-                wide = None
-            elif wide is None:
-                wide = _doubled(queue, pcm)
-            queue.waiting.append((pcm, wide))
+            queue.waiting.append(_Waiting(pcm, wide, begins_clip=clip.begin == queue.queued))
             queue.queued += len(pcm)
             self._fill(row)
         if last:
@@ -121,20 +124,23 @@ class Playouts:
         self._set_mark(row)
 
     def _fill(self, row: int) -> None:
-        """Move what waits into the ring, as far as there is room."""
-        queue = self._queues[row]
+        """Move what waits into the ring, as far as there is room. Only that is brought to 16 kHz: all of a long clip at
+        once would make every row wait."""
+        queue, speaks_wide = self._queues[row], row in self._wide_rows
         room = RING - int(self._write[row] - self._read[row])
         while queue.waiting and room:
-            pcm, wide = queue.waiting.popleft()
-            if len(pcm) > room:
-                queue.waiting.appendleft((pcm[room:], None if wide is None else wide[2 * room :]))
-                pcm, wide = pcm[:room], None if wide is None else wide[: 2 * room]
+            piece = queue.waiting.popleft()
+            if len(piece.pcm) > room:
+                piece, rest = piece.split(room)
+                queue.waiting.appendleft(rest)
             write = int(self._write[row])
-            self._voice.append(row, write, pcm)
-            if wide is not None:
-                self._wide.append(row, write, wide)
-            self._write[row] += len(pcm)
-            room -= len(pcm)
+            self._voice.append(row, write, piece.pcm)
+            if speaks_wide:
+                if piece.begins_clip:
+                    queue.past[:] = 0
+                self._wide.append(row, write, _doubled(queue, piece.pcm) if piece.wide is None else piece.wide)
+            self._write[row] += len(piece.pcm)
+            room -= len(piece.pcm)
         self._more[row] = bool(queue.waiting)
 
     def pause(self, row: int) -> None:

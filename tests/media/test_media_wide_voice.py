@@ -22,12 +22,13 @@ from wide_world import (
     world,
 )
 
-from gateway.media import tones
+from gateway.media import playout, tones
 from gateway.media.commands import (
     Bridge,
     ClipFinished,
     FlushPlayout,
     PausePlayout,
+    PcmReady,
     PlayMusic,
     QueueAudio,
     ResumePlayout,
@@ -37,7 +38,8 @@ from gateway.media.commands import (
     SetTone,
 )
 from gateway.media.playout import Playouts
-from gateway.media.voice import WideFrames
+from gateway.media.resample import TAPS, double_rate
+from gateway.media.voice import RING, WideFrames
 
 # On the plane
 
@@ -68,6 +70,23 @@ def test_a_narrowband_voice_brings_no_image_of_itself(codec: str) -> None:
     heard = sounded(w, codec)
     assert level_at(middle(heard, rate), 3000, rate) == pytest.approx(6000, rel=0.15)
     assert level_at(middle(heard, rate), 5000, rate) < 6000 / 200  # what the code itself adds hides what is below
+
+
+def test_a_long_voice_at_8_khz_is_brought_to_16_as_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds at a time, and to the same samples as all of it at once, which would keep every call waiting."""
+    lengths: list[int] = []
+
+    def counted(audio: np.ndarray) -> np.ndarray:
+        lengths.append(audio.shape[1])
+        return double_rate(audio)
+
+    monkeypatch.setattr(playout, "double_rate", counted)
+    pcm = np.random.default_rng(1).integers(-9000, 9000, 60 * 8000).astype(np.int16)
+    w = World().open(kind="pcm", wide=True).do(QueueAudio("call", 1, pcm.tobytes(), last=True)).ticks(60 * 50 + 1)
+    said = np.frombuffer(b"".join(one.pcm for one in w.all(PcmReady)), "<i2")
+    at_once = double_rate(np.concatenate([np.zeros(TAPS - 1, np.int16), pcm])[None])[0]
+    assert np.array_equal(said[: len(at_once)], at_once)
+    assert max(lengths) <= RING + TAPS
 
 
 def test_a_g711_leg_leaves_the_wideband_alone() -> None:
