@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway.media.commands import AnyCommand
+from gateway.media.commands import AnyCommand, PlayMusic, QueueAudio
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Said
 
@@ -54,19 +54,17 @@ class WorkerPulse(msgspec.Struct, frozen=True, tag=True):
     """Datagrams the network would not take."""
 
 
-class LentMusic(msgspec.Struct, frozen=True, tag=True):
-    """`PlayMusic`, with its sounds in memory that both processes have (see `worker/lending.py`): the 8 kHz, then the
-    16 kHz."""
+class Lent(msgspec.Struct, frozen=True, tag=True):
+    """A command whose sounds are not in it, but in memory that both processes have (see `worker/lending.py`): `octets`
+    at 8 kHz, then `wide_octets` at 16."""
 
-    leg: str
+    command: QueueAudio | PlayMusic
     number: int
     octets: int
     wide_octets: int
-    gain_db: float
-    under_db: float
 
 
-ToWorker: TypeAlias = WorkerSetup | AnyCommand | LentMusic
+ToWorker: TypeAlias = WorkerSetup | AnyCommand | Lent
 FromWorker: TypeAlias = WorkerPulse | Said
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,4 +1,4 @@
-"""Long music between the gateway and its workers: by reference, so that nobody waits behind it."""
+"""Long sounds between the gateway and its workers: by reference, so that nobody waits behind them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from test_media_io import free_range
 
 from gateway.core.clock import SystemClock
 from gateway.media.commands import (
+    ClipFinished,
     CloseLeg,
     FlushPlayout,
     LegClosed,
@@ -28,7 +29,7 @@ from gateway.media.commands import (
 from gateway.media.io import MediaPool
 from gateway.media.options import PlaneOptions
 from gateway.media.ports import Said
-from gateway.media.wire import LentMusic
+from gateway.media.wire import Lent
 from gateway.media.worker import lending
 from gateway.media.worker.lending import Borrower, Lender
 from gateway.media.worker.link import WorkerLink
@@ -80,8 +81,8 @@ class Room:
         return self.pool._link_of[leg]
 
     def mapped(self, pid: int) -> list[str]:
-        """The mappings of music a process has."""
-        return re.findall(r"\S+ r--s .*memfd:music.*", Path(f"/proc/{pid}/maps").read_text())
+        """The mappings of sounds a process has."""
+        return re.findall(r"\S+ r--s .*memfd:sound.*", Path(f"/proc/{pid}/maps").read_text())
 
 
 @pytest.fixture
@@ -123,7 +124,13 @@ async def test_long_music_is_heard_at_both_rates_and_mapped_once(room: Room) -> 
     assert not room.mapped(pid)
 
 
-async def test_an_interruption_does_not_wait_behind_anothers_music(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+LONG_SOUNDS = [PlayMusic("a", 5 * MINUTE, wide=5 * WIDE_MINUTE), QueueAudio("a", 1, 5 * MINUTE, wide=5 * WIDE_MINUTE)]
+
+
+@pytest.mark.parametrize("sound", LONG_SOUNDS, ids=["music", "clip"])
+async def test_an_interruption_does_not_wait_behind_anothers_sound(
+    room: Room, monkeypatch: pytest.MonkeyPatch, sound: PlayMusic | QueueAudio
+) -> None:
     """Five minutes at both rates, then another leg's flush: all of that is within the worker's next read."""
     for leg in ("a", "b"):
         room.open(leg)
@@ -136,7 +143,7 @@ async def test_an_interruption_does_not_wait_behind_anothers_music(room: Room, m
     monkeypatch.setattr(
         room.link("b"), "_transport", Counting(lambda data: (written.append(len(data)), write(data)), transport)
     )
-    room.pool.send(PlayMusic("a", 5 * MINUTE, wide=5 * WIDE_MINUTE))
+    room.pool.send(sound)
     room.pool.send(FlushPlayout("b"))
     assert sum(written) < ONE_READ / 1000
     await room.hear_silence("b")
@@ -148,6 +155,21 @@ class Counting:
 
     def __init__(self, write: object, transport: asyncio.WriteTransport) -> None:
         self.write, self.close, self.get_write_buffer_size = write, transport.close, transport.get_write_buffer_size
+
+
+async def test_a_long_clip_is_heard_at_both_rates_and_given_back(room: Room) -> None:
+    """Its memory is there until it has been played or dropped; and the next leg that says it has the same."""
+    for leg, wide in (("a", False), ("b", True)):
+        room.open(leg, wide=wide)
+        room.pool.send(QueueAudio(leg, 1, MINUTE, True, WIDE_MINUTE))
+    await room.hear_samples("a", HEARD)
+    await room.hear_samples("b", WIDE_HEARD)
+    pid = room.link("a").pid
+    assert len(room.mapped(pid)) == 1
+    for leg in ("a", "b"):
+        room.pool.send(FlushPlayout(leg))
+        await room.hear(leg, ClipFinished)
+    assert not room.mapped(pid)
 
 
 async def test_a_worker_that_replaces_a_dead_one_gets_the_music_again(room: Room) -> None:
@@ -201,10 +223,10 @@ def test_to_a_worker_that_hangs_music_goes_as_it_is() -> None:
     ours, theirs = way()
     with ours, theirs:
         said = [lender.lend(PlayMusic("a", MINUTE), ours) for _ in range(2000)]
-        assert isinstance(said[0], LentMusic)
+        assert isinstance(said[0], Lent)
         assert isinstance(said[-1], PlayMusic)
         borrower = Borrower(theirs)
-        lent = [one for one in said if isinstance(one, LentMusic)]
+        lent = [one for one in said if isinstance(one, Lent)]
         assert all(bytes(borrower.take(one).pcm or b"") == MINUTE for one in lent)
         with pytest.raises(BlockingIOError):
             borrower.take(lent[-1])
@@ -219,12 +241,12 @@ def way() -> tuple[socket.socket, socket.socket]:
 
 
 def descriptors() -> set[str]:
-    return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if is_music(fd)}
+    return {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if is_sound(fd)}
 
 
-def is_music(fd: str) -> bool:
+def is_sound(fd: str) -> bool:
     try:
-        return "memfd:music" in os.readlink(f"/proc/self/fd/{fd}")
+        return "memfd:sound" in os.readlink(f"/proc/self/fd/{fd}")
     except OSError:  # the descriptor of the listing itself
         return False
 
@@ -241,7 +263,7 @@ def test_what_is_kept_for_later_calls_is_bounded(monkeypatch: pytest.MonkeyPatch
 
     def play(content: int, size: int = lending.LONG) -> None:
         lent = lender.lend(PlayMusic("a", bytes([content]) * size), ours)
-        assert isinstance(lent, LentMusic)
+        assert isinstance(lent, Lent)
         assert bytes(borrower.take(lent).pcm or b"") == bytes([content]) * size
 
     with ours, theirs:
@@ -268,8 +290,8 @@ def test_what_comes_for_another_command_is_not_played() -> None:
     with ours, theirs:
         first = lender.lend(PlayMusic("a", MINUTE), ours)
         second = lender.lend(PlayMusic("a", WIDE_MINUTE), ours)
-        assert isinstance(first, LentMusic)
-        assert isinstance(second, LentMusic)
-        with pytest.raises(OSError, match="music 1 came for 2"):
+        assert isinstance(first, Lent)
+        assert isinstance(second, Lent)
+        with pytest.raises(OSError, match="sound 1 came for 2"):
             Borrower(theirs).take(second)
     lender.close()

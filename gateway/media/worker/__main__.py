@@ -21,8 +21,8 @@ _REAL_TIME = 2
 """Priorities of the process and of the thread that ticks, where we are allowed to set them."""
 
 
-def main(number: int, music: int) -> None:
-    """Serve the gateway at the other end of socket `number`; what it lends comes by socket `music`."""
+def main(number: int, sounds: int) -> None:
+    """Serve the gateway at the other end of socket `number`; what it lends comes by socket `sounds`."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
@@ -37,7 +37,7 @@ def main(number: int, music: int) -> None:
     if setup is None:
         return
     control.setblocking(False)
-    comes = socket.socket(fileno=music)
+    comes = socket.socket(fileno=sounds)
     comes.setblocking(False)
     worker = Worker(control, setup, Borrower(comes))
     # Ticks make no cycles; what is here now stays. Collections would be the latest packets of all.

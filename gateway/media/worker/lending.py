@@ -1,6 +1,6 @@
-"""Long music goes to the workers by reference: in memory that they map, so that nothing waits behind it.
+"""Long sounds go to the workers by reference: in memory that they map, so that nothing waits behind them.
 
-The gateway writes each music once into a file in memory (memfd_create(2)) and passes its descriptor (SCM_RIGHTS) by a
+The gateway writes each sound once into a file in memory (memfd_create(2)) and passes its descriptor (SCM_RIGHTS) by a
 second socket, just before the command that names it goes by the first. So the worker finds it there whenever it comes
 to the command, also when the gateway has closed it meanwhile: the kernel keeps what is on its way. All workers and
 legs share the pages, and they go with the last that plays them.
@@ -11,20 +11,24 @@ from __future__ import annotations
 import mmap
 import os
 import socket
-from typing import cast
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from gateway.media.commands import PlayMusic
-from gateway.media.wire import LentMusic
+import msgspec
+
+from gateway.media.commands import PlayMusic, QueueAudio
+from gateway.media.wire import Lent
+
+Sounding: TypeAlias = QueueAudio | PlayMusic
 
 LONG = 64 << 10
-"""Octets from which it is worth it: 4 s at 8 kHz, a millisecond or so of the worker's time."""
+"""Octets from which it is worth it: 4 s at 8 kHz, 1.3 s at both rates; a millisecond or so of the worker's time."""
 
 MOST_OCTETS = 64 << 20
 MOST = 64
-"""What the gateway keeps for the next call that plays it; the one that was played longest ago goes first."""
+"""What the gateway keeps for the next call that hears it; the one that was lent longest ago goes first."""
 
-_NAME = "music"
+_NAME = "sound"
 _NUMBER_OCTETS = 8
 
 
@@ -37,8 +41,9 @@ class Lender:
         self._octets = 0
         self._numbers = 0
 
-    def lend(self, command: PlayMusic, way: socket.socket) -> PlayMusic | LentMusic:
-        """Send what it plays by `way`, and return what to say instead; the command itself where that cannot be."""
+    def lend(self, command: Sounding, way: socket.socket) -> Sounding | Lent:
+        """Send what is to be heard by `way`, and return what to say instead; the command itself where that cannot
+        be."""
         pcm, wide = command.pcm or b"", command.wide
         if len(pcm) + len(wide) < LONG:
             return command
@@ -49,7 +54,7 @@ class Lender:
             return command
         finally:
             self._tidy()
-        return LentMusic(command.leg, number, len(pcm), len(wide), command.gain_db, command.under_db)
+        return Lent(msgspec.structs.replace(command, pcm=b"", wide=b""), number, len(pcm), len(wide))
 
     def close(self) -> None:
         """Workers go on with what they have."""
@@ -73,21 +78,21 @@ class Lender:
 
 
 class Borrower:
-    """A worker's end. Each music is mapped once, for as long as any leg plays it."""
+    """A worker's end. Each sound is mapped once, for as long as any leg has to play it."""
 
     def __init__(self, way: socket.socket) -> None:
         self._way = way
         self._maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 
-    def take(self, lent: LentMusic) -> PlayMusic:
-        """What the command says, with the music it names; to be called for each, in their order.
+    def take(self, lent: Lent) -> Sounding:
+        """The command with its sounds; to be called for each, in their order.
 
         Raises `OSError` where it cannot be had.
         """
         number, descriptor = _receive(self._way)
         try:
             if number != lent.number:
-                raise OSError(f"music {number} came for {lent.number}")
+                raise OSError(f"sound {number} came for {lent.number}")
             found = self._maps.get(number)
             if found is None:
                 found = self._maps[number] = mmap.mmap(descriptor, lent.octets + lent.wide_octets, prot=mmap.PROT_READ)
@@ -95,7 +100,7 @@ class Borrower:
             os.close(descriptor)
         # Views, which the plane takes as well as octets; each keeps the mapping.
         pcm, wide = memoryview(found)[: lent.octets], memoryview(found)[lent.octets :]
-        return PlayMusic(lent.leg, cast(bytes, pcm), lent.gain_db, lent.under_db, cast(bytes, wide))
+        return msgspec.structs.replace(lent.command, pcm=pcm, wide=wide)
 
 
 def _in_memory(pcm: bytes, wide: bytes) -> int:
@@ -118,5 +123,5 @@ def _send(way: socket.socket, number: int, descriptor: int) -> None:
 def _receive(way: socket.socket) -> tuple[int, int]:
     octets, descriptors, _, _ = socket.recv_fds(way, _NUMBER_OCTETS, 1)
     if not descriptors:
-        raise OSError("no music came")
+        raise OSError("no sound came")
     return int.from_bytes(octets), descriptors[0]

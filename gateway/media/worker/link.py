@@ -12,7 +12,7 @@ from typing import Protocol
 
 import gateway
 from gateway.core.errors import GatewayError
-from gateway.media.commands import AnyCommand, PlayMusic
+from gateway.media.commands import AnyCommand, PlayMusic, QueueAudio
 from gateway.media.ports import Said
 from gateway.media.wire import ToWorker, WorkerPulse, WorkerSetup, of_reports, pack
 from gateway.media.worker.lending import Lender
@@ -47,7 +47,7 @@ class WorkerLink(asyncio.Protocol):
         self._owner = owner
         self._unpacker = of_reports()
         self._transport: asyncio.WriteTransport | None = None
-        self._music_way: socket.socket | None = None
+        self._sound_way: socket.socket | None = None
         self.ports = ports
         self.process: asyncio.subprocess.Process | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -71,10 +71,10 @@ class WorkerLink(asyncio.Protocol):
     async def start(self, setup: WorkerSetup) -> None:
         ours, theirs = socket.socketpair()
         # One number and one descriptor are one message.
-        self._music_way, music_comes = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        self._music_way.setblocking(False)
-        with theirs, music_comes:
-            ends = [theirs.fileno(), music_comes.fileno()]
+        self._sound_way, sounds_come = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._sound_way.setblocking(False)
+        with theirs, sounds_come:
+            ends = [theirs.fileno(), sounds_come.fileno()]
             command = [sys.executable, "-m", "gateway.media.worker", *map(str, ends)]
             self.process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=ends, env=worker_environment(), stdin=asyncio.subprocess.DEVNULL
@@ -87,8 +87,8 @@ class WorkerLink(asyncio.Protocol):
             self._transport.write(pack([self._outgoing(message) for message in messages]))
 
     def _outgoing(self, message: AnyCommand | WorkerSetup) -> ToWorker:
-        if isinstance(message, PlayMusic) and self._music_way is not None:
-            return self._owner.lender.lend(message, self._music_way)
+        if isinstance(message, QueueAudio | PlayMusic) and self._sound_way is not None:
+            return self._owner.lender.lend(message, self._sound_way)
         return message
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,16 +113,16 @@ class WorkerLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._close_music_way()
+        self._close_sound_way()
         if not self.ready.done():
             self.ready.set_exception(GatewayError("a media worker died while it started"))
             self.ready.exception()  # looked at: nobody may be waiting any more
         self._owner.lost(self)
 
-    def _close_music_way(self) -> None:
-        if self._music_way is not None:
-            self._music_way.close()
-            self._music_way = None
+    def _close_sound_way(self) -> None:
+        if self._sound_way is not None:
+            self._sound_way.close()
+            self._sound_way = None
 
     def kill(self) -> None:
         """It does not answer; its end is told like any other."""
@@ -135,7 +135,7 @@ class WorkerLink(asyncio.Protocol):
         """Let the process finish its recordings; end it when it takes too long."""
         if self._transport is not None:
             self._transport.close()
-        self._close_music_way()
+        self._close_sound_way()
         if self.process is None:
             return
         try:

@@ -27,7 +27,7 @@ from gateway.media.plane import MediaPlane
 from gateway.media.portrange import PortRange
 from gateway.media.ports import BatchVad, NoiseSuppressor, Said
 from gateway.media.vad import SileroVad
-from gateway.media.wire import FromWorker, LentMusic, WorkerPulse, WorkerSetup, of_commands, pack
+from gateway.media.wire import FromWorker, Lent, WorkerPulse, WorkerSetup, of_commands, pack
 from gateway.media.worker.lending import Borrower
 from gateway.media.worker.network import LegSockets, Network
 from gateway.media.worker.uring import Rings
@@ -217,7 +217,7 @@ class Worker:
         now = time.monotonic()
         for command in self._commands.feed(data):
             try:
-                if isinstance(command, LentMusic):
+                if isinstance(command, Lent):
                     command = self._borrower.take(command)  # also for a leg that is gone: the next one's comes behind
                 if isinstance(command, OpenLeg):
                     self._open_leg(command, now)
