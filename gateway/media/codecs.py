@@ -60,21 +60,24 @@ def duration_ms(codec: Heard, payload: bytes) -> int:
 
 def _opus_duration_ms(payload: bytes) -> float:
     """By the table of contents of the packet's first octet, RFC 6716 3.1."""
-    if not payload:
-        raise PeerError("an empty Opus packet")
-    configuration, code = payload[0] >> 3, payload[0] & 3
-    frame_ms: float
-    if configuration < 12:
-        frame_ms = (10, 20, 40, 60)[configuration % 4]
-    elif configuration < 16:
-        frame_ms = (10, 20)[configuration % 2]
-    else:
-        frame_ms = (2.5, 5, 10, 20)[configuration % 4]
+    frame_ms, code = opus_frame_ms(payload), payload[0] & 3
     if code == 3:
         if len(payload) < 2:
             raise PeerError("an Opus packet is cut off")
         return frame_ms * (payload[1] & 0x3F)
     return frame_ms * (1 if code == 0 else 2)
+
+
+def opus_frame_ms(payload: bytes) -> float:
+    """Of each of the frames in a packet: what a copy in it is of (RFC 6716 2.1.7)."""
+    if not payload:
+        raise PeerError("an empty Opus packet")
+    configuration = payload[0] >> 3
+    if configuration < 12:
+        return (10, 20, 40, 60)[configuration % 4]
+    if configuration < 16:
+        return (10, 20)[configuration % 2]
+    return (2.5, 5, 10, 20)[configuration % 4]
 
 
 def packet_ms(codec: Wide, ptime_ms: int) -> int:

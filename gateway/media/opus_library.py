@@ -25,7 +25,7 @@ _LONGEST = RATE * 120 // 1000
 
 _MOST_OCTETS = 1276
 _VOIP = 2048
-_SET_BITRATE, _SET_COMPLEXITY = 4002, 4010
+_SET_BITRATE, _SET_COMPLEXITY, _SET_COPIES, _SET_LOSS = 4002, 4010, 4012, 4014
 
 BITS_PER_S = 28_000
 EFFORT = 0
@@ -81,6 +81,15 @@ class OpusDecoder:
         go on as it sounded before. Raises `PeerError` as `decode` does."""
         return self._made(payload, samples, lost_before=True)
 
+    @property
+    def state(self) -> bytes:
+        """All that it remembers; may be set, so that what was decoded since has not been."""
+        return self._state.raw
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        self._state.raw = state
+
     def _made(self, payload: bytes, most: int, *, lost_before: bool) -> Int16s:
         count = self._decode(self._state, payload, len(payload), self._place, most, lost_before)
         if count < 0:
@@ -89,11 +98,15 @@ class OpusDecoder:
 
 
 class OpusEncoder:
-    def __init__(self, bits_per_s: int = BITS_PER_S, effort: int = EFFORT) -> None:
+    def __init__(self, bits_per_s: int = BITS_PER_S, effort: int = EFFORT, *, loss_percent: int = 0) -> None:
+        """Where packets get lost each holds the one before a second time, and coarser, for what it is worth."""
         library = _loaded()
         self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
         library.opus_encoder_init(self._state, RATE, 1, _VOIP)
-        for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COMPLEXITY, effort)):
+        settings = {_SET_BITRATE: bits_per_s, _SET_COMPLEXITY: effort}
+        if loss_percent:
+            settings |= {_SET_COPIES: 1, _SET_LOSS: loss_percent}
+        for setting, value in settings.items():
             library.opus_encoder_ctl(self._state, setting, c_int(value))
         self._encode, self._packet = library.opus_encode, ctypes.create_string_buffer(_MOST_OCTETS)
 

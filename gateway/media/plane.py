@@ -312,13 +312,13 @@ class MediaPlane:
 
     def _hear(self, rows: Int64s, now: float) -> None:
         pcm, have = self._jitter.pop(rows)
-        self._wide.play(rows, pcm, have)
+        came = self._wide.play(rows, pcm, have)
         self._concealer.conceal(rows, self._position, pcm, have)
         self._noise.fill(rows, self._position, pcm, have)
         if len(self._tones.rows):
             self._said += self._hear_keys(pcm[np.searchsorted(rows, self._tones.rows)], now)
         if self._echo is not None:
-            self._echo.patch(rows, self._position, have)
+            self._echo.patch(rows, self._position, came)
         self._record(rows, pcm)
         pcm, samples = self._suppression.clean(rows, pcm)
         self._history.write(rows, self._position, pcm)

@@ -10,6 +10,7 @@ import numpy as np
 from gateway.core.errors import PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import codecs, g711, rtp
+from gateway.media.coded_stream import CodedPacket
 from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import Codec, LegLatched
 from gateway.media.control import ControlChannel
@@ -20,7 +21,7 @@ from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Float64s, Int64s, Said
 from gateway.media.receive_coded import CodedReceiver, in_rounds
 from gateway.media.reception import Reception
-from gateway.media.wide_receive import CodedPacket, WideReceiver
+from gateway.media.wide_receive import WideReceiver
 
 _LONGEST = 6 * CELL
 
@@ -196,6 +197,7 @@ class Receiver:
 
     def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, now: float, said: list[Said]) -> None:
         self._reception.count(np.array([leg.row]), np.array([packet.sequence]))
+        self._wide.without_audio(leg.row, packet.sequence)
         self._table.last_media[leg.row] = now
         if packet.payload_type == rtp.COMFORT_NOISE:
             self._noise.announce(leg.row, packet.payload)

@@ -6,11 +6,12 @@ import numpy as np
 
 from gateway.core.errors import PeerError
 from gateway.media import codecs, rtp
+from gateway.media.coded_stream import CodedPacket
 from gateway.media.datagrams import Received, Usual
 from gateway.media.legs import LegTable
 from gateway.media.ports import Int64s
 from gateway.media.reception import Reception
-from gateway.media.wide_receive import CodedPacket, WideReceiver
+from gateway.media.wide_receive import WideReceiver
 
 
 class CodedReceiver:

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.media.coded_stream import CodedPacket
 from gateway.media.history import FRAME
 from gateway.media.jitter import CELL, JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.ports import Int64s
 from gateway.media.receive_coded import in_rounds
 from gateway.media.record import Int16s
-from gateway.media.wide_receive import CodedPacket, WideReceiver
+from gateway.media.wide_receive import WideReceiver
 
 
 class _Pushed(NamedTuple):

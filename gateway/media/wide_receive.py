@@ -1,21 +1,19 @@
 """Receiving codecs with a memory: packets wait coded beside the jitter buffer, and are decoded as they are played.
 
 The jitter buffer decides when, by cells of 10 ms as for all legs; it holds silence in the place of coded audio.
-Decoded in the order of playing, a packet that overtook another harms neither. Only that is done leg by leg: what comes
-out, 16 kHz, is looked at for all at once. The house hears its lower half, and `read` gives the whole to recognisers
-that want it.
+Decoded in the order of playing, a packet that overtook another harms neither. Only that is done leg by leg, in
+`coded_stream.py`: what comes out, 16 kHz, is looked at for all at once. The house hears its lower half, and `read`
+gives the whole to recognisers that want it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
-from gateway.core.errors import PeerError
-from gateway.media import codecs
-from gateway.media.codecs import Decoder, Heard, Int16s
+from gateway.media.codecs import Int16s
+from gateway.media.coded_stream import MOST_WAITING, WIDE_CELL, CodedPacket, CodedStream
 from gateway.media.decimate import Halver
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import CELL, Bools, JitterBuffer
@@ -23,43 +21,7 @@ from gateway.media.ports import Int64s
 from gateway.media.record_wide import Sound
 from gateway.media.resample import TAPS, double_rate
 
-_WIDE_CELL = 2 * CELL
 _WIDE_FRAME = 2 * FRAME
-_LONGEST = 6
-"""Cells of the longest packet."""
-
-_CELLS = 64
-"""That the jitter buffer has."""
-
-_MOST_WAITING = 128
-"""Packets of one leg: twice what the jitter buffer has cells for."""
-
-
-class CodedPacket(NamedTuple):
-    row: int
-    codec: Heard
-    sequence: int
-    timestamp: int
-    payload: bytes
-    at: float
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One source's packets and the state they are decoded with."""
-
-    coded: dict[int, tuple[Heard, bytes]] = field(default_factory=dict)
-    """By first cell."""
-
-    decoded: dict[int, Int16s] = field(default_factory=dict)
-    """Cells of 16 kHz still to be played; empty ones are of packets that were broken."""
-
-    decoders: dict[Heard, Decoder] = field(default_factory=dict)
-    latest: int = 0
-    """First cell of the packet taken last."""
-
-    clock: tuple[int, int] | None = None
-    """The latest timestamp of a clock that is not 8000 Hz, wrapped and unwrapped."""
 
 
 @dataclass(slots=True)
@@ -80,7 +42,7 @@ class WideReceiver:
     def __init__(self, slots: int, jitter: JitterBuffer, history: AudioHistory, *, keep: bool) -> None:
         """`keep` the wideband audio for listeners."""
         self._jitter, self._history = jitter, history
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, CodedStream] = {}
         self._rows: Int64s = np.zeros(0, np.int64)
         self._halver = Halver(slots)
         self._keep = keep
@@ -91,7 +53,6 @@ class WideReceiver:
         self._end = np.zeros(slots, np.int64)
         self._frames = np.zeros((slots, _WIDE_FRAME), np.int16)
         self._there = np.zeros((slots, 2), np.bool_)  # which halves of `_frames` came as wideband audio in this tick
-        self.undecodable = 0
 
     def reset(self, row: int) -> None:
         self._wanted.pop(row, None)
@@ -126,10 +87,10 @@ class WideReceiver:
     def _know_rows(self) -> None:
         self._rows = np.array(sorted(self._streams), np.int64)
 
-    def _stream(self, row: int) -> _Stream:
+    def _stream(self, row: int) -> CodedStream:
         stream = self._streams.get(row)
         if stream is None:
-            stream = self._streams[row] = _Stream()
+            stream = self._streams[row] = CodedStream()
             self._know_rows()
             if self._wanted.get(row, self._keep):
                 self._begin_to_keep(row)
@@ -138,88 +99,59 @@ class WideReceiver:
     def insert(self, rows: Int64s, packets: list[CodedPacket], length: int) -> Int64s:
         """Put a packet of `length` cells of each of `rows` in its place. Gives positions as the jitter buffer does."""
         streams = [self._stream(packet.row) for packet in packets]
-        timestamps = [_at_8_khz(stream, packet) for stream, packet in zip(streams, packets, strict=True)]
+        timestamps = [stream.timestamp_at_8_khz(packet) for stream, packet in zip(streams, packets, strict=True)]
         silence = np.zeros((len(packets), length * CELL), np.int16)
         positions = self._jitter.insert(rows, np.array(timestamps), silence)
         cells = self._jitter.cells_of(rows, positions)
         held = self._jitter.hold(rows, cells + length - 1).tolist()
         for packet, stream, cell, there in zip(packets, streams, cells.tolist(), held, strict=True):
             if there:
-                _put(stream, cell, packet)
-            if len(stream.coded) > _MOST_WAITING:
-                head = int(self._jitter.next_cells(np.array([packet.row]))[0])
-                near = range(head - _LONGEST, head + _CELLS)
-                stream.coded = {at: coded for at, coded in stream.coded.items() if at in near}
+                stream.put(cell, packet)
+            if len(stream.coded) > MOST_WAITING:
+                stream.forget_all_but_near(int(self._jitter.next_cells(np.array([packet.row]))[0]))
         return positions
 
-    def play(self, rows: Int64s, pcm: Int16s, have: Bools) -> None:
-        """Decode what the jitter buffer has just let go: into `pcm` (rows, 160), where `have` (rows, 2) says so."""
+    def without_audio(self, row: int, sequence: int) -> None:
+        """A packet came that was of something else: it is not lost."""
+        if row in self._streams:
+            self._streams[row].without_audio = sequence
+
+    def play(self, rows: Int64s, pcm: Int16s, have: Bools) -> Bools:
+        """Decode what the jitter buffer has just let go: into `pcm` (rows, 160), where `have` (rows, 2) says so.
+
+        Sets `have` right where it is otherwise: packets that were broken, and audio that is there all the same.
+        Gives `have` again but for what was made up out of nothing.
+        """
         if not self._streams:
-            return
+            return have
         places = np.searchsorted(rows, self._rows)
         first, after = self._jitter.popped[self._rows], self._jitter.next_cells(self._rows)
         plain = have[places].all(axis=1) & (after - first == 2)
         wholes, halves = _Played(), (_Played(), _Played())
+        made_up: list[int] = []
         every = zip(self._streams_in_order(), places.tolist(), first.tolist(), after.tolist(), plain, strict=True)
         for stream, place, start, end, is_plain in every:
-            frame = self._frame(stream, start) if is_plain else None
+            stream.move(start, end)
+            frame = stream.frame(start) if is_plain else None
             if frame is None:
-                cells = self._cells(stream, start, end, have[place])
-                _sort_in(place, cells, wholes, halves)
+                before = stream.made_up
+                _sort_in(place, stream.cells(start, end, have[place]), wholes, halves)
+                if stream.made_up > before:
+                    made_up.append(place)
             else:
                 wholes.add(place, frame)
         self._there[self._rows] = False
         self._hear(rows, pcm, wholes, 0)
         for half in (0, 1):
             self._hear(rows, pcm, halves[half], half)
+        if not made_up:
+            return have
+        came = have.copy()
+        came[made_up] = False
+        return came
 
-    def _streams_in_order(self) -> list[_Stream]:
+    def _streams_in_order(self) -> list[CodedStream]:
         return [self._streams[row] for row in self._rows.tolist()]
-
-    def _frame(self, stream: _Stream, start: int) -> Int16s | None:
-        """A packet that is the very 20 ms to be played now; None where it is not as usual as that."""
-        if stream.decoded or (coded := stream.coded.pop(start, None)) is None:
-            return None
-        pcm = self._decode(stream, *coded)
-        if len(pcm) == _WIDE_FRAME:
-            return pcm
-        stream.decoded |= _by_cell(start, *coded, pcm)
-        return None
-
-    def _cells(self, stream: _Stream, first: int, after: int, have: Bools) -> list[Int16s | None]:
-        """The two cells that are played now; of three, where the buffer takes time out, the first two as one."""
-        found = [self._cell(stream, cell) for cell in range(first, max(after, first + 2))]
-        if len(found) == 3 and found[0] is not None and found[1] is not None:
-            found = [_crossfade(found[0], found[1]), found[2]]
-        found = found[-2:]
-        for half in (0, 1):
-            if found[half] is None or not have[half]:
-                # Where nothing coded stands either, it is G.711 in mid-stream, and in its place already.
-                have[half] &= not _is_broken(stream, first + half)
-                found[half] = None
-        for at in [at for at in stream.decoded if at < after]:
-            del stream.decoded[at]
-        return found
-
-    def _cell(self, stream: _Stream, cell: int) -> Int16s | None:
-        if cell not in stream.decoded:
-            for start in range(cell, cell - _LONGEST, -1):
-                coded = stream.coded.pop(start, None)
-                if coded is not None:
-                    stream.decoded |= _by_cell(start, *coded, self._decode(stream, *coded))
-                    break
-        found = stream.decoded.get(cell)
-        return found if found is not None and len(found) else None
-
-    def _decode(self, stream: _Stream, codec: Heard, payload: bytes) -> Int16s:
-        """All of a packet; nothing where it is broken."""
-        if codec not in stream.decoders:
-            stream.decoders[codec] = codecs.decoder(codec)
-        try:
-            return stream.decoders[codec].decode(payload)
-        except PeerError:
-            self.undecodable += 1
-            return np.zeros(0, np.int16)
 
     def _hear(self, rows: Int64s, pcm: Int16s, played: _Played, half: int) -> None:
         """Let the house hear what was decoded; all of it is as long, and begins in this half."""
@@ -245,7 +177,7 @@ class WideReceiver:
         lacking = rows[~there.all(axis=1)]
         if len(lacking):
             doubled = double_rate(self._history.read(lacking, position + FRAME, FRAME + TAPS - 1))
-            wide = np.repeat(self._there[lacking], _WIDE_CELL, axis=1)
+            wide = np.repeat(self._there[lacking], WIDE_CELL, axis=1)
             self._frames[lacking] = np.where(wide, self._frames[lacking], doubled)
         for row in rows[self._end[rows] != position].tolist():
             # The clock jumped, or this is the beginning: nothing older may be taken for what was heard since.
@@ -268,25 +200,6 @@ class WideReceiver:
         return pcm
 
 
-def _put(stream: _Stream, cell: int, packet: CodedPacket) -> None:
-    if abs(cell - stream.latest) >= _CELLS:
-        # The peer's clock was stepped: what waits under these numbers is of another time.
-        stream.coded.clear()
-        stream.decoded.clear()
-    stream.latest = cell
-    stream.coded[cell] = packet.codec, packet.payload
-
-
-def _by_cell(start: int, codec: Heard, payload: bytes, pcm: Int16s) -> dict[int, Int16s]:
-    """A packet's cells; empty ones where it is broken."""
-    count = codecs.duration_ms(codec, payload) // 10
-    return dict(enumerate(pcm.reshape(count, -1), start))
-
-
-def _is_broken(stream: _Stream, cell: int) -> bool:
-    return cell in stream.decoded and not len(stream.decoded[cell])
-
-
 def _sort_in(place: int, cells: list[Int16s | None], wholes: _Played, halves: tuple[_Played, _Played]) -> None:
     first, second = cells
     if first is not None and second is not None:
@@ -295,21 +208,3 @@ def _sort_in(place: int, cells: list[Int16s | None], wholes: _Played, halves: tu
         halves[0].add(place, first)
     elif second is not None:
         halves[1].add(place, second)
-
-
-_RISING = (np.arange(_WIDE_CELL, dtype=np.float32) + 0.5) / _WIDE_CELL
-
-
-def _crossfade(one: Int16s, other: Int16s) -> Int16s:
-    return np.rint(one * (1 - _RISING) + other * _RISING).astype(np.int16)
-
-
-def _at_8_khz(stream: _Stream, packet: CodedPacket) -> int:
-    """A timestamp as if the clock ran at 8000 Hz, whatever the wraps."""
-    ratio, timestamp = codecs.CLOCK_RATIO.get(packet.codec, 1), packet.timestamp
-    if ratio == 1:
-        return timestamp
-    wrapped, unwrapped = stream.clock or (timestamp, timestamp)
-    step = (timestamp - wrapped + 0x80000000) % 0x100000000 - 0x80000000
-    stream.clock = timestamp, unwrapped + step
-    return (unwrapped + step) // ratio & 0xFFFFFFFF

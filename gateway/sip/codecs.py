@@ -21,8 +21,9 @@ CODECS = {
     "PCMU": Codec(0, 8000),
     "PCMA": Codec(8, 8000),
     "G722": Codec(9, 8000),
-    # RFC 7587: always named 48000/2, whatever is in it. We play and capture wideband, and mono.
-    "opus": Codec(107, 48000, 2, "maxplaybackrate=16000;sprop-maxcapturerate=16000;stereo=0"),
+    # RFC 7587: always named 48000/2, whatever is in it. We play and capture wideband, and mono, and recover what was
+    # lost from the copies in other packets (6.1).
+    "opus": Codec(107, 48000, 2, "maxplaybackrate=16000;sprop-maxcapturerate=16000;stereo=0;useinbandfec=1"),
 }
 DTMF = "telephone-event"
 COMFORT_NOISE = "cn"

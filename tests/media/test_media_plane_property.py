@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from media_world import PHONE, STRANGER, Phone, World, sine
+from wide_world import NUMBER, Ffmpeg
 
 from gateway.core.events import SpeechBegan, SpeechEnded
+from gateway.media import codecs, rtcp, rtp
 from gateway.media import commands as c
-from gateway.media import rtcp, rtp
 from gateway.media.files import NoFiles
 from gateway.media.plane import PlaneOptions, Received
 from gateway.media.ports import Float32s, Int64s
@@ -21,6 +22,13 @@ from gateway.media.ports import Float32s, Int64s
 LEGS = ["a", "b", "c", "d"]
 legs = st.sampled_from(LEGS)
 SOUND = sine(300, 0.02, 12000)
+OPUS = {
+    length: [coder.code(piece) for piece in np.tile(np.repeat(SOUND, 2), 12).reshape(-1, 16 * length)]
+    for length, coder in {length: Ffmpeg("opus", length, copies=True) for length in (10, 20, 40, 60)}.items()
+}
+"""Packets by their length in ms, each with a copy of the one before."""
+
+CODECS = [codec for codec in ("PCMU", "PCMA", "PCMU", "PCMA", "G722", "opus", "opus") if codecs.available(codec)]
 
 
 class LoudIsSpeech:
@@ -58,7 +66,7 @@ class PlaneMachine(RuleBasedStateMachine):
 
     @rule(
         leg=legs,
-        codec=st.sampled_from(["PCMU", "PCMA", "PCMU", "PCMA", "G722"]),
+        codec=st.sampled_from(CODECS),
         direction=st.sampled_from(["sendrecv", "sendrecv", "sendonly", "recvonly", "inactive"]),
         host=st.sampled_from([PHONE[0], "0.0.0.0", "2001:db8::1", "not an address"]),
         port=st.sampled_from([4000, 0, 65535]),
@@ -66,7 +74,17 @@ class PlaneMachine(RuleBasedStateMachine):
         mux=st.booleans(),
     )
     def connect(self, leg: str, codec: str, direction: str, host: str, port: int, ptime_ms: int, mux: bool) -> None:
-        self.world.connect(leg, codec=codec, direction=direction, host=host, port=port, ptime_ms=ptime_ms, rtcp_mux=mux)
+        number = NUMBER.get(codec, 0 if codec == "PCMU" else 8)
+        self.world.connect(
+            leg,
+            codec=codec,
+            payload_type=number,
+            direction=direction,
+            host=host,
+            port=port,
+            ptime_ms=ptime_ms,
+            rtcp_mux=mux,
+        )
 
     @rule(leg=legs)
     def close(self, leg: str) -> None:
@@ -112,6 +130,23 @@ class PlaneMachine(RuleBasedStateMachine):
         phone.timestamp += jump
         for _ in range(count):
             self._arrive(leg, phone.packet(SOUND), STRANGER if stranger else PHONE)
+
+    @rule(
+        leg=legs,
+        length=st.sampled_from([10, 20, 20, 40, 60]),
+        what=st.lists(st.sampled_from(["came", "came", "came", "lost", "late", "rest", "broken"]), max_size=20),
+    )
+    def speak_opus(self, leg: str, length: int, what: list[str]) -> None:
+        """At the pace of a call, with losses, packets that are overtaken, and rests."""
+        phone, late = self.phones[leg], b""
+        for k, fate in enumerate(what):
+            payload = OPUS[length][k % len(OPUS[length])]
+            phone.timestamp += 48 * length * (1 + 20 * (fate == "rest"))
+            packet = phone.build(NUMBER["opus"], payload[:9] if fate == "broken" else payload)
+            came = {"lost": [], "late": []}.get(fate, [packet, late] if late else [packet])
+            late = packet if fate == "late" else b""
+            self.world.take([Received(leg, data, PHONE, self.world.now) for data in came])
+            self.world.ticks(length // 20 - 1)
 
     @rule(leg=legs, event=st.integers(0, 17), end=st.booleans(), duration=st.integers(0, 0xFFFF))
     def press(self, leg: str, event: int, end: bool, duration: int) -> None:

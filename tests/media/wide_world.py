@@ -49,9 +49,9 @@ class Ffmpeg:
 class WidePhone(Phone):
     """Codes 16 kHz audio; its packets are as long as the pieces it is given."""
 
-    def __init__(self, codec: str, ptime_ms: int = 20, **options: int) -> None:
+    def __init__(self, codec: str, ptime_ms: int = 20, *, copies: bool = False, **options: int) -> None:
         super().__init__(**options)
-        self.codec, self.coder = codec, Ffmpeg(codec, ptime_ms)
+        self.codec, self.coder = codec, Ffmpeg(codec, ptime_ms, copies=copies)
 
     def packet(self, pcm: np.ndarray, *, payload_type: int | None = None, marker: bool = False) -> bytes:
         made = self.build(NUMBER[self.codec] if payload_type is None else payload_type, self.coder.code(pcm), marker)

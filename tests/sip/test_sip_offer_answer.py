@@ -188,6 +188,14 @@ def test_events_go_by_the_clock_of_the_codec(
     assert f"m=audio 6000 RTP/AVP {number}{' 13' if clock == 8000 else ''} {events}" in lines(agreed.sdp)
 
 
+def test_copies_are_asked_for_both_ways() -> None:
+    """RFC 7587 6.1: a phone puts a copy of each packet into the next one for who says that it makes use of them."""
+    theirs = offered("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\n")
+    for number, sdp in ((107, offer(WIDE)), (96, answer(theirs, WIDE).sdp)):
+        (parameters,) = (line for line in lines(sdp) if line.startswith(f"a=fmtp:{number} "))
+        assert "useinbandfec=1" in parameters.partition(" ")[2].split(";")
+
+
 def test_opus_with_events_of_another_clock_still_has_keys() -> None:
     """Not by the book, but common: telephone-event/8000 beside Opus alone."""
     theirs = offered("m=audio 4000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\n")

@@ -1,0 +1,147 @@
+"""Packets of Opus that are lost: recovered from the next one, or made up, and played in their own time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from media_world import frames, speech
+from scipy.signal import resample_poly
+from wide_world import NUMBER, WIDE_FRAME, WidePhone, WideWorld, level_at, tone_at_16_khz
+
+from gateway.media.commands import CloseLeg, LegClosed
+
+LATE = 32
+"""Samples by which the halver holds the sound back."""
+
+
+class Network(NamedTuple):
+    """What becomes of packets: `lost` never come, `late` come so many ticks after their time."""
+
+    ptime_ms: int = 20
+    ahead: int = 0
+    """Packets that have come at the beginning beyond the first one: so many wait longer in the buffer."""
+
+    lost: tuple[int, ...] = ()
+    late: dict[int, int] = {}  # noqa: RUF012 - never written to
+    copies: bool = True
+
+
+def voice() -> np.ndarray:
+    """Two seconds of a voice at 16 kHz."""
+    return resample_poly(speech()[6000:22400], 2, 1).astype(np.int16)
+
+
+def through(network: Network) -> tuple[np.ndarray, WideWorld]:
+    """What is recorded of the caller, 16 kHz, packet by packet as the phone sent them; and the world."""
+    w, phone = WideWorld(), WidePhone("opus", network.ptime_ms, copies=network.copies)
+    w.open(record="call.wav").connect(codec="opus", payload_type=NUMBER["opus"])
+    length, ticks = 16 * network.ptime_ms, network.ptime_ms / 20
+    due: dict[int, list[bytes]] = {}
+    packets = [phone.packet(piece) for piece in frames(voice(), length)]
+    for k, packet in enumerate(packets):
+        if k not in network.lost:
+            due.setdefault(int(max(0, k - network.ahead) * ticks) + network.late.get(k, 0), []).append(packet)
+    for tick in range(int(len(packets) * ticks) + 10):
+        w.tick(*due.get(tick, []))
+    w.do(CloseLeg("call")).ticks(2)
+    heard = np.frombuffer(bytes(w.files.written[max(w.files.written)][44:]), "<i2")[::2].astype(float)
+    begin = 320 + LATE
+    return heard[begin : begin + len(packets) * length].reshape(-1, length), w
+
+
+def likeness_db(network: Network) -> tuple[np.ndarray, WideWorld]:
+    """Of each packet's time, signal over error against the same call on a perfect network."""
+    whole, _ = through(network._replace(lost=(), late={}))
+    heard, w = through(network)
+    error = np.sum((heard - whole) ** 2, axis=1) + 1
+    return 10 * np.log10((np.sum(whole**2, axis=1) + 1) / error), w
+
+
+ONE, TWO = Network(lost=(50,)), Network(lost=(50, 51))
+FORTY = Network(40, lost=(25,))
+SIXTY = Network(60, lost=(16,))
+
+
+@pytest.mark.parametrize(
+    ("network", "least_db"),
+    [
+        pytest.param(ONE, (20, 14), id="one: its copy waits in the next"),
+        pytest.param(ONE._replace(copies=False), (10, 5), id="one that nobody copied is made up"),
+        pytest.param(TWO, (9, 2), id="two: the first is made up, the second has a copy"),
+        pytest.param(TWO._replace(ahead=2), (9, 2), id="two, with the copy there early"),
+        pytest.param(Network(lost=(50, 52)), (20, 14, 10), id="every other one"),
+        pytest.param(Network(late={50: 2}), (20, 14), id="recovered, and too late"),
+        pytest.param(FORTY, (12, 20), id="40 ms: the half that is left when the copy comes"),
+        pytest.param(FORTY._replace(ahead=1), (20, 20), id="40 ms, with the copy there early"),
+        pytest.param(Network(40, ahead=1, late={25: 4}), (20, 20), id="40 ms, come when half of it was recovered"),
+        pytest.param(SIXTY._replace(ahead=1), (12, 15), id="60 ms"),
+        pytest.param(Network(10, lost=(101,)), (20, 20), id="10 ms, the second of a tick"),
+        pytest.param(Network(10, lost=(100, 101)), (14, 10), id="10 ms, all of a tick"),
+    ],
+)
+def test_what_was_lost_is_like_what_was_said(network: Network, least_db: tuple[int, ...]) -> None:
+    """From the first packet lost on, each is at least that like itself in the call that lost none (concealed in
+    narrowband they are at -7 to 3 dB); what came before is the same, and what comes later is soon again."""
+    likeness, w = likeness_db(network)
+    begins = min(network.lost or network.late)
+    end = begins + len(least_db)
+    assert (likeness[begins:end] > least_db).all(), np.rint(likeness[begins:end])
+    assert (likeness[:begins] > 40).all()
+    assert (likeness[end + 5 : -1] > 25).all()
+    stats = w.all(LegClosed)[0].stats
+    assert stats.packets_lost == len(network.lost)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(Network(late={50: 1}), id="swapped"),
+        pytest.param(Network(ahead=3, late={50: 4}), id="overtaken by four"),
+        pytest.param(Network(40, ahead=1, late={25: 3}), id="40 ms"),
+        pytest.param(Network(10, ahead=4, late={100: 2}), id="10 ms"),
+    ],
+)
+def test_what_comes_in_time_needs_no_copy(network: Network) -> None:
+    """However far it was overtaken: it is decoded itself, and all is heard to the bit as if it never had been."""
+    heard, w = through(network)
+    assert np.array_equal(heard, through(network._replace(late={}))[0])
+    assert w.all(LegClosed)[0].stats.packets_late == 0
+
+
+def test_a_long_gap_fades_and_ends_with_the_copy() -> None:
+    """A quarter of a second: 120 ms are made up, ever lower, then there is silence; the last 20 ms have a copy."""
+    heard, _ = through(Network(lost=tuple(range(50, 62))))
+    levels = np.sqrt(np.mean(heard**2, axis=1))
+    assert levels[50] > 5000
+    assert levels[52] < levels[50] / 2
+    assert (levels[56:61] < 100).all()
+    likeness, _ = likeness_db(Network(lost=tuple(range(50, 62))))
+    assert likeness[61] > 0
+
+
+def rested(*, key: bool) -> np.ndarray:
+    """The phone says a second of a tone, nothing for 0.4 s (or a key), and then is silent."""
+    w, phone = WideWorld(), WidePhone("opus", copies=True)
+    w.open(record="call.wav").connect(codec="opus", payload_type=NUMBER["opus"])
+    for piece in frames(tone_at_16_khz(700, 1.0), WIDE_FRAME):
+        w.tick(phone.packet(piece))
+    for _ in range(20):
+        w.tick(*([phone.build(101, bytes([5, 10, 0, 160]))] if key else []))
+        phone.timestamp += 960
+    quiet = np.zeros(WIDE_FRAME, np.int16)
+    for _ in range(25):
+        w.tick(phone.packet(quiet))
+    w.do(CloseLeg("call")).ticks(2)
+    assert w.all(LegClosed)[0].stats.packets_lost == 0
+    return np.frombuffer(bytes(w.files.written[max(w.files.written)][44:]), "<i2")[::2]
+
+
+@pytest.mark.parametrize("key", [False, True])
+def test_a_rest_is_no_loss(key: bool) -> None:
+    """Who said nothing for a while, or pressed a key, lost nothing: the copy in the next packet is of what was said
+    before, and is not heard again."""
+    heard = rested(key=key)
+    assert level_at(heard[8000:12000], 700, 16000) == pytest.approx(6000, rel=0.2)
+    assert max(level_at(piece, 700, 16000) for piece in frames(heard[16000 + 3200 : 16000 + 6720], 320)) < 100
