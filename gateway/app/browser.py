@@ -13,6 +13,7 @@ from gateway.call.pcm_line import PcmLine
 from gateway.call.ports import Incoming, Tell
 from gateway.core import events as e
 from gateway.core.clock import Clock
+from gateway.media.commands import LegStats
 from gateway.media.ports import MediaControl
 from gateway.ops.ports import BrowserAnswer
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
@@ -57,6 +58,10 @@ class _Caller:
         self._ready = True
         if self._line is not None:
             self._line.far_side_ready()
+
+    @property
+    def stats(self) -> LegStats:
+        return self.peer.stats
 
     def play(self, pcm: bytes) -> None:
         self.peer.play(pcm)

@@ -23,13 +23,13 @@ class LegStatistics:
         self._last: Latch[media.LegStats] = Latch()
         self._asked: list[Latch[media.LegStats]] = []
 
-    def told(self, said: media.LegDoing | media.LegClosed) -> None:
-        if isinstance(said, media.LegClosed):
-            self._last.set(said.stats)
+    def told(self, stats: media.LegStats, *, last: bool) -> None:
+        if last:
+            self._last.set(stats)
         else:
             waiting, self._asked = self._asked, []
             for latch in waiting:
-                latch.set(said.stats)
+                latch.set(stats)
 
     async def now(self) -> dict[str, Any]:
         """Empty when the media process does not answer."""

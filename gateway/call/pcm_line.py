@@ -18,6 +18,11 @@ class Peer(Protocol):
     wideband: bool
     """Its pieces are of 16 kHz instead of 8, both ways."""
 
+    @property
+    def stats(self) -> media.LegStats:
+        """Of its packets."""
+        ...
+
     def play(self, pcm: bytes) -> None:
         """20 ms for the far side's ears."""
         ...
@@ -77,6 +82,10 @@ class PcmLine:
     @property
     def wideband(self) -> bool:
         return self._peer.wideband
+
+    @property
+    def stats(self) -> media.LegStats:
+        return self._peer.stats
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))

@@ -278,8 +278,8 @@ class PcmReady(Report, frozen=True, tag=True):
 
 
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers. `codec` is what we send, "" for a leg without a socket. `packets_forged` are those
-    that SRTP did not find genuine.
+    """One leg's life in numbers. `codec` is what we send, "" for a leg without a socket: its line knows of packets.
+    `packets_forged` are those that SRTP did not find genuine.
 
     Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.
     """

@@ -100,6 +100,10 @@ class ReplayLine:
     def wideband(self) -> bool:
         return self._side.wideband
 
+    @property
+    def stats(self) -> None:
+        """Nothing but the recorded packets came."""
+
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 

@@ -156,6 +156,7 @@ class SilentLine:
     among what the recorded far side tells, and what it said is not in the bundle."""
 
     wideband = False
+    stats = None
 
     def __init__(self, cues: Cues) -> None:
         self.referral = cues

@@ -29,6 +29,7 @@ class OpusIntake:
 
     def __init__(self) -> None:
         self._decoder = OpusDecoder()
+        self.undecodable = 0
         self._expected: int | None = None
         self._pending = bytearray()
 
@@ -40,6 +41,7 @@ class OpusIntake:
             made_up = self._make_up(payload, self._missing(timestamp))
             pcm = self._decoder.decode(payload)
         except PeerError:
+            self.undecodable += 1
             return
         self._expected = timestamp + len(pcm) * (_CLOCK_HZ // RATE)
         self._pending += made_up + pcm.tobytes()

@@ -20,14 +20,16 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.stats import RTCTransportStats
+from aiortc.stats import RTCStatsReport, RTCTransportStats
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
 from gateway.media import opus_library
+from gateway.media.commands import LegStats
 from gateway.webrtc import opus, reorder
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.audio import WIDE_HZ, Intake, Playout, opus_coder
+from gateway.webrtc.figures import figures
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
 from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec, with_parameters
 
@@ -83,7 +85,11 @@ class BrowserPeer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
         self._over = False
+        self._buffer: reorder.Reorder | None = None
+        self._intake: opus.OpusIntake | None = None
         self.codec = ""
+        self.stats = LegStats()
+        """As they were at most a second ago (at the default `lost_after_s`)."""
 
     async def accept(self, offer_sdp: str) -> str:
         """Answer the browser's offer, all candidates included (no trickle).
@@ -97,13 +103,13 @@ class BrowserPeer:
         self._listen(connection)
         transceiver = connection.addTransceiver(self._playout, direction="sendrecv")
         transceiver.setCodecPreferences(_our_codecs())
-        buffer = reorder.install(transceiver.receiver)
+        self._buffer = reorder.install(transceiver.receiver)
         answer = await self._negotiate(connection, offer)
         self.codec, payload_type = spoken_codec(answer)
         if self.wideband:
             self._playout.rate_hz, self._playout.coder = WIDE_HZ, opus_coder()
-            if buffer is not None and opus_library.is_there():
-                self._decode_ourselves(buffer, payload_type)
+            if self._buffer is not None and opus_library.is_there():
+                self._decode_ourselves(self._buffer, payload_type)
                 answer = with_parameters(answer, payload_type, opus.FORMAT)
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
@@ -204,7 +210,7 @@ class BrowserPeer:
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
     def _decode_ourselves(self, buffer: reorder.Reorder, payload_type: int) -> None:
-        intake = opus.OpusIntake()
+        intake = self._intake = opus.OpusIntake()
 
         def take(payload: bytes, timestamp: int) -> None:
             try:
@@ -238,10 +244,17 @@ class BrowserPeer:
         now = asyncio.get_running_loop().time
         received, heard_at = -1, now()
         while now() - heard_at < self._options.lost_after_s:
-            if (count := await _packets_received(connection)) != received:
+            report = await connection.getStats()
+            self._count(report)
+            if (count := _packets_received(report)) != received:
                 received, heard_at = count, now()
             await asyncio.sleep(self._options.lost_after_s / 8)
         return self._lose("went_silent")
+
+    def _count(self, report: RTCStatsReport) -> None:
+        late = self._buffer.late if self._buffer is not None else 0
+        malformed = self._intake.undecodable if self._intake is not None else 0
+        self.stats = figures(report.values(), self.codec, late=late, malformed=malformed)
 
     def _lose(self, reason: str) -> None:
         if not self._over:
@@ -275,6 +288,5 @@ def _our_codecs() -> list[Any]:
     return [codec for name in CODECS for codec in codecs if codec.mimeType.lower() == f"audio/{name}"]
 
 
-async def _packets_received(connection: RTCPeerConnection) -> int:
-    report = await connection.getStats()
+def _packets_received(report: RTCStatsReport) -> int:
     return sum(stats.packetsReceived for stats in report.values() if isinstance(stats, RTCTransportStats))

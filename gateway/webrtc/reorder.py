@@ -27,6 +27,9 @@ class Reorder:
     def __init__(self) -> None:
         self._held: dict[int, RtpPacket] = {}
         self._next: int | None = None
+        self.late = 0
+        """Packets that came when their time had passed, and duplicates."""
+
         self._diverted: int | None = None
         self._take: Callable[[bytes, int], None] = _nobody
 
@@ -41,7 +44,8 @@ class Reorder:
             self._held.clear()
             self._next = sequence
         if _ahead(sequence, self._next) < 0:
-            return False, None  # late or a duplicate: its time has passed
+            self.late += 1
+            return False, None
         self._held[sequence] = packet
         if len(self._held) > HELD_BACK and self._next not in self._held:
             following = self._next

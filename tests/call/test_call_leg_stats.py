@@ -21,10 +21,10 @@ def test_one_answer_is_for_all_who_asked_before_it() -> None:
         statistics = LegStatistics("c-1", leg)
         both = [asyncio.create_task(statistics.now()) for _ in range(2)]
         await turns()
-        statistics.told(media.LegDoing(1.0, "c-1", media.LegStats(packets_received=7)))
+        statistics.told(media.LegStats(packets_received=7), last=False)
         third = asyncio.create_task(statistics.now())
         await turns()
-        statistics.told(media.LegDoing(2.0, "c-1", media.LegStats(packets_received=8)))
+        statistics.told(media.LegStats(packets_received=8), last=False)
         assert leg.sent == [media.TellStats("c-1")] * 3
         return [(await one)["packets_received"] for one in (*both, third)]
 
@@ -47,7 +47,7 @@ def test_the_last_figures_may_come_before_they_are_asked_for() -> None:
 
     async def last() -> int:
         statistics = LegStatistics("c-1", NotingLeg())
-        statistics.told(media.LegClosed(3.0, "c-1", media.LegStats(packets_sent=5)))
+        statistics.told(media.LegStats(packets_sent=5), last=True)
         return int((await statistics.last())["packets_sent"])
 
     assert run_virtual(last()) == 5

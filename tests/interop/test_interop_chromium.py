@@ -304,6 +304,9 @@ async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess
     await soon(call.wait, "DialogueCompleted")
     ended = await soon(gateway.ended, call)
     assert (ended["door"], ended["reason"], ended["by"], ended["outcome"]) == ("browser", "hangup", "bot", "booked")
+    assert (ended["codec"], ended["packets_lost"]) == ("opus", 0)
+    assert ended["packets_sent"] > 40 * (ended["duration_s"] - 2)
+    assert ended["packets_received"] > 100  # of what was said; this microphone sends nothing between
     booked = call.find("DialogueCompleted")[0]["data"]
     assert booked == {"task": "book", "service": "haircut", "day": "thursday", "half": "morning"}
     await expect(desk_page.locator("body")).to_have_attribute("data-phase", "idle")

@@ -210,6 +210,21 @@ async def test_a_lost_packet_costs_its_own_time_and_no_delay_after_it() -> None:
     assert browser.sent - received <= 3
 
 
+async def test_an_operator_sees_what_became_of_the_packets() -> None:
+    """Both ways, by our counts and by the browser's reports."""
+    async with connected(lost_after_s=0.4) as (ours, browser):
+        await ours.receive(0.2)
+        browser.lose({5, 6, 10})
+        while ours.peer.stats.remote_lost is None or browser.sent < 100:
+            await soon(ours.pushed.get())
+        stats, sent = ours.peer.stats, browser.sent
+    assert (stats.codec, stats.packets_lost, stats.remote_lost) == ("opus", 3, 0)
+    assert sent - 10 <= stats.packets_received <= sent + 20
+    assert abs(stats.packets_sent - stats.packets_received) < 20
+    assert (stats.packets_late, stats.packets_malformed, stats.mos) == (0, 0, None)
+    assert 0 < stats.jitter_ms < 20
+
+
 async def test_video_is_declined_and_audio_goes_on() -> None:
     """A page that offers a camera too gets a call with voice alone; the video m-line is answered with port 0."""
     ours, browser = Ours(), Browser()

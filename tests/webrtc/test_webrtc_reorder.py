@@ -41,6 +41,10 @@ def test_a_lost_packet_is_waited_for_once_and_never_longer() -> None:
 def test_late_packets_and_duplicates_are_dropped() -> None:
     """What has been passed by cannot be played any more."""
     assert through([5, 6, 5, 6, 4, 7]) == [5, 6, None, None, None, 7]
+    buffer = Reorder()
+    for sequence in [5, 6, 5, 6, 4, 7]:
+        buffer.add(packet(sequence))
+    assert buffer.late == 3
 
 
 def test_a_restarted_stream_is_followed_at_once() -> None:
