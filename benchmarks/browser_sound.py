@@ -55,7 +55,7 @@ class Always:
 class Ear(Protocol):
     """Packets of Opus in, pieces of 20 ms out."""
 
-    def feed(self, payload: bytes, timestamp: int) -> Iterator[bytes]: ...
+    def feed(self, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]: ...
 
 
 class AiortcsEar:
@@ -64,7 +64,7 @@ class AiortcsEar:
     def __init__(self, rate_hz: int = WIDE_HZ) -> None:
         self._decoder, self._intake = OpusDecoder(), Intake(rate_hz)
 
-    def feed(self, payload: bytes, timestamp: int) -> Iterator[bytes]:
+    def feed(self, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]:
         for decoded in self._decoder.decode(JitterFrame(data=payload, timestamp=timestamp)):
             assert isinstance(decoded, AudioFrame)
             yield from self._intake.feed(decoded)
@@ -138,7 +138,9 @@ def heard_by_recogniser(
     for start in range(0, len(spoken), _BROWSER_FRAME):
         frame = stereo_frame(spoken[start : start + _BROWSER_FRAME].tobytes(), BROWSER_HZ)
         for packet in wire.code(frame):
-            for piece in ear.feed(packet, timestamp) if chance.random() >= loss else ():
+            for piece in (
+                ear.feed(packet, timestamp, timestamp // _BROWSER_FRAME & 0xFFFF) if chance.random() >= loss else ()
+            ):
                 plane.command(PushPcm("call", piece), now)
             timestamp += _BROWSER_FRAME
         given += [one.audio for one in plane.tick(now, []).said if isinstance(one, HeardAudio)]

@@ -31,18 +31,26 @@ class OpusIntake:
         self._decoder = OpusDecoder()
         self.undecodable = 0
         self._expected: int | None = None
+        self._sequence = 0
         self._pending = bytearray()
 
-    def feed(self, payload: bytes, timestamp: int) -> Iterator[bytes]:
-        """What cannot be decoded counts as lost: the packet after it makes up for it."""
-        if not payload:
-            return  # padding, to try out the line's rate
+    def feed(self, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]:
+        """What cannot be decoded counts as lost: the packet after it makes up for it.
+
+        A gap in time alone is a rest: silence, as the copy in the next packet is of what was said before it.
+        """
+        follows = sequence == self._sequence + 1 & 0xFFFF
+        if not payload:  # padding, to try out the line's rate
+            self._sequence = sequence if follows else self._sequence
+            return
         try:
-            made_up = self._make_up(payload, self._missing(timestamp))
+            missing = self._missing(timestamp)
+            made_up = bytes(2 * missing) if follows else self._make_up(payload, missing)
             pcm = self._decoder.decode(payload)
         except PeerError:
             self.undecodable += 1
             return
+        self._sequence = sequence
         self._expected = timestamp + len(pcm) * (_CLOCK_HZ // RATE)
         self._pending += made_up + pcm.tobytes()
         size = piece_bytes(RATE)

@@ -212,9 +212,9 @@ class BrowserPeer:
     def _decode_ourselves(self, buffer: reorder.Reorder, payload_type: int) -> None:
         intake = self._intake = opus.OpusIntake()
 
-        def take(payload: bytes, timestamp: int) -> None:
+        def take(payload: bytes, timestamp: int, sequence: int) -> None:
             try:
-                for piece in () if self._over else intake.feed(payload, timestamp):
+                for piece in () if self._over else intake.feed(payload, timestamp, sequence):
                     self._push(piece)
             except Exception as error:  # in aiortc's hands it would end the connection as if the page had
                 self._break(error)

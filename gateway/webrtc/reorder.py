@@ -31,10 +31,10 @@ class Reorder:
         """Packets that came when their time had passed, and duplicates."""
 
         self._diverted: int | None = None
-        self._take: Callable[[bytes, int], None] = _nobody
+        self._take: Callable[[bytes, int, int], None] = _nobody
 
-    def divert(self, payload_type: int, take: Callable[[bytes, int], None]) -> None:
-        """Give payload and timestamp of these packets to `take`: aiortc decodes them no more."""
+    def divert(self, payload_type: int, take: Callable[[bytes, int, int], None]) -> None:
+        """Give payload, timestamp and sequence number of these packets to `take`: aiortc decodes them no more."""
         self._diverted, self._take = payload_type, take
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
@@ -55,7 +55,7 @@ class Reorder:
             return False, None
         self._next = (self._next + 1) & 0xFFFF
         if ready.payload_type == self._diverted:
-            self._take(ready.payload, ready.timestamp)
+            self._take(ready.payload, ready.timestamp, ready.sequence_number)
             return False, None
         return False, JitterFrame(data=ready._data, timestamp=ready.timestamp)  # type: ignore[attr-defined]
 
@@ -70,7 +70,7 @@ def install(receiver: RTCRtpReceiver) -> Reorder | None:
     return buffer
 
 
-def _nobody(payload: bytes, timestamp: int) -> None:
+def _nobody(payload: bytes, timestamp: int, sequence: int) -> None:
     pass
 
 

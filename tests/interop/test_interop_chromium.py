@@ -122,10 +122,10 @@ async def test_chromium_sends_copies_once_it_is_told_of_losses(page: Page, monke
         if next(came) % 8:
             await take(receiver, packet, arrival_time_ms)
 
-    def watched(intake: OpusIntake, payload: bytes, timestamp: int) -> Iterator[bytes]:
+    def watched(intake: OpusIntake, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]:
         if holds_copy(payload, len(payload)) == 1:
             found.set()
-        return feed(intake, payload, timestamp)
+        return feed(intake, payload, timestamp, sequence)
 
     monkeypatch.setattr(RTCRtpReceiver, "_handle_rtp_packet", lossy)
     monkeypatch.setattr(OpusIntake, "feed", watched)

@@ -4,6 +4,7 @@ sound."""
 from __future__ import annotations
 
 import fractions
+import itertools
 from collections.abc import Collection
 
 import numpy as np
@@ -52,7 +53,7 @@ def heard(packets: list[bytes], lost: Collection[int] = (), *, ptime_ms: int = 2
     intake, pieces = OpusIntake(), []
     for number, packet in enumerate(packets):
         if number not in lost:
-            pieces += list(intake.feed(packet, (START + 48 * ptime_ms * number) % 2**32))
+            pieces += list(intake.feed(packet, (START + 48 * ptime_ms * number) % 2**32, (65500 + number) % 2**16))
     assert {len(piece) for piece in pieces} <= {PIECE}
     return np.frombuffer(b"".join(pieces), "<i2")
 
@@ -94,17 +95,32 @@ def test_a_jump_of_the_timestamps_is_another_stream(jump: int) -> None:
     """Nobody is given an hour of silence, nor anything twice."""
     packets, intake = Microphone().packets(tone(440, 0.4, rate=48000)), OpusIntake()
     times = [960 * n + (jump if n >= 10 else 0) for n in range(len(packets))]
-    pieces = [piece for packet, at in zip(packets, times, strict=True) for piece in intake.feed(packet, at % 2**32)]
+    fed = zip(packets, times, itertools.count(), strict=False)
+    pieces = [piece for packet, at, number in fed for piece in intake.feed(packet, at % 2**32, number)]
     assert len(pieces) == len(packets)
+
+
+@pytest.mark.parametrize("padding", [False, True])
+def test_a_rest_is_no_loss(padding: bool) -> None:
+    """A microphone that sends nothing for 0.4 s was silent: nothing is made up, and a copy in the next packet, of what
+    was said before, comes no second time. Packets of padding change nothing."""
+    packets, intake = Microphone(copies=True).packets(vowel(1.0)), OpusIntake()
+    heard_before = [piece for n, packet in enumerate(packets[:25]) for piece in intake.feed(packet, 960 * n, n)]
+    assert len(heard_before) == 25
+    if padding:
+        assert list(intake.feed(b"", 960 * 30, 25)) == []
+    after = list(intake.feed(packets[25], 960 * 45, 26 if padding else 25))
+    assert after[:-1] == [bytes(PIECE)] * 20
+    assert any(after[-1])
 
 
 def test_what_is_no_opus_counts_as_lost() -> None:
     """A broken packet's time is made up for by the next; an empty one, sent to try the line, is nothing."""
     packets, intake = Microphone().packets(tone(440, 0.4, rate=48000)), OpusIntake()
     packets[9] = b"\xff\xff" + packets[9]
-    counts = [len(list(intake.feed(packet, 960 * n))) for n, packet in enumerate(packets)]
+    counts = [len(list(intake.feed(packet, 960 * n, n))) for n, packet in enumerate(packets)]
     assert counts == [1] * 9 + [0, 2] + [1] * (len(packets) - 11)
-    assert list(intake.feed(b"", 960 * len(packets))) == []
+    assert list(intake.feed(b"", 960 * len(packets), len(packets))) == []
 
 
 PACKETS = Microphone(copies=True).packets(vowel(1.6))
@@ -118,10 +134,10 @@ def test_whatever_is_lost_the_rest_keeps_its_place(lost: set[int]) -> None:
     assert len(heard(PACKETS, lost)) == (came[-1] - came[0] + 1) * 320
 
 
-@given(st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 2**32 - 1)), max_size=20))
-def test_rubbish_harms_nobody(packets: list[tuple[bytes, int]]) -> None:
+@given(st.lists(st.tuples(st.binary(max_size=60), st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1)), max_size=20))
+def test_rubbish_harms_nobody(packets: list[tuple[bytes, int, int]]) -> None:
     """Whatever a peer sends: pieces of the right size, and the call goes on."""
     intake = OpusIntake()
-    for payload, timestamp in packets:
-        assert all(len(piece) == PIECE for piece in intake.feed(payload, timestamp))
-    assert len(list(intake.feed(PACKETS[0], 5))) >= 1
+    for packet in packets:
+        assert all(len(piece) == PIECE for piece in intake.feed(*packet))
+    assert len(list(intake.feed(PACKETS[0], 5, 5))) >= 1

@@ -73,7 +73,7 @@ async def test_browsers_are_told_that_copies_of_lost_packets_are_of_use() -> Non
 async def test_a_fault_of_ours_ends_the_call_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told as such, not as a page that was closed."""
 
-    def broken(intake: OpusIntake, payload: bytes, timestamp: int) -> Iterator[bytes]:
+    def broken(intake: OpusIntake, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]:
         raise RuntimeError("a fault")
 
     monkeypatch.setattr(OpusIntake, "feed", broken)
