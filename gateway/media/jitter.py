@@ -166,6 +166,8 @@ class JitterBuffer:
         spare = np.minimum(self._slack[rows], self._slack_before[rows]) - PREFILL
         cut = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & have.all(axis=1)
         if cut.any():
+            cut[cut] = self.hold(rows[cut], head[cut] + 2)
+        if cut.any():
             pcm[cut] = self._cut(rows[cut], head[cut], spare[cut])
         return pcm.reshape(-1, 2 * CELL), have
 

@@ -161,6 +161,18 @@ def test_a_delay_that_is_not_needed_is_given_up() -> None:
     assert sorted(set(played)) == list(range(max(played) + 1))
 
 
+def test_no_delay_is_given_up_over_a_hole() -> None:
+    """Three cells are played in the time of two only where all three have come: what lacks is said to lack, and never
+    what stood in its cell before. (Of packets of 10 ms every fifth is lost here.)"""
+    came = np.random.default_rng(1).random(1000) > 0.2
+    line = Line(ptime_ms=10).arrive(*range(24))
+    for k in range(12, 500):
+        line.arrive(*(n for n in (2 * k, 2 * k + 1) if came[n])).play()
+    played = [n for n in line.played if n != QUIET]
+    assert played == sorted(played)
+    assert line.buffer.delay_ms(1) <= 60
+
+
 def test_silence_suppression_starts_each_stretch_afresh() -> None:
     """A sender that pauses (its timestamps go on) is heard promptly when it speaks again."""
     line = Line()
