@@ -2,9 +2,11 @@
 
     pip install pesq && apt-get install asterisk-core-sounds-en-g722
     python -m benchmarks.media_wideband [--sounds DIR]
+    python -m benchmarks.media_wideband --loss 5 10 [--ptime 20]
 
-The voice is human speech of 16 kHz, sent by the plane as a clip at both rates or at 8 kHz alone, decoded again. Says
-what is missing, and nothing else, where either of the two is not installed.
+The voice is human speech of 16 kHz, sent by the plane as a clip at both rates or at 8 kHz alone, decoded again. With
+`--loss` it is a phone's in Opus, of which so many packets in a hundred are lost at random, as a recogniser is given it
+that listens at 16 kHz. Says what is missing, and nothing else, where either of the two is not installed.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ import numpy.typing as npt
 
 from gateway.core.ids import SeededIds
 from gateway.media import codecs, rtp
-from gateway.media.commands import ConnectLeg, OpenLeg, QueueAudio
+from gateway.media.commands import ConnectLeg, HeardAudio, Listen, OpenLeg, QueueAudio
 from gateway.media.opus_library import BITS_PER_S, EFFORT, OpusDecoder, OpusEncoder
-from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
+from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions, Received
+from gateway.media.ports import Float32s, Int64s
 from gateway.session.resample import LineResampler
 
 Score: TypeAlias = Callable[[int, npt.NDArray[np.int16], npt.NDArray[np.int16], str], float]
@@ -58,6 +61,48 @@ def _sent(pcm: npt.NDArray[np.int16], codec: codecs.Wide, *, wide: bool) -> npt.
     plane.command(QueueAudio("call", 1, narrow, last=True, wide=both if wide else b""), 0.0)
     packets = [rtp.parse(one.data) for n in range(len(pcm) // FRAME + 2) for one in plane.transmit(TICK_S * n)]
     return np.concatenate([decoder.decode(packet.payload) for packet in packets if packet.payload_type == 107])
+
+
+class Always:
+    """A detector that takes everything for speech."""
+
+    window = 256
+
+    def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
+        return np.ones(len(rows), np.float32)
+
+    def reset(self, rows: Int64s) -> None:
+        pass
+
+
+def lossy(speech: list[npt.NDArray[np.int16]], pesq: Score, percent: int, ptime_ms: int, *, copies: bool) -> str:
+    scores = [
+        pesq(codecs.RATE, pcm, _heard(pcm, np.random.default_rng(seed), percent, ptime_ms, copies=copies), "wb")
+        for seed, pcm in enumerate(speech)
+    ]
+    who = "with copies   " if copies else "without copies"
+    return f"{percent:2} % lost, {ptime_ms} ms, {who}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}"
+
+
+def _heard(
+    pcm: npt.NDArray[np.int16], rng: np.random.Generator, percent: int, ptime_ms: int, *, copies: bool
+) -> npt.NDArray[np.int16]:
+    """What a recogniser is given of a phone that loses packets; it codes at 32 kbit/s and the effort of 10."""
+    plane, phone = MediaPlane(PlaneOptions(slots=1), SeededIds(1), Always()), ("192.0.2.1", 4000)
+    plane.command(OpenLeg("call"), 0.0, port=20000)
+    plane.command(ConnectLeg("call", *phone, "opus", 107), 0.0)
+    plane.command(Listen("call", "pcm_16k"), 0.0)
+    coder, length = OpusEncoder(32_000, 10, loss_percent=20 if copies else 0), 16 * ptime_ms
+    due: dict[int, list[Received]] = {}
+    for k in range(len(pcm) // length):
+        payload = coder.encode(pcm[k * length : (k + 1) * length])
+        tick = k * ptime_ms // 20
+        data = rtp.build(rtp.RtpPacket(107, k, 48 * ptime_ms * k, 1, payload))
+        if rng.random() >= percent / 100 or k < 3:
+            due.setdefault(tick, []).append(Received("call", data, phone, TICK_S * tick))
+    ticks = (plane.tick(TICK_S * n, due.get(n, [])) for n in range(len(pcm) // FRAME + 6))
+    told = [one.audio for tick in ticks for one in tick.said if isinstance(one, HeardAudio)]
+    return np.frombuffer(b"".join(told), "<i2")
 
 
 def measure(speech: list[npt.NDArray[np.int16]], pesq: Score, effort: int, bits_per_s: int) -> str:
@@ -94,9 +139,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
     parser.add_argument("--count", type=int, default=14)
+    parser.add_argument("--loss", type=int, nargs="+", help="packets in a hundred that are lost")
+    parser.add_argument("--ptime", type=int, default=20, choices=(10, 20, 40, 60), help="ms of a packet")
     arguments = parser.parse_args()
     speech, pesq = material(arguments.sounds, arguments.count)
     print(f"{len(speech)} recordings, {sum(map(len, speech)) / 16000:.0f} s")
+    if arguments.loss:
+        for percent in arguments.loss:
+            for copies in (True, False):
+                print(lossy(speech, pesq, percent, arguments.ptime, copies=copies))
+        return
     for codec in codecs.WIDE:
         for wide in (True, False):
             print(voice(speech, pesq, codec, wide=wide))

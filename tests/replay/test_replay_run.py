@@ -19,7 +19,9 @@ import pytest
 from gateway.call.ports import Incoming
 from gateway.core import events as e
 from gateway.core.errors import ConfigError
+from gateway.media import rtp
 from gateway.media.options import PlaneOptions
+from gateway.media.opus_library import OpusEncoder
 from gateway.media.plane import MediaPlane, Received, Tick
 from gateway.providers.load import build_tts
 from gateway.replay import cli, layout, run
@@ -198,6 +200,37 @@ def test_a_browsers_call_replays_at_the_rate_of_its_recording(
     keep(tmp_path / "again", tmp_path / "kept")
     assert cli.main([str(tmp_path / "kept"), "--update"]) == 0
     assert cli.main([str(tmp_path / "kept")]) == 0
+
+
+def test_what_was_lost_of_opus_is_recovered_alike_in_the_replay(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every seventh packet never comes, and twice in a row now and then: the caller is understood, and each replay of
+    the call's trace gives the same sound and events."""
+
+    def phone(*told: Any, **options: Any) -> FarSide:
+        side, coder = talking(*told, **options), OpusEncoder(loss_percent=20)
+        pcm = np.frombuffer((calls / "caller.wav").read_bytes()[44:], "<i2")
+        coded = [coder.encode(pcm[k : k + 320]) for k in range(0, len(pcm) - 319, 320)]
+        came = [
+            one._replace(data=rtp.build(rtp.RtpPacket(107, k, 960 * k, 7, payload)))
+            for k, (one, payload) in enumerate(zip(side.datagrams, coded, strict=False))
+            if k % 7 and k % 50 != 1
+        ]
+        return msgspec.structs.replace(side, codec="opus", payload_type=107, datagrams=tuple(came))
+
+    talking = run.talking
+    monkeypatch.setattr(run, "talking", phone)
+    first = replay_wav(calls / "caller.wav", ReplayOptions(dialplan=calls / "plan.yaml", out=tmp_path / "first"))
+    monkeypatch.undo()
+    assert outcome(first) == ("ordered", {"drink": "coffee"})
+    recorded = read_bundle(tmp_path / "first")
+    again = replay_bundle(recorded)
+    difference = cli.against(recorded, again, tolerance_s=0)
+    assert difference.same, difference.render()
+    assert again.wav == first.wav
+    once_more = replay_bundle(recorded)
+    assert (once_more.log, once_more.wav) == (again.log, again.wav)
 
 
 def test_a_stored_prompt_is_as_wide_in_the_replay_as_it_was(
