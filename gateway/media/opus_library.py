@@ -99,16 +99,20 @@ class OpusDecoder:
 
 class OpusEncoder:
     def __init__(self, bits_per_s: int = BITS_PER_S, effort: int = EFFORT, *, loss_percent: int = 0) -> None:
-        """Where packets get lost each holds the one before a second time, and coarser, for what it is worth."""
         library = _loaded()
         self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
         library.opus_encoder_init(self._state, RATE, 1, _VOIP)
-        settings = {_SET_BITRATE: bits_per_s, _SET_COMPLEXITY: effort}
-        if loss_percent:
-            settings |= {_SET_COPIES: 1, _SET_LOSS: loss_percent}
-        for setting, value in settings.items():
-            library.opus_encoder_ctl(self._state, setting, c_int(value))
+        self._control = library.opus_encoder_ctl
+        for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COMPLEXITY, effort)):
+            self._control(self._state, setting, c_int(value))
+        self.expect_loss(loss_percent)
         self._encode, self._packet = library.opus_encode, ctypes.create_string_buffer(_MOST_OCTETS)
+
+    def expect_loss(self, percent: int) -> None:
+        """Where packets get lost, each holds from now on the one before a second time, coarser and the more so the
+        fewer are lost. The bit rate stays, so that this costs some of the sound."""
+        for setting, value in ((_SET_COPIES, percent > 0), (_SET_LOSS, percent)):
+            self._control(self._state, setting, c_int(value))
 
     def encode(self, pcm: Int16s) -> bytes:
         """One packet of 10, 20, 40 or 60 ms."""

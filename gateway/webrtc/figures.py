@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from aiortc.stats import (
@@ -44,3 +45,9 @@ def figures(report: Iterable[RTCStats], codec: str, *, late: int, malformed: int
         round_trip_ms=round_trip_ms,
         remote_lost=remote_lost,
     )
+
+
+def lost_percent(report: Iterable[RTCStats]) -> int:
+    """Of our packets, of late, by the browser's latest report; rounded up."""
+    fractions = [one.fractionLost for one in report if isinstance(one, RTCRemoteInboundRtpStreamStats)]
+    return math.ceil(100 * max(fractions, default=0) / 256)

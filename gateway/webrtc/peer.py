@@ -29,7 +29,7 @@ from gateway.media.commands import LegStats
 from gateway.webrtc import opus, reorder
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.audio import WIDE_HZ, Intake, Playout, opus_coder
-from gateway.webrtc.figures import figures
+from gateway.webrtc.figures import figures, lost_percent
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
 from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec, with_parameters
 
@@ -87,6 +87,8 @@ class BrowserPeer:
         self._over = False
         self._buffer: reorder.Reorder | None = None
         self._intake: opus.OpusIntake | None = None
+        self._copies_wanted = False
+        self._loss_percent = 0
         self.codec = ""
         self.stats = LegStats()
         """As they were at most a second ago (at the default `lost_after_s`)."""
@@ -108,6 +110,7 @@ class BrowserPeer:
         self.codec, payload_type = spoken_codec(answer)
         if self.wideband:
             self._playout.rate_hz, self._playout.coder = WIDE_HZ, opus_coder()
+            self._copies_wanted = offer.wants(opus.FORMAT)
             if self._buffer is not None and opus_library.is_there():
                 self._decode_ourselves(self._buffer, payload_type)
                 answer = with_parameters(answer, payload_type, opus.FORMAT)
@@ -255,6 +258,14 @@ class BrowserPeer:
         late = self._buffer.late if self._buffer is not None else 0
         malformed = self._intake.undecodable if self._intake is not None else 0
         self.stats = figures(report.values(), self.codec, late=late, malformed=malformed)
+        # Losses come in spells: one that is over is remembered for a while, by a per cent a second less.
+        self._expect_loss(max(lost_percent(report.values()), self._loss_percent - 1))
+
+    def _expect_loss(self, percent: int) -> None:
+        """Of what the browser is sent, by its own reports."""
+        if percent != self._loss_percent and self._copies_wanted and self._playout.coder is not None:
+            self._playout.coder.expect_loss(max(percent, opus.LOST_AT_LEAST) if percent > 0 else 0)
+        self._loss_percent = max(0, percent)
 
     def _lose(self, reason: str) -> None:
         if not self._over:

@@ -51,6 +51,11 @@ class Section:
     def has(self, attribute: str) -> bool:
         return any(line.startswith(f"a={attribute}") for line in self.lines)
 
+    def wants(self, parameter: str) -> bool:
+        """Whether any of its codecs has such a parameter, as `useinbandfec=1`."""
+        formats = (line.partition(" ")[2].split(";") for line in self.lines if line.startswith("a=fmtp:"))
+        return any(parameter == one.strip() for parameters in formats for one in parameters)
+
     def codecs(self) -> dict[str, int]:
         """Their payload types by name (lower case), as preferred. PCMU's type 0 needs no rtpmap (RFC 3551)."""
         names = {"0": "pcmu"}
@@ -99,6 +104,10 @@ class Offer:
             if not everything.has(needed):
                 raise PeerError(f"the offer has no {meaning} parameters: a={needed.rstrip(':')} is missing")
         return cls(head=head, sections=sections, audio=audio, data=data)
+
+    def wants(self, parameter: str) -> bool:
+        """Whether a codec of its audio has this parameter."""
+        return self.sections[self.audio].wants(parameter)
 
     def taken(self) -> str:
         """The offer with the m-lines we take, as aiortc should see it."""

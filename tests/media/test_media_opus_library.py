@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -45,10 +45,11 @@ def test_a_packet_in_two_halves_is_no_packet() -> None:
     assert len(decoder.decode(packet)) == 320
 
 
-def recovered(*, copies: bool) -> float:
+def recovered(code: Callable[[np.ndarray], bytes]) -> float:
     """Every tenth packet of speech is lost: what its follower gives for it, as dB of signal over error."""
-    coder, whole, lossy = Ffmpeg("opus", copies=copies), OpusDecoder(), OpusDecoder()
-    packets = [coder.code(piece) for piece in resample_poly(speech()[6000:36400], 2, 1).reshape(-1, 320)]
+    whole, lossy = OpusDecoder(), OpusDecoder()
+    said_at_16_khz = np.rint(resample_poly(speech()[6000:36400], 2, 1)).astype(np.int16)
+    packets = [code(piece) for piece in said_at_16_khz.reshape(-1, 320)]
     said = np.stack([whole.decode(packet) for packet in packets])[8::10].astype(float)
     heard: list[np.ndarray] = []
     for number, packet in enumerate(packets):
@@ -62,9 +63,19 @@ def recovered(*, copies: bool) -> float:
 
 def test_what_was_lost_comes_of_the_next_packet() -> None:
     """By the copy that it holds, in its own place and length; where it holds none, the voice goes on as it was."""
-    with_copy, without = recovered(copies=True), recovered(copies=False)
+    with_copy, without = (recovered(Ffmpeg("opus", copies=copies).code) for copies in (True, False))
     assert with_copy > 15
     assert 3 < without < with_copy - 10
+
+
+def test_our_packets_hold_copies_while_losses_are_expected() -> None:
+    """From when it is told, until it is told otherwise."""
+    coder = OpusEncoder(48_000)
+    found = []
+    for percent in (0, 10, 0):
+        coder.expect_loss(percent)
+        found.append(recovered(coder.encode))
+    assert found[1] > max(found[0], found[2]) + 6, found
 
 
 def test_a_longer_loss_fades() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fractions
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -106,17 +107,11 @@ class Browser:
 
     def lose(self, numbers: set[int]) -> None:
         """Let the network lose the audio packets of these numbers, counted from now; `sent` counts them all."""
-        transport = self.connection.getTransceivers()[0].sender.transport
-        send = transport._send_rtp
 
-        async def lossy(data: bytes) -> None:
-            if not 72 <= data[1] & 0x7F <= 79:  # RTCP, by RFC 5761
-                self.sent += 1
-                if self.sent in numbers:
-                    return
-            await send(data)
+        def count(number: int) -> None:
+            self.sent = number
 
-        transport._send_rtp = lossy
+        lose(self.connection, numbers, count)
 
     def vanish(self) -> None:
         """As when the machine loses its network: nothing is said, the sockets are just gone."""
@@ -138,6 +133,22 @@ class Browser:
                 frame = await track.recv()
                 samples, self.heard_hz = frame.to_ndarray().reshape(-1), frame.sample_rate
                 self.heard.put_nowait(samples[:: len(frame.layout.channels)])
+
+
+def lose(connection: RTCPeerConnection, numbers: set[int], count: Callable[[int], None] = lambda number: None) -> None:
+    """Let the network lose the audio packets of these numbers that leave by `connection`, counted from now."""
+    transport = connection.getTransceivers()[0].sender.transport
+    send, sent = transport._send_rtp, itertools.count(1)
+
+    async def lossy(data: bytes) -> None:
+        if not 72 <= data[1] & 0x7F <= 79:  # RTCP, by RFC 5761
+            number = next(sent)
+            count(number)
+            if number in numbers:
+                return
+        await send(data)
+
+    transport._send_rtp = lossy
 
 
 class Ours:

@@ -8,12 +8,13 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from aiortc_browser import WITHIN_S, Browser, Ours, ToneTrack, connected, level_at, loudest_hz, rms, tone
+from aiortc_browser import WITHIN_S, Browser, Ours, ToneTrack, connected, level_at, lose, loudest_hz, rms, tone
 
 from gateway.core.clock import SystemClock
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import CallEnded, RecordingStarted, StateChanged
 from gateway.media import opus_library
+from gateway.media.opus_library import OpusEncoder
 from gateway.webrtc.audio import NARROW_HZ, WIDE_HZ, piece_bytes
 from gateway.webrtc.opus import OpusIntake
 from gateway.webrtc.peer import BrowserPeer
@@ -223,6 +224,34 @@ async def test_an_operator_sees_what_became_of_the_packets() -> None:
     assert abs(stats.packets_sent - stats.packets_received) < 20
     assert (stats.packets_late, stats.packets_malformed, stats.mos) == (0, 0, None)
     assert 0 < stats.jitter_ms < 20
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_browser_that_loses_packets_is_sent_copies(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its reports tell of losses and a while longer, if its offer says that it can make use of them."""
+    told: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(OpusEncoder, "expect_loss", lambda coder, percent: told.put_nowait(percent))
+    ours, browser = Ours(lost_after_s=0.4), Browser()
+    offer = await browser.offer()
+    (opus_line,) = [line for line in offer.splitlines() if " opus/48000/2" in line]
+    number = opus_line.removeprefix("a=rtpmap:").split()[0]
+    if wanted:
+        offer = offer.replace(opus_line, f"{opus_line}\r\na=fmtp:{number} minptime=10;useinbandfec=1")
+    await browser.take(await ours.peer.accept(offer))
+    while not told.empty():
+        assert told.get_nowait() == 0
+    await browser.hear(0.2)
+    lose(ours.peer._connection, set(range(0, 60, 3)))
+    if wanted:
+        assert 10 <= await soon(told.get()) <= 50
+        while await soon(told.get()):
+            pass
+    else:
+        while ours.peer.stats.remote_lost in (None, 0):
+            await soon(ours.pushed.get())
+        assert told.empty()
+    await browser.close()
+    await ours.peer.close()
 
 
 async def test_video_is_declined_and_audio_goes_on() -> None:

@@ -113,6 +113,14 @@ def test_behind_a_nat_the_advertised_address_is_offered() -> None:
     assert "c=IN IP6 2001:db8::1" in offer.complete(text(HEAD, audio()), "2001:db8::1")
 
 
+def test_an_offer_says_what_its_codecs_want() -> None:
+    """RFC 7587 6.1; of the audio alone, and of no parameter that only begins so."""
+    wish = "a=fmtp:111 minptime=10; useinbandfec=1"
+    assert Offer.parse(text(HEAD, [*audio(), wish])).wants("useinbandfec=1")
+    assert not Offer.parse(text(HEAD, [*audio(), "a=fmtp:111 useinbandfec=10"])).wants("useinbandfec=1")
+    assert not Offer.parse(text(HEAD, audio("0"), [*video("1"), wish])).wants("useinbandfec=1")
+
+
 def test_the_codec_spoken_is_the_answers_first() -> None:
     """RFC 3264 6.1: the answerer sends in the first format it lists; PCMU needs no rtpmap."""
     assert spoken_codec(text(HEAD, audio(codecs="111 0"))) == ("opus", 111)
