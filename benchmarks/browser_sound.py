@@ -26,31 +26,18 @@ from aiortc.jitterbuffer import JitterFrame
 from av import AudioFrame
 from scipy.signal import resample_poly
 
-from benchmarks.media_wideband import FRAME, Score, material
+from benchmarks.media_wideband import FRAME, Always, Score, material
 from gateway.core.ids import SeededIds
 from gateway.media import opus_library
 from gateway.media.codecs import RATE
 from gateway.media.commands import HeardAudio, Listen, OpenLeg, PcmReady, PushPcm, QueueAudio
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
-from gateway.media.ports import Float32s, Int64s
 from gateway.session.resample import LineResampler
 from gateway.webrtc.audio import NARROW_HZ, OPUS_BITS_PER_S, OPUS_EFFORT, WIDE_HZ, Intake, opus_coder, stereo_frame
 from gateway.webrtc.opus import LOST_AT_LEAST, OpusIntake
 
 BROWSER_HZ = 48000
 _BROWSER_FRAME = BROWSER_HZ // 50
-
-
-class Always:
-    """A detector that takes everything for speech."""
-
-    window = 256
-
-    def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
-        return np.ones(len(rows), np.float32)
-
-    def reset(self, rows: Int64s) -> None:
-        pass
 
 
 class Ear(Protocol):
