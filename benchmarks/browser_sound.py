@@ -31,10 +31,11 @@ from gateway.core.ids import SeededIds
 from gateway.media import opus_library
 from gateway.media.codecs import RATE
 from gateway.media.commands import HeardAudio, Listen, OpenLeg, PcmReady, PushPcm, QueueAudio
+from gateway.media.opus_library import BITS_PER_S
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.session.resample import LineResampler
 from gateway.webrtc.audio import NARROW_HZ, OPUS_BITS_PER_S, OPUS_EFFORT, WIDE_HZ, Intake, opus_coder, stereo_frame
-from gateway.webrtc.opus import LOST_AT_LEAST, OpusIntake
+from gateway.webrtc.opus import OpusIntake
 
 BROWSER_HZ = 48000
 _BROWSER_FRAME = BROWSER_HZ // 50
@@ -140,14 +141,13 @@ def _at_16_khz(pcm: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.clip(np.rint(resample_poly(pcm.astype(float), 1, 3)), -32768, 32767).astype(np.int16)
 
 
-def bot_over_a_bad_line(pcm: npt.NDArray[np.int16], *, copies: bool, loss: float) -> npt.NDArray[np.int16]:
-    """What a browser makes of the bot's packets that come, if it decodes as we do; at 16 kHz."""
-    coder, ear, chance = (
-        opus_library.OpusEncoder(OPUS_BITS_PER_S, OPUS_EFFORT),
-        OpusIntake(),
-        np.random.default_rng(len(pcm)),
-    )
-    coder.expect_loss(LOST_AT_LEAST if copies else 0)
+def bot_over_a_bad_line(
+    pcm: npt.NDArray[np.int16], bits_per_s: int, *, copies: bool, loss: float
+) -> npt.NDArray[np.int16]:
+    """What who listens makes of the bot's packets that come, if it decodes as we do; at 16 kHz."""
+    coder, ear = opus_library.OpusEncoder(bits_per_s, OPUS_EFFORT), OpusIntake()
+    chance = np.random.default_rng(len(pcm))
+    coder.expect_loss(int(copies))
     heard = b""
     for number, frame in enumerate(pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME)):
         packet = coder.encode(frame)
@@ -169,11 +169,12 @@ def judge_losses(speech: list[npt.NDArray[np.int16]], pesq: Score) -> None:
             print(
                 f"{loss:4.0%} of the browser's lost, {name:11}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}"
             )
-        for copies in (True, False):
-            heard = [bot_over_a_bad_line(pcm, copies=copies, loss=loss) for pcm in speech]
-            scores = [pesq(RATE, pcm, one, "wb") for pcm, one in zip(speech, heard, strict=True)]
-            name = "with copies" if copies else "without"
-            print(f"{loss:4.0%} of the bot's lost, {name:15}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}")
+        for listener, bits_per_s in (("browser", OPUS_BITS_PER_S), ("phone", BITS_PER_S)):
+            for copies in (True, False):
+                heard = [bot_over_a_bad_line(pcm, bits_per_s, copies=copies, loss=loss) for pcm in speech]
+                scores = [pesq(RATE, pcm, one, "wb") for pcm, one in zip(speech, heard, strict=True)]
+                way = f"to a {listener}, " + ("with copies" if copies else "without")
+                print(f"{loss:4.0%} of the bot's lost, {way}: PESQ-wb {np.mean(scores):.2f}, worst {min(scores):.2f}")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from gateway.core.ids import SeededIds
 from gateway.media import codecs, rtp
 from gateway.media.commands import ConnectLeg, HeardAudio, Listen, OpenLeg, QueueAudio
-from gateway.media.opus_library import BITS_PER_S, EFFORT, OpusDecoder, OpusEncoder
+from gateway.media.opus_library import BITS_PER_S, COPIES_BITS_PER_S, EFFORT, OpusDecoder, OpusEncoder
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions, Received
 from gateway.media.ports import Float32s, Int64s
 from gateway.session.resample import LineResampler
@@ -87,12 +87,13 @@ def lossy(speech: list[npt.NDArray[np.int16]], pesq: Score, percent: int, ptime_
 def _heard(
     pcm: npt.NDArray[np.int16], rng: np.random.Generator, percent: int, ptime_ms: int, *, copies: bool
 ) -> npt.NDArray[np.int16]:
-    """What a recogniser is given of a phone that loses packets; it codes at 32 kbit/s and the effort of 10."""
+    """What a recogniser is given of a phone that loses packets; it codes at 32 kbit/s in all and the effort of 10."""
     plane, phone = MediaPlane(PlaneOptions(slots=1), SeededIds(1), Always()), ("192.0.2.1", 4000)
     plane.command(OpenLeg("call"), 0.0, port=20000)
     plane.command(ConnectLeg("call", *phone, "opus", 107), 0.0)
     plane.command(Listen("call", "pcm_16k"), 0.0)
-    coder, length = OpusEncoder(32_000, 10, loss_percent=20 if copies else 0), 16 * ptime_ms
+    rate, loss_percent = (32_000 - COPIES_BITS_PER_S, 20) if copies else (32_000, 0)
+    coder, length = OpusEncoder(rate, 10, loss_percent=loss_percent), 16 * ptime_ms
     due: dict[int, list[Received]] = {}
     for k in range(len(pcm) // length):
         payload = coder.encode(pcm[k * length : (k + 1) * length])

@@ -21,6 +21,7 @@ def connect_leg(leg: str, agreed: Negotiated, *, inband_digits: bool = False) ->
         dtmf_clock_hz=agreed.dtmf_clock_hz,
         receives=cast(dict[int, Codec], agreed.receives),
         silence=agreed.comfort_noise,
+        copies=agreed.copies,
         inband_digits=inband_digits,
         ptime_ms=agreed.ptime_ms,
         direction=agreed.direction,

@@ -74,7 +74,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733. `receives` names the codecs of all
     payload types that may come; G.711's two under their own numbers always may. Opus packets are of 10, 20, 40 or
     60 ms, the longest within `ptime_ms`. With `silence` nothing but comfort noise (RFC 3389) leaves while nothing is
-    said.
+    said. With `copies` Opus packets hold their predecessors as well, while the peer's reports tell of losses.
     `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
     With `newcomer` another peer takes over: what the one before still sends is not taken, and not latched to.
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
@@ -95,6 +95,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     srtp: Srtp | None = None
     receives: dict[int, Codec] = {}
     silence: bool = False
+    copies: bool = False
     inband_digits: bool = False
     """Listen for keys as tones, too (see `inband`)."""
 

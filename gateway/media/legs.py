@@ -58,6 +58,9 @@ class Leg:
     sender: WideSender | None = None
     """The coder of a codec that has a memory."""
 
+    copies: bool = False
+    """What the peer loses may be sent a second time."""
+
     clock_ratio: int = 1
     """RTP clock of our audio over 8000 Hz."""
 
@@ -234,7 +237,7 @@ class LegTable:
         row, ptime_ms = leg.row, min(max(command.ptime_ms // 10 * 10, 10), 60)
         law = g711.LAW_OF_CODEC.get(command.codec)
         leg.codec, leg.clock_ratio = command.codec, CLOCK_RATIO.get(command.codec, 1)
-        leg.sender = sender_for(command.codec, ptime_ms, leg.sender)
+        leg.sender, leg.copies = sender_for(command.codec, ptime_ms, leg.sender), command.copies
         leg.dtmf_clock_hz = leg.digits.clock_hz = command.dtmf_clock_hz
         number = command.payload_type & 0x7F
         leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}

@@ -32,6 +32,12 @@ EFFORT = 0
 """Of 10. By wideband PESQ this effort and rate are worth what effort 2 is at 24 kbit/s, at half the processor time
 (`python -m benchmarks.media_wideband`)."""
 
+COPIES_BITS_PER_S = 16_000
+"""What copies are given beside that, or they would cost the sound as much as they save."""
+
+LOST_AT_LEAST = 10
+"""Per cent of loss that is reckoned with when there is any: copies made for less are too coarse to be of use."""
+
 
 def _places() -> list[str]:
     spec = find_spec("av")
@@ -102,16 +108,18 @@ class OpusEncoder:
         library = _loaded()
         self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
         library.opus_encoder_init(self._state, RATE, 1, _VOIP)
-        self._control = library.opus_encoder_ctl
-        for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COMPLEXITY, effort)):
-            self._control(self._state, setting, c_int(value))
+        self._control, self._bits_per_s = library.opus_encoder_ctl, bits_per_s
+        self._control(self._state, _SET_COMPLEXITY, c_int(effort))
         self.expect_loss(loss_percent)
         self._encode, self._packet = library.opus_encode, ctypes.create_string_buffer(_MOST_OCTETS)
 
     def expect_loss(self, percent: int) -> None:
-        """Where packets get lost, each holds from now on the one before a second time, coarser and the more so the
-        fewer are lost. The bit rate stays, so that this costs some of the sound."""
-        for setting, value in ((_SET_COPIES, percent > 0), (_SET_LOSS, percent)):
+        """Where packets get lost, each holds from now on the one before a second time, in fewer bits, for who can make
+        use of it (RFC 6716 2.1.7)."""
+        copies = percent > 0
+        bits_per_s = self._bits_per_s + copies * COPIES_BITS_PER_S
+        loss = max(percent, LOST_AT_LEAST) if copies else 0
+        for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COPIES, copies), (_SET_LOSS, loss)):
             self._control(self._state, setting, c_int(value))
 
     def encode(self, pcm: Int16s) -> bytes:

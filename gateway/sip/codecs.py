@@ -115,6 +115,15 @@ def describe(formats: Formats, ptime_ms: int) -> tuple[list[str], Attributes]:
     return numbers, [*attributes, ("ptime", str(ptime_ms)), ("maxptime", str(_LONGEST_PTIME_MS))]
 
 
+def wants_copies(media: Media, payload_type: int) -> bool:
+    """Whether the peer can make use of a lost packet's copy in the next one (RFC 7587 6.1)."""
+    for name, value in media.attributes:
+        number, _, parameters = (value or "").partition(" ")
+        if name == "fmtp" and number == str(payload_type):
+            return "useinbandfec=1" in [parameter.strip() for parameter in parameters.split(";")]
+    return False
+
+
 def ptime_of(media: Media) -> int:
     """The packet length the peer wants, in ms: its ptime, no longer than its maxptime; whole 10 ms from 10 to 60."""
     wanted = _milliseconds(media, "ptime") or PTIME_MS

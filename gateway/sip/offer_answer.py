@@ -8,7 +8,17 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.core.errors import PeerError
-from gateway.sip.codecs import CODECS, PTIME_MS, Events, Formats, describe, our_formats, ptime_of, read_formats
+from gateway.sip.codecs import (
+    CODECS,
+    PTIME_MS,
+    Events,
+    Formats,
+    describe,
+    our_formats,
+    ptime_of,
+    read_formats,
+    wants_copies,
+)
 from gateway.sip.crypto import Crypto, SrtpKeys, SrtpPolicy, first_usable, our_key, our_lines, take_answer
 from gateway.sip.sdp import (
     Attributes,
@@ -75,6 +85,9 @@ class Negotiated(msgspec.Struct, frozen=True):
     dtmf_clock_hz: int = 8000
     comfort_noise: bool = False
     """Silence may go as a packet that tells its level now and then."""
+
+    copies: bool = False
+    """The peer can make use of copies of lost packets."""
 
 
 class _Choice(NamedTuple):
@@ -281,6 +294,7 @@ def _negotiated(
         receives=choice.receives,
         dtmf_clock_hz=choice.events.clock_hz if choice.events else 8000,
         comfort_noise=choice.comfort_noise,
+        copies=choice.codec == "opus" and wants_copies(media, choice.payload_type),
     )
 
 

@@ -16,10 +16,6 @@ from gateway.webrtc.audio import MAX_GAP_S, piece_bytes
 FORMAT = "useinbandfec=1"
 """What an answer says of it: copies are of use to us (RFC 7587 6.1). And what an offer says of the browser's."""
 
-LOST_AT_LEAST = 10
-"""Per cent that the coder is told are lost, when any are: by wideband PESQ copies made for fewer are too coarse, and
-these cost no more (`python -m benchmarks.browser_sound`)."""
-
 _CLOCK_HZ = 48000
 """Of the timestamps, whatever is coded (RFC 7587 4.1)."""
 

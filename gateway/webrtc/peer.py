@@ -264,7 +264,7 @@ class BrowserPeer:
     def _expect_loss(self, percent: int) -> None:
         """Of what the browser is sent, by its own reports."""
         if percent != self._loss_percent and self._copies_wanted and self._playout.coder is not None:
-            self._playout.coder.expect_loss(max(percent, opus.LOST_AT_LEAST) if percent > 0 else 0)
+            self._playout.coder.expect_loss(percent)
         self._loss_percent = max(0, percent)
 
     def _lose(self, reason: str) -> None:

@@ -10,7 +10,8 @@ from media_world import frames, speech
 from scipy.signal import resample_poly
 from wide_world import NUMBER, WIDE_FRAME, WidePhone, WideWorld, level_at, tone_at_16_khz
 
-from gateway.media.commands import CloseLeg, LegClosed
+from gateway.media import rtcp
+from gateway.media.commands import CloseLeg, LegClosed, QueueAudio
 
 LATE = 32
 """Samples by which the halver holds the sound back."""
@@ -119,6 +120,28 @@ def test_a_long_gap_fades_and_ends_with_the_copy() -> None:
     assert (levels[56:61] < 100).all()
     likeness, _ = likeness_db(Network(lost=tuple(range(50, 62))))
     assert likeness[61] > 0
+
+
+def sent_octets(*, copies: bool) -> list[float]:
+    """Mean length of what is sent to a phone before it loses anything, while it does, and long after."""
+    w = WideWorld()
+    w.open().connect(codec="opus", payload_type=NUMBER["opus"], copies=copies)
+    ssrc, lengths = int(w.plane.table.ssrc[w.plane.table.row_of["call"]]), []
+    for clip, fractions in enumerate(([0], [26], [0] * 12)):
+        for fraction in fractions:
+            w.tick(rtcp.build(rtcp.Report(9, None, (rtcp.Block(ssrc, fraction, 5, 100, 0, 0, 0),)), "x"))
+        w.sent.clear()
+        w.do(QueueAudio("call", clip, speech()[6000:22400].tobytes(), last=True)).ticks(100)
+        lengths.append(float(np.mean([len(packet.payload) for packet in w.packets()])))
+    return lengths
+
+
+def test_a_phone_that_loses_packets_is_sent_copies() -> None:
+    """While its reports tell of losses and a while longer, and only if it said that it makes use of them."""
+    before, meanwhile, after = sent_octets(copies=True)
+    assert meanwhile > 1.3 * before
+    assert after == pytest.approx(before, rel=0.05)
+    assert max(sent_octets(copies=False)) < 1.1 * before
 
 
 def rested(*, key: bool) -> np.ndarray:

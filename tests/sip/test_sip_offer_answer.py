@@ -196,6 +196,27 @@ def test_copies_are_asked_for_both_ways() -> None:
         assert "useinbandfec=1" in parameters.partition(" ")[2].split(";")
 
 
+@pytest.mark.parametrize(
+    ("fmtp", "copies"),
+    [
+        ("a=fmtp:96 useinbandfec=1", True),
+        ("a=fmtp:96 minptime=10; useinbandfec=1;stereo=1", True),
+        ("a=fmtp:96 useinbandfec=0", False),
+        ("a=fmtp:96 useinbandfec=10", False),
+        ("a=fmtp:97 useinbandfec=1", False),
+        ("a=fmtp", False),
+        ("a=fmtp:96", False),
+        ("a=ptime:20", False),
+    ],
+)
+def test_copies_are_sent_to_who_makes_use_of_them(fmtp: str, copies: bool) -> None:
+    """By an offer as by an answer; and only with Opus."""
+    theirs = f"m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\n{fmtp}\r\n"
+    assert answer(offered(theirs), WIDE).copies == copies
+    assert accept(WIDE, offered(theirs.replace("96", "107").replace("97", "98"))).copies == copies
+    assert not answer(offered("m=audio 4000 RTP/AVP 0\r\na=fmtp:0 useinbandfec=1\r\n"), US).copies
+
+
 def test_opus_with_events_of_another_clock_still_has_keys() -> None:
     """Not by the book, but common: telephone-event/8000 beside Opus alone."""
     theirs = offered("m=audio 4000 RTP/AVP 96 97\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\n")
