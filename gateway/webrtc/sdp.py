@@ -65,7 +65,7 @@ class Section:
                 names[payload_type] = codec.split("/")[0].lower()
         found: dict[str, int] = {}
         for payload_type in self.formats:
-            if payload_type in names:
+            if payload_type in names and payload_type.isascii() and payload_type.isdigit():
                 found.setdefault(names[payload_type], int(payload_type))
         return found
 
