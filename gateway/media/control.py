@@ -66,7 +66,7 @@ class ControlChannel:
     def _learn(self, leg: Leg, block: rtcp.Block, at: float) -> None:
         leg.remote_lost = block.lost
         if leg.sender is not None and leg.copies:
-            leg.sender.expect_loss(math.ceil(100 * block.fraction / 256))
+            leg.sender.note_loss(math.ceil(100 * block.fraction / 256))
         if block.last_report:
             # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
             turn = (rtcp.middle(rtcp.ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF

@@ -108,7 +108,7 @@ class OpusEncoder:
         library = _loaded()
         self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
         library.opus_encoder_init(self._state, RATE, 1, _VOIP)
-        self._control, self._bits_per_s = library.opus_encoder_ctl, bits_per_s
+        self._control, self._bits_per_s, self._loss_percent = library.opus_encoder_ctl, bits_per_s, 0
         self._control(self._state, _SET_COMPLEXITY, c_int(effort))
         self.expect_loss(loss_percent)
         self._encode, self._packet = library.opus_encode, ctypes.create_string_buffer(_MOST_OCTETS)
@@ -121,6 +121,14 @@ class OpusEncoder:
         loss = max(percent, LOST_AT_LEAST) if copies else 0
         for setting, value in ((_SET_BITRATE, bits_per_s), (_SET_COPIES, copies), (_SET_LOSS, loss)):
             self._control(self._state, setting, c_int(value))
+
+    def note_loss(self, percent: int) -> None:
+        """What the peer's latest report says. Losses come in spells: one that is over is remembered for a while, by a
+        per cent less each time."""
+        expected = max(percent, self._loss_percent - 1, 0)
+        if expected != self._loss_percent:
+            self.expect_loss(expected)
+        self._loss_percent = expected
 
     def encode(self, pcm: Int16s) -> bytes:
         """One packet of 10, 20, 40 or 60 ms."""

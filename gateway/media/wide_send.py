@@ -28,15 +28,11 @@ class WideSender:
         self._encoder = codecs.encoder(codec)
         self._packet = 16 * codecs.packet_ms(codec, ptime_ms)
         self._unsent = np.zeros(0, np.int16)
-        self._loss_percent = 0
 
-    def expect_loss(self, percent: int) -> None:
-        """What the peer has reported of late. Losses come in spells: one that is over is remembered for a while, by a
-        per cent less a report. Only Opus can do something about it."""
-        percent = max(percent, self._loss_percent - 1)
-        if percent != self._loss_percent and isinstance(self._encoder, OpusEncoder):
-            self._encoder.expect_loss(percent)
-        self._loss_percent = max(0, percent)
+    def note_loss(self, percent: int) -> None:
+        """What the peer's latest report says. Only Opus can do something about it."""
+        if isinstance(self._encoder, OpusEncoder):
+            self._encoder.note_loss(percent)
 
     def feed(self, frame: Int16s) -> list[Coded]:
         """The next 320 samples."""

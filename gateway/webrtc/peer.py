@@ -88,7 +88,6 @@ class BrowserPeer:
         self._buffer: reorder.Reorder | None = None
         self._intake: opus.OpusIntake | None = None
         self._copies_wanted = False
-        self._loss_percent = 0
         self.codec = ""
         self.stats = LegStats()
         """As they were at most a second ago (at the default `lost_after_s`)."""
@@ -258,14 +257,8 @@ class BrowserPeer:
         late = self._buffer.late if self._buffer is not None else 0
         malformed = self._intake.undecodable if self._intake is not None else 0
         self.stats = figures(report.values(), self.codec, late=late, malformed=malformed)
-        # Losses come in spells: one that is over is remembered for a while, by a per cent a second less.
-        self._expect_loss(max(lost_percent(report.values()), self._loss_percent - 1))
-
-    def _expect_loss(self, percent: int) -> None:
-        """Of what the browser is sent, by its own reports."""
-        if percent != self._loss_percent and self._copies_wanted and self._playout.coder is not None:
-            self._playout.coder.expect_loss(percent)
-        self._loss_percent = max(0, percent)
+        if self._copies_wanted and self._playout.coder is not None:
+            self._playout.coder.note_loss(lost_percent(report.values()))
 
     def _lose(self, reason: str) -> None:
         if not self._over:
