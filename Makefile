@@ -24,11 +24,14 @@ run: install ## Start the gateway: make run ARGS="--help"
 demo: install ## Watch a synthetic caller book an appointment over SIP, drop the line, and be resumed
 	@exec $(BIN)/python -m examples.demo $(ARGS)
 
-# The tests run even if the check fails, so that one run tells everything.
+# The tests run even if the check fails, so that one run tells everything. Those that hold a live browser to its times
+# come behind the others, one by one. pytest says 5 where it found none: at least one of the two has to find some.
 test: install-test ## Check and test everything
-	@failed=0; \
+	@failed=0; side_by_side=0; alone=0; \
 	$(MAKE) --no-print-directory check || failed=1; \
-	$(BIN)/pytest $(PYTEST_ARGS) $(ARGS) || failed=1; \
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not alone" $(ARGS) || side_by_side=$$?; \
+	$(BIN)/pytest -m alone $(ARGS) || alone=$$?; \
+	case "$$side_by_side $$alone" in "0 0"|"0 5"|"5 0") ;; *) failed=1 ;; esac; \
 	exit $$failed
 
 check: install-test ## Lint, format, types, and who may import whom

@@ -293,6 +293,7 @@ async def say(page: Page, text: str, folder: Path) -> None:
     await page.evaluate("wav => speakIntoMicrophone(wav)", base64.b64encode(wav).decode())
 
 
+@pytest.mark.alone
 async def test_a_browser_books_by_voice(desk_page: Page, gateway: GatewayProcess, tmp_path: Path) -> None:
     """The transcript shows what was understood and what the bot said; call and session are kept as a phone's are."""
     await desk_page.click("#call")
@@ -348,6 +349,7 @@ OVERHEARD = """async () => {
 }"""
 
 
+@pytest.mark.alone
 async def test_both_sides_of_a_browsers_call_are_wideband(waiting_page: Page, gateway: GatewayProcess) -> None:
     """Chromium plays of the greeting what its file holds above 4 kHz, within 5 dB of the voice below. The gateway hears
     so of the caller, too, within the 8 dB that the page's noise suppression may take; doubled from 8 kHz it would be
