@@ -87,16 +87,6 @@ class CallBundle:
 
         self._wait_for(over, "turn that is over", within_s)
 
-    def wait_answer_heard(self) -> None:
-        """The bot has answered what the caller said last, whatever it understood, and was heard out."""
-        self.wait_turn_over()
-        answer = self.wait("AgentReplied", turn=self.find("UserTurnEnded")[-1]["turn"])["text"]
-        self._wait_for(
-            lambda: any(answer.endswith(event["heard"]) for event in self.find("UtterancePlayed", complete=True)),
-            f"hearing of {answer!r}",
-            15,
-        )
-
     def _ends(self, kind: str, key: str, words: str) -> list[dict[str, Any]]:
         return [event for event in self.find(kind) if event[key].endswith(words)]
 
