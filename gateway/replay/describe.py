@@ -34,6 +34,14 @@ def _particulars(event: e.AnyEvent) -> str:
             return f"{reason} by {by} after {duration_s:.1f} s"
         case e.AudioInterrupted(for_s=for_s):
             return f"for {for_s:.1f} s"
+        case e.TransferStarted(way=way, to=to, by=by):
+            return f"{way} to {to} by {by}"
+        case e.TransferProgressed(of=of, status=status, reason=reason):
+            return f"{of} {status or reason}"
+        case e.TransferEnded(outcome=outcome):
+            return outcome
+        case e.CallMoved(by=by, caller=caller):
+            return f"to {caller or 'anonymous'} by {by}"
         case e.SessionResumed(step=step):
             return f"at {step}"
         case e.StepEntered(step=step):

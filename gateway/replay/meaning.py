@@ -10,8 +10,9 @@ this table says; docs/replay.md shows it to operators.
     ids       numbers and names given in order: paired one to one, whatever they are
     (others)  probabilities, statistics of the network, paths and wordings of errors: not compared
 
-Events keep their order within a lane (the caller, the bot, its voice's synthesis, the states, the call); between
-lanes only times count.
+Events keep their order within a lane (the caller, the bot, its voice's synthesis, the states, the call and its line,
+the way through the dialplan); between lanes only times count. A line is held or transferred by people outside while a
+step begins by itself, so these two do not wait for each other.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import msgspec
 
 from gateway.core import events as e
 
-Lane: TypeAlias = Literal["call", "caller", "bot", "voice", "state"]
+Lane: TypeAlias = Literal["call", "plan", "caller", "bot", "voice", "state"]
 
-LANES: tuple[Lane, ...] = ("call", "caller", "bot", "voice", "state")
+LANES: tuple[Lane, ...] = ("call", "plan", "caller", "bot", "voice", "state")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -53,12 +54,12 @@ RULES: dict[type[e.Event], Rule] = {
     e.CallEnded: Rule("call", exact=("reason", "by"), spans=("duration_s",)),
     e.SessionStarted: Rule("call", ids=("session",)),
     e.SessionResumed: Rule("call", exact=("step",), spans=("away_s",), ids=("session",)),
-    e.StepEntered: Rule("call", exact=("step",)),
-    e.VariableSet: Rule("call", exact=("name", "value")),
-    e.AgentRemembered: Rule("call", exact=("state",)),
-    e.DialogueCompleted: Rule("call", exact=("outcome", "data")),
-    e.ErrorOccurred: Rule("call", exact=("code",)),
-    e.ProviderFailed: Rule("call", exact=("what", "category", "retrying")),
+    e.StepEntered: Rule("plan", exact=("step",)),
+    e.VariableSet: Rule("plan", exact=("name", "value")),
+    e.AgentRemembered: Rule("plan", exact=("state",)),
+    e.DialogueCompleted: Rule("plan", exact=("outcome", "data")),
+    e.ErrorOccurred: Rule("plan", exact=("code",)),
+    e.ProviderFailed: Rule("plan", exact=("what", "category", "retrying")),
     e.StateChanged: Rule("state", exact=("previous", "state")),
     e.SpeechBegan: Rule("caller", times=("at", "began_at")),
     e.SpeechEnded: Rule("caller", times=("at", "ended_at")),

@@ -78,11 +78,35 @@ def test_interim_transcripts_count_only_without_tolerance() -> None:
 
 
 def test_what_happened_at_once_may_be_logged_in_either_order() -> None:
-    """Between the lanes (bot, caller, states, call) only times count; within one, order does."""
+    """Between the lanes (bot, caller, states, call, dialplan) only times count; within one, order does."""
     swapped = [*CALL[:6], CALL[7], CALL[6], *CALL[8:]]
     assert compare(CALL, swapped).same
     same_lane = [*CALL[:5], later(CALL[6], -0.8), later(CALL[5], 0.8), *CALL[7:]]
     assert not compare(CALL, same_lane).same
+
+
+def test_what_the_line_does_while_a_step_begins_may_be_logged_in_either_order() -> None:
+    """People outside do not wait for the dialplan: a step that a replay enters some milliseconds later is entered."""
+    asked = e.TransferStarted(102.304, "c-1", "move", "sip:200@192.0.2.9", "caller")
+    entered = e.StepEntered(102.3, "c-1", "echo/2:echo")
+    live, replayed = [*CALL[:8], entered, asked, *CALL[8:]], [*CALL[:8], asked, later(entered, 0.01), *CALL[8:]]
+    assert compare(live, replayed).same
+    much_later = [*CALL[:8], asked, later(entered, 0.1), *CALL[8:]]
+    assert compare(live, much_later).render().startswith("00:02.30  ~ StepEntered echo/2:echo: 100 ms later")
+
+
+def test_what_a_transfer_came_to_is_told() -> None:
+    """Whoever reads the difference sees to whom, and how it went."""
+    told: list[tuple[e.AnyEvent, str]] = [
+        (e.TransferStarted(102.3, "c-1", "blind", "100", "bot"), "TransferStarted blind to 100 by bot"),
+        (e.TransferProgressed(102.3, "c-1", "target", 180), "TransferProgressed target 180"),
+        (e.TransferProgressed(102.3, "c-1", "target", 0, "busy"), "TransferProgressed target busy"),
+        (e.TransferEnded(102.3, "c-1", "moved"), "TransferEnded moved"),
+        (e.CallMoved(102.3, "c-1", "refer", "PCMU", "200"), "CallMoved to 200 by refer"),
+        (e.CallMoved(102.3, "c-1", "replaces", "PCMU"), "CallMoved to anonymous by replaces"),
+    ]
+    for event, words in told:
+        assert compare([*CALL[:8], event, *CALL[8:]], CALL).render().startswith(f"00:02.30  - {words}\n")
 
 
 def test_statistics_and_probabilities_are_not_compared() -> None:
