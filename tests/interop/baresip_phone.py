@@ -41,7 +41,7 @@ class BaresipPhone:
         self._told: list[dict[str, Any]] = []
         self._spoken = 0
         quiet = silence(QUIET_S).at(self._rate).write(folder / "quiet.wav")
-        self._control = free_port(socket.SOCK_STREAM)
+        self._control = free_port()
         first, last = rtp_ports(2)
         codecs = ("g711", "g722", "opus")  # accounts name them
         modules = (*codecs, "aufile", "aubridge", "sndfile", "account", "ctrl_tcp", "menu")

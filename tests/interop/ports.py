@@ -13,6 +13,8 @@ from typing import IO
 
 BLOCKS = 22
 """From 10000 on, a thousand ports each: below what Linux gives away by itself."""
+FIRST_FREE, FREE = 6700, 150
+"""And from here on so many for each of them, for others' programs."""
 
 
 def rtp_ports(part: int = 0) -> tuple[int, int]:
@@ -42,21 +44,41 @@ def _claimed_block() -> int:
     raise AssertionError(f"{BLOCKS} test processes hold their ports already")
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """For a program that must be told its port, UDP or TCP. None that Linux gives away by itself: between our asking
+    and the program's taking it, any connection on this machine could come to have it."""
+    return next(port for port in _turn() if _is_free(port))
 
 
 def free_pair() -> int:
-    """A TCP port whose next one is free too: baresip listens for TLS on the port after its plain one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
+    """One whose next is free too: baresip listens for TLS on the port after its plain one."""
+    return next(port for port in _turn() if _is_free(port) and _is_free(port + 1))
+
+
+_given = 0
+
+
+def _turn() -> Iterator[int]:
+    """Once through the ports of this process, from the one after the last given: the same comes again late."""
+    global _given
+    first = FIRST_FREE + _claimed_block() * FREE
+    for _ in range(FREE // 2):
+        _given = (_given + 2) % FREE
+        yield first + _given
+    raise AssertionError(f"no port is free between {first} and {first + FREE}")
+
+
+def _is_free(port: int) -> bool:
+    """For UDP and for TCP."""
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        socket.socket() as connections,
+        contextlib.suppress(OSError),
+    ):
+        datagrams.bind(("127.0.0.1", port))
+        connections.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def is_taken(port: int) -> bool:
