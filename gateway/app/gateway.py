@@ -35,6 +35,7 @@ from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import ConfigError, StoreError
 from gateway.core.ids import RandomIds
 from gateway.dialplan import agents as agents_named
+from gateway.dialplan import files as files_named
 from gateway.dialplan import load as load_dialplan
 from gateway.dialplan import prompts
 from gateway.media.io import MediaPool
@@ -79,7 +80,8 @@ class Gateway:
         self._media.on_pulse = self._ticks.observe
         self._guests = Guests(config, agents_named(self._dialplan))
         self._bundles = _bundles(config, self._clock) if config.recording.bundles else None
-        self.desk = Desk(self._services(PromptShelf(config.dialplan_path)), _desk_options(config))
+        self._shelf = PromptShelf(config.dialplan_path)
+        self.desk = Desk(self._services(), _desk_options(config))
         self.trunks = Trunks(
             config.trunk, clock=self._clock, locator=Resolver(config.dns_servers, ipv6=":" in config.bind)
         )
@@ -100,7 +102,7 @@ class Gateway:
         certificate = CertificateWatch(config, tls, datetime.now(UTC))
         self._housekeeping = Housekeeping(config, self._store, self._clock, certificate)
 
-    def _services(self, shelf: PromptShelf) -> Services:
+    def _services(self) -> Services:
         """What calls need."""
         return Services(
             clock=self._clock,
@@ -114,8 +116,8 @@ class Gateway:
             turn_detector=self._guests.turn_detector,
             dialplan=lambda: self._dialplan,
             bundle=self._bundle,
-            load_prompt=shelf,
-            load_wide_prompt=shelf.wide,
+            load_prompt=self._shelf,
+            load_wide_prompt=self._shelf.wide,
         )
 
     def _door(self, options: SipLineOptions) -> SipDoor:
@@ -155,6 +157,7 @@ class Gateway:
             await self._open_store()
             await self._media.start()
             await self._guests.start()
+            await self._read_sounds()
             await self.desk.start()
             await self._open_sip()
             await self.http.start(config.bind, config.http_port)
@@ -174,6 +177,11 @@ class Gateway:
             store=config.store_url.split("@")[-1],
             data=str(config.data_path),
         )
+
+    async def _read_sounds(self) -> None:
+        """What the dialplan and the conversation play: all other calls would wait for one that read a long file."""
+        names = [*files_named(self._dialplan), *self.config.conversation.files]
+        await asyncio.to_thread(self._shelf.read_ahead, names)
 
     async def _open_store(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """Reception: which route an incoming call takes, and the steps it runs. Pure; a shell carries the steps out."""
 
 from gateway.dialplan.check import check
-from gateway.dialplan.loading import agents, heard, load, prompts
+from gateway.dialplan.loading import agents, files, heard, load, prompts
 from gateway.dialplan.match import Offer
 from gateway.dialplan.model import Fault, Step
 from gateway.dialplan.plan import Dialplan, Explanation, Plan, run
@@ -15,6 +15,7 @@ __all__ = [
     "Step",
     "agents",
     "check",
+    "files",
     "heard",
     "load",
     "prompts",

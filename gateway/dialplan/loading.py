@@ -12,7 +12,7 @@ from gateway.dialplan import actions
 from gateway.dialplan.check import examine
 from gateway.dialplan.model import Document, Step
 from gateway.dialplan.plan import Dialplan
-from gateway.dialplan.spoken import agent_names, fixed_texts, heard_phrases
+from gateway.dialplan.spoken import agent_names, fixed_texts, heard_phrases, sound_files
 
 
 def load(path: Path, copied_from: Path | None = None) -> Dialplan:
@@ -35,6 +35,11 @@ def load(path: Path, copied_from: Path | None = None) -> Dialplan:
 def prompts(dialplan: Dialplan) -> list[str]:
     """The texts that are spoken the same every time: those worth storing as sound before the first call."""
     return fixed_texts(dialplan.document)
+
+
+def files(dialplan: Dialplan) -> list[str]:
+    """The sound files that it plays, as they are asked for in calls: those worth reading before the first call."""
+    return sound_files(dialplan.document)
 
 
 def heard(dialplan: Dialplan) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every text that may come to be spoken, and every phrase that callers may say.
+"""Every text that may come to be spoken, every file that may be played, and every phrase that callers may say.
 
 They are found by their kind, so the defaults and other people's actions are among them.
 """
@@ -24,6 +24,12 @@ def texts(document: Document) -> Iterator[str]:
 def fixed_texts(document: Document) -> list[str]:
     """Those that are the same every time, each once: worth being recorded or rendered before any call."""
     return list(dict.fromkeys(text for text in texts(document) if text and not variables_in(text)))
+
+
+def sound_files(document: Document) -> list[str]:
+    """What may come to be played: of steps, and in place of texts; each once."""
+    found = (*_found(document.routes, None, "file"), *_found(document.flows, None, "file"), *document.prompts)
+    return list(dict.fromkeys(found))
 
 
 def heard_phrases(document: Document) -> list[str]:

@@ -87,3 +87,9 @@ class ConversationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """Least share of equal words for `if_similar`, 0..1."""
     preempt_max: int = 2
     """Most early starts in one turn; agents may cost money."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every stored prompt that may be asked for."""
+        named = (self.away_file, self.filler_file, self.apology_file, self.farewell_file)
+        return tuple(file for file in named if file is not None)

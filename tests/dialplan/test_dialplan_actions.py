@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -11,9 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.dialplan import Dialplan, Fault, Offer, actions, check, heard, prompts
+from gateway.dialplan import Dialplan, Fault, Offer, actions, check, files, heard, prompts
 from gateway.dialplan.rehearsal import rehearse
 from gateway.dialplan.schema import json_schema
+from gateway.providers.wav import write_wav
 
 
 @pytest.mark.parametrize("name", actions.names())
@@ -89,6 +91,35 @@ def greet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _forget() -> None:
     actions.names.cache_clear()
     actions.find.cache_clear()
+
+
+SOUNDS = """
+prompts: {recorded.wav: Hello.}
+routes:
+  a:
+    match: {}
+    steps:
+      - say: {text: Hello., file: said.wav}
+      - gather: {say: "Your number?", file: gathered.wav, digits: 3, into: number, otherwise: [play: otherwise.wav]}
+      - menu:
+          say: One or two?
+          file: menu.wav
+          choices:
+            - {digits: 1, then: [play: one.wav]}
+            - {digits: 2, then: b}
+      - music: behind.wav
+      - music: {stop: true}
+      - transfer: {to: "100", mode: bridge, music: waiting.wav}
+  b: {steps: [play: said.wav, play: two.wav]}
+"""
+
+
+def test_every_file_is_known_before_a_call_plays_it(plan_of: Callable[[str], Dialplan], tmp_path: Path) -> None:
+    """As calls will ask for it: of every action, wherever it stands, and in place of texts; each once."""
+    named = sorted(set(re.findall(r"\w+\.wav", SOUNDS)))
+    for name in named:
+        write_wav(tmp_path / name, bytes(160), 8000)
+    assert sorted(files(plan_of(SOUNDS))) == [str(tmp_path / name) for name in named]
 
 
 @pytest.mark.usefixtures("greet")
