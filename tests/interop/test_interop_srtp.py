@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """With a certificate of its own for 127.0.0.1, and no call without SRTP."""
     folder = tmp_path_factory.mktemp("secure")
     command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 90 -subj /CN=127.0.0.1 "
         "-addext subjectAltName=IP:127.0.0.1,DNS:127.0.0.1 -keyout sip.key -out sip.pem"
     )
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
@@ -48,13 +48,23 @@ def house(open_house: House) -> House:
     return open_house
 
 
-def check_genuine(gateway: GatewayProcess, call: CallBundle, *, in_the_open: int = 0) -> None:
+def check_genuine(gateway: GatewayProcess, call: CallBundle, *, in_the_open: Sequence[int] = (0,)) -> None:
     """Every packet either way was protected, and found to be what it was sent as."""
     ended = gateway.ended(call)
     assert ended["reason"] == "hangup"
     assert ended["packets_received"] > 30
-    assert (ended["packets_forged"], ended["packets_malformed"], ended["packets_lost"]) == (0, in_the_open, 0)
+    assert (ended["packets_forged"], ended["packets_lost"]) == (0, 0)
+    assert ended["packets_malformed"] in in_the_open
     assert gateway.troubles() == []
+
+
+def hang_up_baresip(phone: BaresipPhone, gateway: GatewayProcess, call: CallBundle) -> None:
+    """It does not protect the RTCP "PING" with which it begins, nor the RTCP goodbye with which it ends: that one comes
+    while our leg is still there, or after it. All between is."""
+    figures = gateway.get(f"/api/calls/{call.id}")["media"]
+    assert (figures["packets_forged"], figures["packets_malformed"], figures["packets_lost"]) == (0, 1, 0)
+    phone.hang_up()
+    check_genuine(gateway, call, in_the_open=(1, 2))
 
 
 @needs_baresip
@@ -70,8 +80,7 @@ def test_baresip_hears_itself_through_srtp(house: House, tmp_path: Path, number:
         call = gateway.call()
         phone.say(sentence)
         phone.listen(sentence.seconds + 1.0)
-        phone.hang_up()
-        check_genuine(gateway, call, in_the_open=1)  # baresip does not protect the RTCP "PING" with which it begins
+        hang_up_baresip(phone, gateway, call)
     assert likeness_in_pieces(sentence, phone.heard()) > 0.95
     assert likeness_in_pieces(sentence, call.recording()[0]) > 0.95
 
@@ -86,8 +95,7 @@ def test_a_protected_call_replays_without_its_keys(house: House, tmp_path: Path,
         phone.say(speech("I would like to book an appointment"))
         call.wait_asked(WHICH_SERVICE)
         phone.listen(0.5)  # not within the question's last frames: a replay's ticks may fall otherwise
-        phone.hang_up()
-        check_genuine(gateway, call, in_the_open=1)
+        hang_up_baresip(phone, gateway, call)
     expect_replay(call)
     assert not [path for path in call.folder.rglob("*") if path.is_file() and b"inline:" in path.read_bytes()]
     assert "inline:" not in "".join(gateway.raw)
