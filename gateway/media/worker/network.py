@@ -187,6 +187,8 @@ class Network:
 
     def read(self, now: float) -> bool:
         """One datagram of every socket that has any; False when none has."""
+        if not self._sockets:
+            return False
         others = self._others.poll(0)
         for number, _event in others:
             self._read_other(self._other_of[number], now)

@@ -114,13 +114,16 @@ class RingPeers:
         self._peers: list[Peer] = []
         # In the order of `_peers`:
         self._rows = np.zeros(slots, np.int64)
-        self._polled = np.zeros(slots, _POLLED)
-        self._polled["events"] = select.POLLIN
+        polled = np.zeros(slots, _POLLED)
+        polled["events"] = select.POLLIN
+        # Asking a structured array for its address or a field costs more than polling a few sockets does.
+        self._polled_at = polled.__array_interface__["data"][0]
+        self._fds, self._told = polled["fd"], polled["told"]
 
     def join(self, peer: Peer) -> None:
         place, number = len(self._peers), peer.sock.fileno()
         self._peers.append(peer)
-        self._rows[place], self._polled["fd"][place], self._number[peer.row] = peer.row, number, number
+        self._rows[place], self._fds[place], self._number[peer.row] = peer.row, number, number
 
     def leave(self, row: int) -> None:
         self._number[row] = -1
@@ -128,7 +131,7 @@ class RingPeers:
         last = self._peers.pop()
         if last.row != row:
             self._peers[place] = last
-            self._rows[place], self._polled["fd"][place] = last.row, self._number[last.row]
+            self._rows[place], self._fds[place] = last.row, self._number[last.row]
 
     def send(self, rows: Int64s, packets: Bytes) -> list[int]:
         left: list[int] = []
@@ -148,11 +151,12 @@ class RingPeers:
     def _ready(self) -> Int64s:
         """Places of sockets that have something to say."""
         count = len(self._peers)
-        _poll(self._polled.__array_interface__["data"][0], count, 0)
-        return np.flatnonzero(self._polled["told"][:count])
+        if not count or _poll(self._polled_at, count, 0) <= 0:
+            return _NONE
+        return self._told[:count].nonzero()[0]
 
     def _receive(self, places: Int64s, now: float) -> Came:
-        sizes, data = self._rings.receive(self._polled["fd"][places])
+        sizes, data = self._rings.receive(self._fds[places])
         rows = self._rows[places]
         usual = (sizes == USUAL_SIZE) & self._table.usual_source[rows]
         others = np.flatnonzero((sizes >= 0) & ~usual).tolist()
@@ -164,6 +168,8 @@ class RingPeers:
 
 _POLLED = np.dtype([("fd", "i4"), ("events", "i2"), ("told", "i2")])
 """struct pollfd"""
+
+_NONE: Int64s = np.zeros(0, np.int64)
 
 _poll = ctypes.PyDLL(None).poll
 _poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)

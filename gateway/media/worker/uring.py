@@ -99,8 +99,9 @@ class _Ring:
             raise
         # The k-th request is always the same piece of memory, so that most of it is written once.
         self._k = np.arange(most, dtype=np.uint32)
-        self.requests["opcode"], self.requests["message_flags"] = opcode, MSG_DONTWAIT
-        self.requests["user_data"] = self._k
+        requests = self._requests
+        requests["opcode"], requests["message_flags"], requests["user_data"] = opcode, MSG_DONTWAIT, self._k
+        self.fds, self.addresses, self.lengths = (requests[field] for field in ("fd", "address", "length"))
         self._in_order = np.empty(most, np.int32)
 
     def _map(self, params: _Params) -> None:
@@ -108,7 +109,7 @@ class _Ring:
         size = max(requests.order + 4 * params.requests, results.results + _RESULT.itemsize * params.results)
         shared = np.frombuffer(mmap.mmap(self._fd, size), np.uint8)
         mapped = mmap.mmap(self._fd, _REQUEST.itemsize * params.requests, offset=_REQUESTS_AT)
-        self.requests = np.frombuffer(mapped, _REQUEST)
+        self._requests = np.frombuffer(mapped, _REQUEST)
 
         def part(offset: int, length: int, kind: npt.DTypeLike) -> Any:
             return shared[offset : offset + length].view(kind)
@@ -161,8 +162,8 @@ class Rings:
             raise
         self._k = np.arange(most, dtype=np.uint64)
         self._inbox = np.zeros((most, _APART), np.uint8)
-        self._receives.requests["address"] = _address(self._inbox) + _APART * self._k
-        self._receives.requests["length"] = LARGEST
+        self._receives.addresses[:] = _address(self._inbox) + _APART * self._k
+        self._receives.lengths[:] = LARGEST
         self.most = most
 
     def send(self, sockets: Int32s, packets: Bytes) -> Int32s:
@@ -170,16 +171,16 @@ class Rings:
 
         What each gave, as of `_Ring.run`.
         """
-        count, requests = len(sockets), self._sends.requests
-        requests["fd"][:count] = sockets
-        requests["address"][:count] = _address(packets) + packets.shape[1] * self._k[:count]
-        requests["length"][:count] = packets.shape[1]
-        return self._sends.run(count)
+        count, ring = len(sockets), self._sends
+        ring.fds[:count] = sockets
+        ring.addresses[:count] = _address(packets) + packets.shape[1] * self._k[:count]
+        ring.lengths[:count] = packets.shape[1]
+        return ring.run(count)
 
     def receive(self, sockets: Int32s) -> tuple[Int32s, Bytes]:
         """A datagram from each of these file descriptors, at most `most`: their lengths (or minus an errno), and
         below each other the datagrams, until the next time."""
-        self._receives.requests["fd"][: len(sockets)] = sockets
+        self._receives.fds[: len(sockets)] = sockets
         return self._receives.run(len(sockets)), self._inbox
 
     def close(self) -> None:
