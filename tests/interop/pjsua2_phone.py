@@ -28,11 +28,14 @@ PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
 class Pjsua2Phone:
     """A context manager; `folder` takes its sounds and its recording."""
 
-    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = (), part: int = 3) -> None:
-        """With `suites` it takes SRTP with these, and nothing else. Phones at once each have a `part` of ports."""
+    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = (), part: int = 3, sip_port: int = 0) -> None:
+        """With `suites` it takes SRTP with these, and nothing else. Phones at once each have a `part` of ports.
+
+        `sip_port` 0 is one that is free.
+        """
         folder.mkdir(parents=True)
         self._suites, self._part = suites, part
-        self.sip_port = 0
+        self.sip_port = sip_port
         self._folder, self._number = folder, number
         self._said = 0
         self._told: list[dict[str, Any]] = []
@@ -46,6 +49,7 @@ class Pjsua2Phone:
                 str(PROGRAM),
                 str(self._folder),
                 str(rtp_ports(self._part)[0]),
+                str(self.sip_port),
                 self._number,
                 *self._suites,
             ],

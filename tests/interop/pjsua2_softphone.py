@@ -1,8 +1,8 @@
-"""A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER PORT NUMBER [SUITE...]`.
+"""A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER RTP SIP NUMBER [SUITE...]`.
 
 Commands come as lines on standard input (`dial URI`, `say WAV`, `press DIGITS`, `hold`, `retrieve`, `hang_up`,
 `hang_up_all`, `transfer URI`, `transfer_to_other`, `incoming answer|busy|ring`, `quit`); what happens goes out as
-lines of JSON. What the phone hears is written to FOLDER/heard.wav. Calls are numbered from 0; commands are for the
+lines of JSON. RTP is the first of its ports for that, SIP the one for that; 0 is any. What the phone hears is written to FOLDER/heard.wav. Calls are numbered from 0; commands are for the
 newest, but for `transfer_to_other`, which lets the first one's peer take our place in the newest.
 """
 
@@ -76,7 +76,7 @@ class SoftAccount(pj.Account):  # type: ignore[misc]
 
 
 class Softphone:
-    def __init__(self, folder: Path, port: int, number: str, suites: list[str]) -> None:
+    def __init__(self, folder: Path, rtp_port: int, sip_port: int, number: str, suites: list[str]) -> None:
         """With `suites`, SRTP is mandatory."""
         self._folder = folder
         self._suites = suites
@@ -94,10 +94,11 @@ class Softphone:
         self.endpoint.libInit(config)
         transport = pj.TransportConfig()
         transport.boundAddress = "127.0.0.1"
+        transport.port = sip_port
         self._transport = self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self.endpoint.libStart()
         self.endpoint.audDevManager().setNullDev()
-        self._account = self._make_account(port)
+        self._account = self._make_account(rtp_port)
         self.calls: list[SoftCall] = []
         self._line: Any = None
         self._recorder = pj.AudioMediaRecorder()
@@ -180,7 +181,8 @@ class Softphone:
 
 def main() -> None:
     try:
-        Softphone(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]).run()
+        folder, rtp_port, sip_port, number, *suites = sys.argv[1:]
+        Softphone(Path(folder), int(rtp_port), int(sip_port), number, suites).run()
         tell("gone")
     finally:
         sys.stdout.flush()

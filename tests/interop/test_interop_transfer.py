@@ -9,54 +9,64 @@ import pytest
 from baresip_phone import BaresipPhone, needs_baresip
 from gateway_process import QUICK, GatewayProcess
 from pjsua2_phone import Pjsua2Phone, needs_pjsua2
+from ports import free_port
 from replays import expect_replay
 from sounds import likeness_in_pieces, speech, tone
 
 pytestmark = [pytest.mark.interop, needs_pjsua2]
 
 SENTENCE = speech("The quick brown fox jumps over the lazy dog.")
-PLAN = """
-routes:
-  mode:
-    match: {called: [blind, attended, bridge]}
+TARGET = "200"
+RING_S = {"blind": 8, "attended": 8, "bridge": 8, "impatient": 3}
+"""How long the target of each route may ring."""
+
+ROUTE = """
+  NAME:
+    match: {called: NAME}
     steps:
       - transfer:
-          to: "{fact.target}"
+          to: "TO"
           mode: MODE
-          ring: 8s
+          ring: RINGs
           then: {finished: [{say: They have gone.}, hangup]}
           otherwise: [{say: "Nobody there."}, {set: {told: "{outcome}"}}, {wait: 300ms}, hangup]
+"""
+ECHO = """
   echo:
     match: {}
     steps: [answer, {say: "Hello there, this is the gateway."}, echo]
 """
 
 
+@pytest.fixture(scope="module")
+def target_port() -> int:
+    """Where every test's target is, so that one gateway knows it."""
+    return free_port()
+
+
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Pjsua2Phone]:
-    with Pjsua2Phone(tmp_path / "target", "200", part=4) as phone:
+def target(tmp_path: Path, target_port: int) -> Iterator[Pjsua2Phone]:
+    with Pjsua2Phone(tmp_path / "target", TARGET, part=4, sip_port=target_port) as phone:
         yield phone
 
 
-def gateway_for(folder: Path, target: Pjsua2Phone) -> GatewayProcess:
-    """`blind`, `attended` and `bridge`, when called, transfer to the target in that way; anybody else echoes."""
-    route = PLAN.split("  echo:")[0].removeprefix("\nroutes:\n")
-    ways = "".join(
-        route.replace("mode:\n", f"{mode}:\n", 1)
-        .replace("[blind, attended, bridge]", mode)
-        .replace("{fact.target}", target.uri)
-        .replace("MODE", mode)
-        for mode in ("blind", "attended", "bridge")
+@pytest.fixture(scope="module")
+def _house(tmp_path_factory: pytest.TempPathFactory, target_port: int) -> Iterator[GatewayProcess]:
+    """`blind`, `attended` and `bridge`, when called, transfer to the target in that way, `impatient` over a bridge to
+    one who is quick; anybody else echoes."""
+    uri = f"sip:{TARGET}@127.0.0.1:{target_port}"
+    ways = (
+        ROUTE.replace("NAME", name)
+        .replace("TO", uri)
+        .replace("MODE", "bridge" if name == "impatient" else name)
+        .replace("RING", str(ring_s))
+        for name, ring_s in RING_S.items()
     )
-    folder.mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("transfer")
     plan = folder / "plan.yaml"
-    plan.write_text("routes:\n" + ways + "  echo:" + PLAN.split("  echo:")[1])
-    return GatewayProcess(folder / "data", "--dialplan", str(plan), config="accept_transfers = true\n" + QUICK)
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, target: Pjsua2Phone) -> Iterator[GatewayProcess]:
-    with gateway_for(tmp_path / "gateway", target) as running:
+    plan.write_text("routes:" + "".join(ways) + ECHO)
+    config = "accept_transfers = true\n" + QUICK
+    with GatewayProcess(folder / "data", "--dialplan", str(plan), config=config) as running:
         yield running
 
 
@@ -142,15 +152,17 @@ def test_caller_and_target_talk_over_a_bridge(
 def test_a_target_that_does_not_pick_up_is_given_up(
     gateway: GatewayProcess, target: Pjsua2Phone, tmp_path: Path, number: str
 ) -> None:
-    """It rings for 8 s, the caller hears that, and then the bot."""
+    """It rings for as long as the route says, the caller hears that, and then the bot."""
     target.incoming("ring")
     with Pjsua2Phone(tmp_path / "phone", number) as phone:
-        call = gateway.called_by(phone, "bridge")
+        call = gateway.called_by(phone, "impatient")
         gateway.ended(call, within_s=25)
         target.wait("state", state="DISCONNECTED")
-    assert [event["outcome"] for event in call.find("TransferEnded")] == ["no_answer"]
+    (started,), (over,) = call.find("TransferStarted"), call.find("TransferEnded")
+    assert over["outcome"] == "no_answer"
+    assert over["at"] - started["at"] >= RING_S["impatient"]
     _, bot = call.recording()
-    begun = call.second(call.find("TransferStarted")[0]["at"])
+    begun = call.second(started["at"])
     assert bot.cut(begun + 0.3, begun + 0.8).hz() == pytest.approx(425, abs=2)
 
 
