@@ -18,16 +18,17 @@ from replays import expect_replay
 from rtp_peer import RtpPeer
 from sounds import GREETING, RATE, Sound, likeness_in_pieces, read_wav, silence, speech
 
+from gateway.app.config import shipped
 from gateway.media import g711, tones
 
 pytestmark = pytest.mark.interop
 
 CODECS = 'codecs = ["PCMU", "PCMA", "G722", "opus"]\ncomfort_noise = true\n'
 TRUNK = "[[trunk]]\nname = 'old'\nhost = '127.0.0.1'\ndtmf = 'inband'\noptions_interval_s = 0\n"
-MUSIC = """
-default: wait
+SOUNDS = """
 routes:
   wait:
+    match: {called: wait}
     steps:
       - answer
       - music: {file: waiting.wav, level: -6, while_speaking: -20}
@@ -36,13 +37,26 @@ routes:
       - wait: 1s
       - music: {stop: true}
       - wait: 1s
+  play: {match: {called: play}, steps: [answer, {play: both.wav}, {wait: 500ms}]}
+  music: {match: {called: music}, steps: [answer, {music: {file: both.wav, level: 0, seconds: 2.5}}, {wait: 500ms}]}
 """
 SENTENCE = "I would like to book a haircut on Thursday"
 
 
 @pytest.fixture(scope="module")
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with GatewayProcess(tmp_path_factory.mktemp("gateway") / "data", config=CODECS + QUICK) as running:
+    """The shipped dialplan, and routes that play files."""
+    folder = tmp_path_factory.mktemp("gateway")
+    plans = folder / "plans"
+    plans.mkdir()
+    (plans / "shipped.yaml").write_text(shipped("dialplans/default.yaml").read_text())
+    (plans / "sounds.yaml").write_text(SOUNDS)
+    t = np.arange(2 * 16000) / 16000
+    both = 5000 * (np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 6000 * t))
+    Sound(both, 16000).write(plans / "both.wav")
+    for name, hz in (("waiting", 400), ("prompt", 1000)):
+        Sound(8000 * np.sin(2 * np.pi * hz * np.arange(RATE) / RATE)).write(plans / f"{name}.wav")
+    with GatewayProcess(folder / "data", "--dialplan", str(plans), config=CODECS + QUICK) as running:
         yield running
 
 
@@ -94,27 +108,19 @@ def test_the_bot_is_heard_in_wideband(gateway: GatewayProcess, tmp_path: Path, n
 
 
 @needs_baresip
-@pytest.mark.parametrize("step", ["play: both.wav", "music: {file: both.wav, level: 0, seconds: 2.5}"])
-def test_a_played_file_is_heard_in_wideband(tmp_path: Path, number: str, step: str) -> None:
+@pytest.mark.parametrize("step", ["play", "music"])
+def test_a_played_file_is_heard_in_wideband(gateway: GatewayProcess, tmp_path: Path, number: str, step: str) -> None:
     """A dialplan's `play` or `music` of a 16 kHz file: 6 kHz arrive as loud as 1 kHz. The call's bundle replays, though
     the file is not beside its copy of the dialplan."""
-    t = np.arange(2 * 16000) / 16000
-    both = 5000 * (np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * 6000 * t))
-    Sound(both, 16000).write(tmp_path / "both.wav")
-    plan = f"default: d\nroutes: {{d: {{steps: [answer, {{{step}}}, {{wait: 500ms}}]}}}}\n"
-    (tmp_path / "plan.yaml").write_text(plan)
-    config = f"dialplan = '{tmp_path / 'plan.yaml'}'\n" + CODECS + QUICK
-    with (
-        GatewayProcess(tmp_path / "data", config=config) as gateway,
-        BaresipPhone(tmp_path / "phone", number, codec="G722/16000/1") as phone,
-    ):
-        call = gateway.called_by(phone, "d")
+    with BaresipPhone(tmp_path / "phone", number, codec="G722/16000/1") as phone:
+        call = gateway.called_by(phone, step)
         phone.wait("CALL_CLOSED")
         gateway.ended(call)
     heard = phone.heard(16000)
     begins = np.flatnonzero(heard.loud(over=3000))[0] * 0.02
     middle = heard.cut(begins + 0.5, begins + 1.5).samples
-    low, high = (2 * abs(np.mean(middle * np.exp(-2j * np.pi * hz * t[: len(middle)]))) for hz in (1000, 6000))
+    t = np.arange(len(middle)) / 16000
+    low, high = (2 * abs(np.mean(middle * np.exp(-2j * np.pi * hz * t))) for hz in (1000, 6000))
     assert low == pytest.approx(5000, rel=0.1)
     assert high == pytest.approx(5000, rel=0.2)
     expect_replay(call)
@@ -228,17 +234,9 @@ def _flood(victim: RtpPeer, target: int, seconds: float) -> int:
     return sent
 
 
-def test_music_plays_while_the_caller_waits_and_behind_the_bot(tmp_path: Path, number: str) -> None:
+def test_music_plays_while_the_caller_waits_and_behind_the_bot(gateway: GatewayProcess, number: str) -> None:
     """The dialplan's `music`: loud while nothing is said, 14 dB softer under a prompt, and gone when it is told so."""
-    Sound(8000 * np.sin(2 * np.pi * 400 * np.arange(RATE) / RATE)).write(tmp_path / "waiting.wav")
-    Sound(8000 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)).write(tmp_path / "prompt.wav")
-    (tmp_path / "plan.yaml").write_text(MUSIC)
-    config = f"dialplan = '{tmp_path / 'plan.yaml'}'\n" + QUICK
-    with (
-        GatewayProcess(tmp_path / "data", config=config) as gateway,
-        RawCaller(gateway.sip_port, "wait", number=number) as caller,
-        RtpPeer(silence(1.0)) as peer,
-    ):
+    with RawCaller(gateway.sip_port, "wait", number=number) as caller, RtpPeer(silence(1.0)) as peer:
         caller.call(peer.port)
         call = gateway.call()
         gateway.ended(call)
