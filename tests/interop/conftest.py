@@ -18,7 +18,7 @@ from kamailio_server import PASSWORD  # noqa: E402
 
 _numbers = count(5550100)
 
-_SHARED = {"gateway", "open_house", "troubled_gateway"}
+_SHARED = {"gateway", "open_house", "trusting_house", "troubled_gateway"}
 """Gateways that the tests of a file share."""
 
 

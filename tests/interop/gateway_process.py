@@ -23,6 +23,9 @@ from waiting import wait_until
 QUICK = "[tts]\nkind = 'flite'\npace = 1.8\n"
 """Configuration for a bot that talks faster."""
 
+NO_WORDS = "[stt]\nkind = 'scripted'\n[tts]\nkind = 'scripted'\n"
+"""Configuration where nobody speaks: no engines are started, which takes a quarter of a gateway's start."""
+
 START_WITHIN_S, STOP_WITHIN_S = 40.0, 20.0
 # Linux ends a process begun through this when whoever began it is gone, however that came (PR_SET_PDEATHSIG is 1).
 _LEASHED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"

@@ -28,7 +28,9 @@ PROGRAM = Path(__file__).with_name("pjsua2_softphone.py")
 class Pjsua2Phone:
     """A context manager; `folder` takes its sounds and its recording."""
 
-    def __init__(self, folder: Path, number: str, *, suites: tuple[str, ...] = (), part: int = 3, sip_port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, number: str, *, suites: tuple[str, ...] = (), part: int = 3, sip_port: int = 0
+    ) -> None:
         """With `suites` it takes SRTP with these, and nothing else. Phones at once each have a `part` of ports.
 
         `sip_port` 0 is one that is free.

@@ -1,9 +1,10 @@
 """A pjsua2 softphone in a process of its own: `python pjsua2_softphone.py FOLDER RTP SIP NUMBER [SUITE...]`.
 
-Commands come as lines on standard input (`dial URI`, `say WAV`, `press DIGITS`, `hold`, `retrieve`, `hang_up`,
-`hang_up_all`, `transfer URI`, `transfer_to_other`, `incoming answer|busy|ring`, `quit`); what happens goes out as
-lines of JSON. RTP is the first of its ports for that, SIP the one for that; 0 is any. What the phone hears is written to FOLDER/heard.wav. Calls are numbered from 0; commands are for the
-newest, but for `transfer_to_other`, which lets the first one's peer take our place in the newest.
+RTP and SIP are its first port for each; 0 is any. Commands come as lines on standard input (`dial URI`, `say WAV`,
+`press DIGITS`, `hold`, `retrieve`, `hang_up`, `hang_up_all`, `transfer URI`, `transfer_to_other`,
+`incoming answer|busy|ring`, `quit`); what happens goes out as lines of JSON. What the phone hears is written to
+FOLDER/heard.wav. Calls are numbered from 0; commands are for the newest, but for `transfer_to_other`, which lets the
+first one's peer take our place in the newest.
 """
 
 from __future__ import annotations

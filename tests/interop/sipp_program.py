@@ -84,9 +84,12 @@ def sipp_calls(
 def sipp_called(
     *arguments: str, port: int | None = None, calls: int = 1, folder: Path | None = None
 ) -> Iterator[tuple[Sipp, int]]:
-    """It waits for so many calls at a port; says nowhere that it does, but Linux knows."""
+    """It waits for so many calls at a port, as the scenario has it, else just to pick up and be hung up on.
+
+    It says nowhere that it waits, but Linux knows.
+    """
     port = port or free_port()
-    with Sipp("-p", str(port), *(arguments or ("-sn", "uas")), calls=calls, folder=folder) as sipp:
+    with Sipp("-p", str(port), *(arguments or scenario("callee")), calls=calls, folder=folder) as sipp:
         wait_until(lambda: is_taken(port) or sipp.process.poll() is not None, within_s=10)
         assert sipp.process.poll() is None, sipp.report()
         yield sipp, port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gateway_process import GatewayProcess
+from gateway_process import NO_WORDS, GatewayProcess
 from raw_caller import RawCaller
 from rtp_peer import RtpPeer
 from sounds import silence, tone
@@ -21,7 +21,7 @@ def test_the_bot_is_so_much_louder_or_softer(tmp_path: Path, gain_db: float) -> 
     """Measured in the packets that a phone receives, within 0.1 dB; music has a level of its own."""
     tone(1004, 1.2, ENGINE_DBM0).write(tmp_path / "tone.wav")
     (tmp_path / "plan.yaml").write_text(PLAN)
-    config = f"[call]\nvoice_gain_db = {gain_db}\n"
+    config = f"[call]\nvoice_gain_db = {gain_db}\n{NO_WORDS}"
     with (
         GatewayProcess(tmp_path / "data", "--dialplan", str(tmp_path / "plan.yaml"), config=config) as gateway,
         RtpPeer(silence(0.1)) as peer,

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gateway_process import GatewayProcess
+from gateway_process import NO_WORDS, GatewayProcess
 from sipp_program import scenario, sipp_calls
 from waiting import wait_until
 
@@ -17,7 +17,7 @@ ADMITTED_PER_S, FOR_S = 10, 6
 
 def test_twice_the_admitted_rate_is_half_refused_and_half_served(tmp_path: Path) -> None:
     """sipp takes nothing but a whole call or a 503 with Retry-After; the calls that got in are answered and ended."""
-    config = f"[limits]\ncalls_per_s = {ADMITTED_PER_S}\n[recording]\nbundles = false\n"
+    config = f"[limits]\ncalls_per_s = {ADMITTED_PER_S}\n[recording]\nbundles = false\n{NO_WORDS}"
     offered = 2 * ADMITTED_PER_S * FOR_S
     with GatewayProcess(tmp_path / "data", config=config) as gateway:
         begun = time.monotonic()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from callers import dial, line, soon
-from gateway_process import GatewayProcess, command
+from gateway_process import NO_WORDS, GatewayProcess, command
 from kamailio_server import PASSWORD, USER, Kamailio, account, trunk
 from ports import free_port
 from sipp_program import sipp_called
@@ -79,7 +79,7 @@ def test_a_wrong_password_is_one_clear_line(tmp_path: Path, secret: Path) -> Non
     secret.write_text("close-sesame\n")
     with (
         Kamailio(tmp_path / "kamailio") as kamailio,
-        GatewayProcess(tmp_path / "data", config=config(kamailio, secret)) as gateway,
+        GatewayProcess(tmp_path / "data", config=NO_WORDS + config(kamailio, secret)) as gateway,
     ):
         refused = gateway.wait_log("trunk.credentials_refused")
         assert (refused["level"], refused["status"], refused["trunk"]) == ("error", 401, "kamailio")
@@ -96,7 +96,7 @@ def test_a_wrong_password_is_one_clear_line(tmp_path: Path, secret: Path) -> Non
 def test_a_registrar_that_is_not_there_is_one_clear_line(tmp_path: Path, secret: Path) -> None:
     """Nothing listens: the gateway serves everybody else, and says what to check."""
     kamailio = Kamailio(tmp_path / "kamailio")
-    with GatewayProcess(tmp_path / "data", config=config(kamailio, secret)) as gateway:
+    with GatewayProcess(tmp_path / "data", config=NO_WORDS + config(kamailio, secret)) as gateway:
         told = gateway.wait_log("trunk.unreachable", within_s=40)
         assert "firewall" in told["remedy"]
         assert shown(gateway)[0] == 1
@@ -114,7 +114,8 @@ def test_the_gateway_calls_out_through_its_trunk(tmp_path: Path, secret: Path, d
         GatewayProcess(
             tmp_path / "data",
             *dialplan,
-            config=config(
+            config=NO_WORDS
+            + config(
                 kamailio,
                 secret,
                 register=False,

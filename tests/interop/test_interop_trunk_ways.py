@@ -16,7 +16,7 @@ import pytest
 from callers import dial, line, soon
 from certificates import make_certificate
 from dns_server import DnsServer
-from gateway_process import GatewayProcess, command
+from gateway_process import NO_WORDS, GatewayProcess, command
 from kamailio_server import USER, Kamailio, account, trunk
 from ports import free_port
 from sipp_program import scenario, sipp_called, sipp_calls
@@ -44,7 +44,7 @@ routes:
 
 def gateway_beside(port: int, folder: Path, dialplan: list[str], **more: object) -> GatewayProcess:
     """Its trunk `provider` is at this port of loopback."""
-    config = trunk("provider", host="127.0.0.1", port=port, **more)
+    config = trunk("provider", host="127.0.0.1", port=port, **more) + NO_WORDS
     return GatewayProcess(folder / "data", *dialplan, config=config)
 
 
@@ -75,6 +75,7 @@ async def test_a_registrar_that_dies_is_followed_by_the_next_of_its_name(
         }
         names = first_lives.enter_context(DnsServer(zone))
         config = f'dns_servers = ["{names.address}"]\n' + trunk("provider", host="provider.test", **account(secret))
+        config += NO_WORDS
         with GatewayProcess(tmp_path / "data", *dialplan, config=config) as gateway:
             assert gateway.wait_log("trunk.registered")["target"] == f"127.0.0.1:{first.sip_port}"
             assert f"provider.test = 127.0.0.1:{second.sip_port}" in shown(gateway)
@@ -196,7 +197,7 @@ def test_a_large_invite_finds_a_peer_that_has_tcp_only(tmp_path: Path, dialplan:
     long_name = "a" * 180 + ".example"
     large = {"domain": long_name, "srtp": "optional", "options_interval_s": 0}
     with (
-        sipp_called("-sn", "uas", "-t", "t1", port=outside) as (callee, _),
+        sipp_called(*scenario("callee"), "-t", "t1", port=outside) as (callee, _),
         gateway_beside(outside, tmp_path, dialplan, **large) as gateway,
     ):
         ended = called_out(gateway)
@@ -216,6 +217,7 @@ def test_every_trouble_of_a_trunk_is_one_line_with_its_remedy(tmp_path: Path, se
                 trunk("lost", host="nowhere.test", options_interval_s=1),
                 trunk("stale", host="127.0.0.1", port=port, transport="tls", **account(secret)),
                 trunk("well", host="127.0.0.1", options_interval_s=0),
+                NO_WORDS,
             )
         )
         under = GatewayProcess(tmp_path / "data", config=config)

@@ -47,8 +47,8 @@ def silence(seconds: float) -> Int16s:
     return np.zeros(int(8000 * seconds), np.int16)
 
 
-def quantile_ms(lines: list[Line], onsets: list[float], share: float) -> float:
-    return float(np.quantile(lines_of(lines).run(8).delays(onsets), share) * 1000)
+def quantiles_ms(lines: list[Line], onsets: list[float], *shares: float) -> list[float]:
+    return [float(ms) for ms in np.quantile(lines_of(lines).run(8).delays(onsets), shares) * 1000]
 
 
 def test_the_bots_own_voice_is_not_speech() -> None:
@@ -65,9 +65,10 @@ def test_a_caller_who_speaks_over_the_echo_is_heard(relative_db: float, median_m
     """Of four voices, louder and fainter than the echo; a fainter one takes longer, as it does on lines without."""
     pairs = [("slt", "rms"), ("rms", "slt"), ("slt", "awb"), ("rms", "kal")]
     lines, onsets = interruptions([(voice(bot), voice(caller)) for bot, caller in pairs], relative_db)
-    assert quantile_ms(lines, onsets, 0.5) <= median_ms
-    assert quantile_ms(lines, onsets, 0.95) <= late_ms
-    assert quantile_ms(lines, onsets, 1.0) < 2000
+    median, late, latest = quantiles_ms(lines, onsets, 0.5, 0.95, 1.0)
+    assert median <= median_ms
+    assert late <= late_ms
+    assert latest < 2000
 
 
 def test_a_caller_on_a_line_without_echo_is_heard_as_soon_as_ever() -> None:
@@ -87,8 +88,9 @@ def test_human_voices_behave_as_synthetic_ones_do() -> None:
     alone = echoes([human], 6, every=4)
     assert sum(map(len, lines_of(alone).run(6.6).began)) == 0
     lines, onsets = interruptions([(human, voice("rms")), (voice("slt"), human)], 0, each=2)
-    assert quantile_ms(lines, onsets, 0.5) <= 150
-    assert quantile_ms(lines, onsets, 0.9) <= 350
+    median, late = quantiles_ms(lines, onsets, 0.5, 0.9)
+    assert median <= 150
+    assert late <= 350
 
 
 def test_a_callers_speech_ends_though_the_echo_goes_on() -> None:
