@@ -1,9 +1,8 @@
-"""What a browser's call costs the gateway's own process: ICE, SRTP, Opus and rates, all but the media plane.
+"""What a browser's call costs: the gateway's own process (ICE, DTLS-SRTP), and the media worker that codes and decodes.
 
-    python -m benchmarks.browser_cpu [--calls 10] [--seconds 10] [--aiortc]
+    python -m benchmarks.browser_cpu [--calls 10] [--seconds 10]
 
-The browsers are aiortc's, in a process of their own; both sides talk all the time. `--aiortc` leaves the coding to
-it, as on a machine without libopus.
+The browsers are aiortc's, in a process of their own; both sides talk all the time.
 """
 
 from __future__ import annotations
@@ -23,11 +22,14 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
-from gateway.core.clock import SystemClock
-from gateway.media import opus_library
+from gateway.app.browser import OPUS_BITS_PER_S
+from gateway.core.clock import Clock, SystemClock
+from gateway.media.commands import ConnectLeg, NoteReport, OpenLeg, PacketReady, PlayMusic, RelayPacket
+from gateway.media.io import MediaPool
 from gateway.media.opus_library import Int16s
+from gateway.media.ports import Said
+from gateway.media.wire import WorkerPulse
 from gateway.webrtc.addresses import gathering_on
-from gateway.webrtc.audio import PTIME_S, WIDE_HZ
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
 BROWSER_HZ = 48000
@@ -87,47 +89,77 @@ def browsers(gateway: Connection, calls: int) -> None:
     asyncio.run(browse(gateway, calls))
 
 
-async def serve(browsers: Connection, calls: int, seconds: float) -> None:
-    taken = 0
+class Caller:
+    """One call: the browser's peer and its leg. Implements `gateway.webrtc.peer.Owner`."""
 
-    def take(pcm: bytes) -> None:
-        nonlocal taken
-        taken += 1
+    def __init__(self, number: int, pool: MediaPool, clock: Clock) -> None:
+        self._leg, self._pool, self._clock = f"call-{number}", pool, clock
+        self.peer = BrowserPeer(self._leg, self, PeerOptions(bind_host="127.0.0.1"))
+        self.came = 0
 
-    peers = []
-    for k in range(calls):
-        peer = BrowserPeer(
-            f"call-{k}", take, lambda reason: None, lambda digit: None, options=PeerOptions(bind_host="127.0.0.1")
+    async def answer(self, offer: str, voice: Int16s) -> str:
+        answer = await self.peer.accept(offer)
+        peer, leg = self.peer, self._leg
+        self._pool.subscribe(leg, self._hear)
+        self._pool.send(OpenLeg(leg, "relayed"))
+        self._pool.send(
+            ConnectLeg(leg, "", 0, peer.codec, peer.payload_type, copies=peer.copies, opus_bits_per_s=OPUS_BITS_PER_S)
         )
-        browsers.send(await peer.accept(await asyncio.to_thread(browsers.recv)))
-        peers.append(peer)
-    for peer in peers:
-        await peer.connected()
-    voice, clock = babble(WIDE_HZ).tobytes(), SystemClock()
-    start, spent_s = clock.now(), 0.0
-    for step in range(round((1 + seconds) / PTIME_S)):
-        await clock.sleep_until(start + PTIME_S * step)
-        if step == round(1 / PTIME_S):
-            began_at, spent_s, taken = clock.now(), time.process_time(), 0
-        at = 640 * step % len(voice)
-        for peer in peers:
-            peer.play(voice[at : at + 640])
-    took_s = clock.now() - began_at
-    cost = 1e6 * (time.process_time() - spent_s) / calls / took_s
-    print(f"{calls} browsers: {cost:.0f} us a call and second; {taken / calls / took_s:.1f} pieces a second of each")
+        self._pool.send(PlayMusic(leg, voice[::2].tobytes(), wide=voice.tobytes()))
+        return answer
+
+    def _hear(self, said: Said) -> None:
+        if isinstance(said, PacketReady):
+            self.peer.send(said.data)
+
+    def packet_came(self, packet: bytes) -> None:
+        self.came += 1
+        self._pool.send(RelayPacket(self._leg, packet, self._clock.now()))
+
+    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        self._pool.send(NoteReport(self._leg, percent_lost, lost, round_trip_s))
+
+    def can_hear(self) -> None:
+        pass
+
+    def digit_pressed(self, digit: str) -> None:
+        pass
+
+    def browser_lost(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+async def serve(browsers: Connection, calls: int, seconds: float) -> None:
+    clock, pulses = SystemClock(), list[WorkerPulse]()
+    pool = MediaPool(workers=1, bind="127.0.0.1", rtp_ports=(20000, 20999), clock=clock)
+    pool.on_pulse = lambda worker, pulse: pulses.append(pulse)
+    await pool.start()
+    voice, callers = babble(16000), [Caller(number, pool, clock) for number in range(calls)]
+    for caller in callers:
+        browsers.send(await caller.answer(await asyncio.to_thread(browsers.recv), voice))
+    for caller in callers:
+        await caller.peer.connected()
+    await asyncio.sleep(2)
+    began_at, spent_s, came, first = clock.now(), time.process_time(), sum(one.came for one in callers), pulses[-1]
+    await asyncio.sleep(seconds)
+    took_s, spent_s, last = clock.now() - began_at, time.process_time() - spent_s, pulses[-1]
+    worker = 1e6 * (last.cpu_s - first.cpu_s) / (last.at - first.at) / calls
+    packets = (sum(one.came for one in callers) - came) / calls / took_s
+    print(
+        f"{calls} browsers, us a call and second: {1e6 * spent_s / calls / took_s:.0f} in the gateway's process, "
+        f"{worker:.0f} in the media worker's; {packets:.1f} packets a second of each"
+    )
     browsers.send("")
-    for peer in peers:
-        await peer.close()
+    for caller in callers:
+        await caller.peer.close()
+    await pool.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--aiortc", action="store_true")
     arguments = parser.parse_args()
-    if arguments.aiortc:
-        opus_library.is_there = lambda: False
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=browsers, args=(theirs, arguments.calls))

@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 
+from gateway.app.browser import OPUS_BITS_PER_S
 from gateway.core.ids import SeededIds
 from gateway.media import codecs, g711, rtp
-from gateway.media.commands import Codec, ConnectLeg, Listen, OpenLeg, PushPcm, QueueAudio
+from gateway.media.commands import Codec, ConnectLeg, Listen, OpenLeg, QueueAudio, RelayPacket
 from gateway.media.datagrams import Received
 from gateway.media.plane import TICK_S, MediaPlane, PlaneOptions
 from gateway.media.vad import SileroVad
@@ -35,13 +36,16 @@ def payloads(codec: Codec, seconds: float) -> list[bytes]:
     return [g711.encode(np.ascontiguousarray(pcm[k : k + 320 : 2])).tobytes() for k in range(0, len(pcm), 320)]
 
 
-def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool) -> str:
+def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool, browsers: bool = False) -> str:
+    """`browsers` have their packets relayed, and take more of Opus."""
     plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls))
     voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2")
     wide = np.repeat(voice, 2).tobytes() if codec in codecs.WIDE else b""
     for k in range(calls):
-        plane.command(OpenLeg(f"c{k}"), 0.0, port=20000 + 2 * k)
-        plane.command(ConnectLeg(f"c{k}", "192.0.2.1", 4000 + 2 * k, codec, NUMBERS[codec]), 0.0)
+        plane.command(OpenLeg(f"c{k}", "relayed" if browsers else "rtp"), 0.0, port=20000 + 2 * k)
+        bits_per_s = OPUS_BITS_PER_S if browsers else None
+        connect = ConnectLeg(f"c{k}", "192.0.2.1", 4000 + 2 * k, codec, NUMBERS[codec], opus_bits_per_s=bits_per_s)
+        plane.command(connect, 0.0)
         plane.command(Listen(f"c{k}", "pcm_16k" if wide_listener else "pcm_8k"), 0.0)
         plane.command(QueueAudio(f"c{k}", 1, voice.tobytes(), last=True, wide=wide), 0.0)
     coded = payloads(codec, seconds)
@@ -52,33 +56,12 @@ def measure(codec: Codec, calls: int, seconds: float, *, wide_listener: bool) ->
         packets = [rtp.build(rtp.RtpPacket(NUMBERS[codec], n, n * clock, k, payload)) for k in range(calls)]
         received = [Received(f"c{k}", data, ("192.0.2.1", 4000 + 2 * k), now - 0.001) for k, data in enumerate(packets)]
         began = time.process_time()
-        plane.tick(now, received)
+        for one in received if browsers else ():
+            plane.command(RelayPacket(one.leg, one.data, one.at), now)
+        plane.tick(now, [] if browsers else received)
         spent += time.process_time() - began
-    return _told(codec, calls, spent / seconds)
-
-
-def measure_browsers(calls: int, seconds: float, *, wide: bool) -> str:
-    """Legs without a socket."""
-    plane = MediaPlane(PlaneOptions(slots=calls), SeededIds(1), SileroVad(calls))
-    voice = np.random.default_rng(1).integers(-3000, 3000, int(8000 * seconds)).astype("<i2")
-    for k in range(calls):
-        plane.command(OpenLeg(f"c{k}", kind="pcm", wide=wide), 0.0)
-        plane.command(Listen(f"c{k}", "pcm_16k" if wide else "pcm_8k"), 0.0)
-        both = np.repeat(voice, 2).tobytes() if wide else b""
-        plane.command(QueueAudio(f"c{k}", 1, voice.tobytes(), last=True, wide=both), 0.0)
-    spoken, size = voice_like(seconds)[:: 1 if wide else 2].tobytes(), 640 if wide else 320
-    spent = 0.0
-    for n in range(len(spoken) // size):
-        began = time.process_time()
-        for k in range(calls):
-            plane.command(PushPcm(f"c{k}", spoken[n * size : (n + 1) * size]), TICK_S * n)
-        plane.tick(TICK_S * n, [])
-        spent += time.process_time() - began
-    return _told(f"browser, {16 if wide else 8} kHz", calls, spent / seconds)
-
-
-def _told(name: str, calls: int, spent: float) -> str:
-    return f"{name:15} {calls:4} calls: {spent / calls * 1e6:6.0f} us of CPU per call and second"
+    name, cost = f"{codec}, browser" if browsers else codec, spent / seconds / calls
+    return f"{name:15} {calls:4} calls: {1e6 * cost:6.0f} us of CPU per call and second"
 
 
 def main() -> None:
@@ -88,8 +71,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for codec in NUMBERS:
         print(measure(codec, arguments.calls, arguments.seconds, wide_listener=codec != "PCMU"))
-    for wide in (False, True):
-        print(measure_browsers(arguments.calls, arguments.seconds, wide=wide))
+    for codec in ("PCMU", "opus"):
+        wide = codec == "opus"
+        print(measure(codec, arguments.calls, arguments.seconds, wide_listener=wide, browsers=True))
 
 
 if __name__ == "__main__":

@@ -340,7 +340,7 @@ class LiveCall:
             case media.ClipFinished(clip=clip, played_s=played_s, complete=complete):
                 self._converse(s.PlayoutFinished(clip, played_s, complete))
             case media.LegClosed() | media.LegDoing():
-                self._stats.told(self._parties.line.stats or said.stats, last=isinstance(said, media.LegClosed))
+                self._stats.told(said.stats, last=isinstance(said, media.LegClosed))
             case media.LegRestored(at=at, without_s=without_s, goes_on_at_s=goes_on_at_s):
                 log.warning("call.audio_interrupted", call=self.id, for_s=round(without_s, 3))
                 self.record(e.AudioInterrupted(at, self.id, round(without_s, 6), goes_on_at_s))

@@ -10,7 +10,7 @@ import msgspec
 from gateway.call.commands import AnyInput
 from gateway.core.errors import PeerError
 from gateway.core.events import AnyEvent, DigitPressed, Door
-from gateway.media.commands import AnyReport, LegStats
+from gateway.media.commands import AnyReport
 from gateway.session.ports import Agent, SpeechToText, TextToSpeech
 
 
@@ -82,11 +82,6 @@ class Line(Protocol):
     @property
     def wideband(self) -> bool:
         """Whether its leg sends by a codec that carries more than 4 kHz."""
-        ...
-
-    @property
-    def stats(self) -> LegStats | None:
-        """Of packets that its leg does not see; None where the leg's own count."""
         ...
 
     def media_said(self, report: AnyReport) -> None:

@@ -330,9 +330,5 @@ class StreamedLine:
         return self._stream
 
     @property
-    def stats(self) -> None:
-        """Its leg has its packets."""
-
-    @property
     def wideband(self) -> bool:
         return self._stream.wideband

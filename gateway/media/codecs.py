@@ -19,7 +19,7 @@ Int16s: TypeAlias = npt.NDArray[np.int16]
 Wide = Literal["G722", "opus"]
 
 Heard: TypeAlias = Wide | Literal["L16"]
-"""What may come. L16 is no codec: samples of 16 kHz as they are, little-endian, of legs without a socket."""
+"""What may come. L16 is no codec: samples of 16 kHz as they are, little-endian, of legs without packets."""
 
 WIDE: tuple[Wide, ...] = ("G722", "opus")
 RATE = 16000
@@ -91,8 +91,8 @@ def decoder(codec: Heard) -> Decoder:
     return _G722Decoder() if codec == "G722" else _OpusDecoder()
 
 
-def encoder(codec: Wide) -> Encoder:
-    return _G722Encoder() if codec == "G722" else OpusEncoder()
+def encoder(codec: Wide, opus_bits_per_s: int | None = None) -> Encoder:
+    return _G722Encoder() if codec == "G722" else OpusEncoder(opus_bits_per_s or opus_library.BITS_PER_S)
 
 
 def _g722() -> Any:

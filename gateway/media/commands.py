@@ -42,13 +42,15 @@ class Again(msgspec.Struct, frozen=True):
 class OpenLeg(Command, frozen=True, tag=True):
     """Reserve a slot, and for `rtp` legs a port pair; answered by `LegOpened` or `LegFailed`.
 
-    A `pcm` leg has no socket: audio comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time; with `wide` what
-    leaves is 16 kHz. `record` is a path for a stereo WAV (left the caller, right the bot), or None; it is of 16 kHz
-    where the leg speaks wideband when it is connected first, whatever comes later. `trace` is a path for the packet
-    timing that replay needs, or None. `silent_after_s` is when `LineFellSilent` is due.
+    A `relayed` leg is as one of `rtp`, but somebody else has its socket (a browser's DTLS): packets come by
+    `RelayPacket` and leave by `PacketReady`, and RTCP is not its business. A `pcm` leg has no packets at all: audio
+    comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time; with `wide` what leaves is 16 kHz. `record` is a path
+    for a stereo WAV (left the caller, right the bot), or None; it is of 16 kHz where the leg speaks wideband when it
+    is connected first, whatever comes later. `trace` is a path for the packets and their timing, which a replay needs,
+    or None. `silent_after_s` is when `LineFellSilent` is due.
     """
 
-    kind: Literal["rtp", "pcm"] = "rtp"
+    kind: Literal["rtp", "relayed", "pcm"] = "rtp"
     wide: bool = False
     record: str | None = None
     trace: str | None = None
@@ -74,12 +76,14 @@ class ConnectLeg(Command, frozen=True, tag=True):
     sends to the SDP's. `dtmf_payload_type` None: the peer does not take RFC 4733. `receives` names the codecs of all
     payload types that may come; G.711's two under their own numbers always may. Opus packets are of 10, 20, 40 or
     60 ms, the longest within `ptime_ms`. With `silence` nothing but comfort noise (RFC 3389) leaves while nothing is
-    said. With `copies` Opus packets hold their predecessors as well, while the peer's reports tell of losses.
+    said. With `copies` Opus packets hold their predecessors as well, while the peer's reports tell of losses; without
+    those they take `opus_bits_per_s`, or what does for a telephone.
     `direction` is ours: `recvonly` and `inactive` send nothing, and the playout waits meanwhile.
     With `newcomer` another peer takes over: what the one before still sends is not taken, and not latched to.
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
     the leg is plain.
-    A leg without a socket has no peer: of all this, it obeys `direction` and `inband_digits`.
+    Of all this a `pcm` leg, which has no peer, obeys `direction` and `inband_digits`; a `relayed` one has its peer
+    wherever it is, unprotected.
     """
 
     host: str
@@ -96,6 +100,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     receives: dict[int, Codec] = {}
     silence: bool = False
     copies: bool = False
+    opus_bits_per_s: int | None = None
     inband_digits: bool = False
     """Listen for keys as tones, too (see `inband`)."""
 
@@ -207,6 +212,22 @@ class TellStats(Command, frozen=True, tag=True):
     """Say how the leg is doing; answered by `LegDoing`."""
 
 
+class RelayPacket(Command, frozen=True, tag=True):
+    """An RTP packet for a `relayed` leg, that came at `at` of the plane's clock."""
+
+    data: bytes
+    at: float
+
+
+class NoteReport(Command, frozen=True, tag=True):
+    """The latest report of a `relayed` leg's peer on what it was sent: the share that was lost of late, how many were
+    in all, and the time to it and back, where that is known."""
+
+    percent_lost: int
+    lost: int
+    round_trip_s: float | None = None
+
+
 class PushPcm(Command, frozen=True, tag=True):
     """20 ms of the far side's audio into a `pcm` leg: 160 samples of 8 kHz, or 320 of 16 kHz."""
 
@@ -216,7 +237,7 @@ class PushPcm(Command, frozen=True, tag=True):
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
     | SetLoopback | Bridge | SetTone | Listen | SendDigits | PushPcm | TellStats
-    | PlayMusic | SetGain | SetNoise | HearTones
+    | RelayPacket | NoteReport | PlayMusic | SetGain | SetNoise | HearTones
 )  # fmt: skip
 
 
@@ -228,7 +249,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
 
 
 class LegOpened(Report, frozen=True, tag=True):
-    """`port` is the local RTP port (RTCP is port + 1); 0 for a `pcm` leg. `ssrc` is ours."""
+    """`port` is the local RTP port (RTCP is port + 1); 0 for a leg without a socket. `ssrc` is ours."""
 
     port: int
     ssrc: int
@@ -278,8 +299,14 @@ class PcmReady(Report, frozen=True, tag=True):
     pcm: bytes
 
 
+class PacketReady(Report, frozen=True, tag=True):
+    """An RTP packet of a `relayed` leg, to be sent at once."""
+
+    data: bytes
+
+
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers. `codec` is what we send, "" for a leg without a socket: its line knows of packets.
+    """One leg's life in numbers. `codec` is what we send, "" for a leg without packets.
     `packets_forged` are those that SRTP did not find genuine.
 
     Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.
@@ -331,6 +358,7 @@ AnyReport: TypeAlias = (
     | ClipFinished
     | HeardAudio
     | PcmReady
+    | PacketReady
     | LegClosed
     | LegDoing
     | LegRestored

@@ -64,15 +64,20 @@ class ControlChannel:
                     self._learn(leg, block, at)
 
     def _learn(self, leg: Leg, block: rtcp.Block, at: float) -> None:
-        leg.remote_lost = block.lost
-        if leg.sender is not None and leg.copies:
-            leg.sender.note_loss(math.ceil(100 * block.fraction / 256))
+        round_trip_s: float | None = None
         if block.last_report:
             # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
             turn = (rtcp.middle(rtcp.ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
             round_trip_s = turn / 65536
-            if round_trip_s < _LONGEST_ROUND_TRIP_S:
-                leg.round_trip_s = round_trip_s
+        self.learn(leg, math.ceil(100 * block.fraction / 256), block.lost, round_trip_s)
+
+    def learn(self, leg: Leg, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        """What the peer tells of what it was sent."""
+        leg.remote_lost = lost
+        if leg.sender is not None and leg.copies:
+            leg.sender.note_loss(percent_lost)
+        if round_trip_s is not None and round_trip_s < _LONGEST_ROUND_TRIP_S:
+            leg.round_trip_s = round_trip_s
 
     def stats(self, leg: Leg) -> LegStats:
         row, reception = leg.row, self._reception

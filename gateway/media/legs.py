@@ -20,6 +20,9 @@ from gateway.media.ports import Int64s
 from gateway.media.rtp import Headers
 from gateway.media.wide_send import WideSender, sender_for
 
+RELAY: Address = ("127.0.0.1", 9)
+"""Where the packets of all `relayed` legs come from and go to."""
+
 
 @dataclass(slots=True)
 class Leg:
@@ -42,7 +45,7 @@ class Leg:
     """Whether the recording is of 16 kHz; None where it has not begun."""
 
     wide_pcm: bool = False
-    """It has no socket, and speaks 16 kHz."""
+    """It has no packets, and speaks 16 kHz."""
 
     connected: bool = False
     signalled: Address | None = None
@@ -52,7 +55,7 @@ class Leg:
     """Where its media really comes from."""
 
     codec: Codec | None = None
-    """What we send; None for a leg without a socket."""
+    """What we send; None for a leg without packets."""
 
     receives: dict[int, Codec] = field(default_factory=dict)
     sender: WideSender | None = None
@@ -152,7 +155,9 @@ class LegTable:
         self.marker = np.zeros(slots, np.bool_)
         self.sent = np.zeros(slots, np.int64)
         self.is_pcm = np.zeros(slots, np.bool_)
-        self.secured = np.zeros(slots, np.bool_)
+        self.singly = np.zeros(slots, np.bool_)
+        """Whose packets are to be protected or handed over: they leave one by one."""
+
         self.reachable = np.zeros(slots, np.bool_)
         """Where `remote` is known."""
 
@@ -205,13 +210,16 @@ class LegTable:
         self._know_wide(leg)
         self.sent[row] = 0
         self.silent_after[row] = command.silent_after_s
-        flags = (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.secured)
+        flags = (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.singly)
         for flag in (*flags, self.usual_source):
             flag[row] = False
         return leg
 
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
-        if leg.kind == "rtp":
+        if leg.kind == "relayed":
+            self.latch(leg, RELAY)
+            self._agree(leg, command)
+        elif leg.kind == "rtp":
             self._find(leg, command)
             self._agree(leg, command)
         self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
@@ -237,7 +245,7 @@ class LegTable:
         row, ptime_ms = leg.row, min(max(command.ptime_ms // 10 * 10, 10), 60)
         law = g711.LAW_OF_CODEC.get(command.codec)
         leg.codec, leg.clock_ratio = command.codec, CLOCK_RATIO.get(command.codec, 1)
-        leg.sender, leg.copies = sender_for(command.codec, ptime_ms, leg.sender), command.copies
+        leg.sender, leg.copies = sender_for(command, ptime_ms, leg.sender), command.copies
         leg.dtmf_clock_hz = leg.digits.clock_hz = command.dtmf_clock_hz
         number = command.payload_type & 0x7F
         leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}
@@ -290,7 +298,7 @@ class LegTable:
 
     def know_usual(self, leg: Leg) -> None:
         """To be called when the leg was latched, traced, protected, or one of these no longer."""
-        self.secured[leg.row] = leg.secured
+        self.singly[leg.row] = leg.secured or leg.kind == "relayed"
         self.usual_source[leg.row] = leg.latched is not None and not (leg.traced or leg.secured)
 
     def close(self, leg: Leg) -> None:

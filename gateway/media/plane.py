@@ -28,7 +28,7 @@ from gateway.media.files import DirectFiles, FileSink
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.inband import Int16s, ToneListener
 from gateway.media.jitter import JitterBuffer
-from gateway.media.legs import Leg, LegTable
+from gateway.media.legs import RELAY, Leg, LegTable
 from gateway.media.listening import Piece, SpeechCutter
 from gateway.media.noise import NoiseRows
 from gateway.media.options import PlaneOptions
@@ -86,6 +86,7 @@ class MediaPlane:
         self._noise = NoiseFiller()
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._pushed = PushedReceiver(self.table, self._jitter, self._wide)
+        self._relayed: list[Received] = []  # since the last tick
         self._playouts = Playouts(slots)
         self._echo = EchoGuard(slots, self._history) if options.echo_guard and vad is not None else None
         self._transmitter = Transmitter(slots, self.table, self._playouts, self._history, self._wide, self._echo)
@@ -244,6 +245,14 @@ class MediaPlane:
         if leg.kind == "pcm" and len(command.pcm) in (2 * FRAME, 4 * FRAME):
             self._pushed.push(leg, np.frombuffer(command.pcm, "<i2"), now)
 
+    def _relay(self, leg: Leg, command: c.RelayPacket, now: float) -> None:
+        if leg.kind == "relayed":
+            self._relayed.append(Received(leg.name, command.data, RELAY, command.at))
+
+    def _note_report(self, leg: Leg, command: c.NoteReport, now: float) -> None:
+        if leg.kind == "relayed":
+            self._control.learn(leg, command.percent_lost, command.lost, command.round_trip_s)
+
     # Ticks
 
     def tick(self, now: float, received: Sequence[Received]) -> Tick:
@@ -263,13 +272,22 @@ class MediaPlane:
         self._keep_time(now)
         (rows, packets, others), said = self._transmitter.tick(now, self._position)
         self._said += said
-        others = self._secure.protect(others + self._control.due(now)) + self._parting
+        others = self._hand_over(self._secure.protect(others + self._control.due(now)), now) + self._parting
         self._parting = []
         return Departures(rows, packets, others)
+
+    def _hand_over(self, packets: list[ToSend], now: float) -> list[ToSend]:
+        """To those who carry them; gives the others."""
+        if not any(packet.destination is RELAY for packet in packets):
+            return packets
+        self._said += [c.PacketReady(now, packet.leg, packet.data) for packet in packets if packet.destination is RELAY]
+        return [packet for packet in packets if packet.destination is not RELAY]
 
     def receive(self, now: float, received: Sequence[Received], usual: Usual | None = None) -> list[Said]:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
         received = self._secure.open(received)
+        if self._relayed:
+            received, self._relayed = [*received, *self._relayed], []
         self._archive.trace(received, self._position, now)
         self._said += self._receiver.take(received, usual or Usual.of([], [], []), now)
         self._pushed.take()
@@ -407,6 +425,8 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.HearTones: MediaPlane._hear_tones,
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
+    c.RelayPacket: MediaPlane._relay,
+    c.NoteReport: MediaPlane._note_report,
     c.PlayMusic: MediaPlane._play_music,
     c.SetGain: MediaPlane._set_gain,
     c.TellStats: MediaPlane._tell_stats,

@@ -153,16 +153,16 @@ class Receiver:
             said.append(LegLatched(now, leg.name, *datagram.source))
         if not self._table.hears[leg.row] or not self._is_source(leg, packet):
             return None
-        if codec == "G722" or codec == "opus":
+        if codec is None or not packet.payload:
+            self._not_audio(leg, packet, now, said)
+        elif codec == "G722" or codec == "opus":
             self._hears(leg, packet, codec)
             self._coded.accept(
                 [CodedPacket(leg.row, codec, packet.sequence, packet.timestamp, packet.payload, datagram.at)]
             )
-        elif codec is not None:
+        else:
             self._hears(leg, packet, codec)
             return packet
-        else:
-            self._not_audio(leg, packet, now, said)
         return None
 
     def _hears(self, leg: Leg, packet: rtp.RtpPacket, codec: Codec) -> None:
@@ -218,12 +218,15 @@ class Receiver:
 
 
 def _check(leg: Leg, packet: rtp.RtpPacket, codec: Codec | None) -> None:
-    """Raises `PeerError` for a payload that was not agreed on, or of a length nobody sends."""
+    """Raises `PeerError` for a payload that was not agreed on, or of a length nobody sends; none at all is padding, by
+    which some try out what the line can carry."""
     length = len(packet.payload)
+    if codec is not None and not length:
+        return
     if codec == "G722" or codec == "opus":
         codecs.duration_ms(codec, packet.payload)
     elif codec is not None:
-        if not 0 < length <= _LONGEST or length % CELL:
+        if length > _LONGEST or length % CELL:
             raise PeerError("audio is not 10 to 60 ms")
     elif packet.payload_type not in (leg.dtmf_payload_type, rtp.COMFORT_NOISE):
         raise PeerError("payload type was not agreed on")

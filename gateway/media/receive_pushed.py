@@ -1,4 +1,5 @@
-"""The audio of legs without a socket (browsers, replays): pushed piece by piece, taken in by all of a tick at once."""
+"""The audio of legs without packets (of calls that are played again from their recording): pushed piece by piece, taken
+in by all of a tick at once."""
 
 from __future__ import annotations
 

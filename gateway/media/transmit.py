@@ -170,7 +170,7 @@ class Transmitter:
         return ClipFinished(at, name, passed.clip, passed.played / 8000, passed.complete)
 
     def _pcm(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, now: float) -> list[Said]:
-        """For legs without a socket."""
+        """For legs without packets."""
         said: list[Said] = []
         for k in np.flatnonzero(self._table.is_pcm[rows]):
             row = int(rows[k])
@@ -204,10 +204,10 @@ class Transmitter:
         if not plain.all():
             rows, codes = rows[plain], codes[plain]
         made_packets = self._plain_packets(rows, codes)
-        secured = table.secured[rows]
-        if secured.any():
-            others += self._addressed(rows[secured], made_packets[secured])
-            rows, made_packets = rows[~secured], made_packets[~secured]
+        singly = table.singly[rows]
+        if singly.any():
+            others += self._addressed(rows[singly], made_packets[singly])
+            rows, made_packets = rows[~singly], made_packets[~singly]
         return Departures(rows, made_packets, others)
 
     def _rest(self, rows: Int64s, frames: g711.Int16s, audio: Bools) -> list[ToSend]:

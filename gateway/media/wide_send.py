@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.media import codecs
 from gateway.media.codecs import Int16s, Wide
-from gateway.media.commands import Codec
+from gateway.media.commands import ConnectLeg
 from gateway.media.opus_library import OpusEncoder
 
 
@@ -22,10 +22,10 @@ class Coded(NamedTuple):
 class WideSender:
     """One leg's coder, with what does not fill a packet yet."""
 
-    def __init__(self, codec: Wide, ptime_ms: int) -> None:
-        self.codec, self.ptime_ms = codec, ptime_ms
+    def __init__(self, codec: Wide, ptime_ms: int, opus_bits_per_s: int | None = None) -> None:
+        self.agreed = codec, ptime_ms, opus_bits_per_s
         self.octets = 0
-        self._encoder = codecs.encoder(codec)
+        self._encoder = codecs.encoder(codec, opus_bits_per_s)
         self._packet = 16 * codecs.packet_ms(codec, ptime_ms)
         self._unsent = np.zeros(0, np.int16)
 
@@ -60,10 +60,11 @@ class WideSender:
         self._unsent = self._unsent[:0]
 
 
-def sender_for(codec: Codec, ptime_ms: int, before: WideSender | None) -> WideSender | None:
-    """The coder that a codec needs: the one that was there, where nothing changed; None for G.711."""
+def sender_for(command: ConnectLeg, ptime_ms: int, before: WideSender | None) -> WideSender | None:
+    """The coder that its codec needs: the one that was there, where nothing changed; None for G.711."""
+    codec, opus_bits_per_s = command.codec, command.opus_bits_per_s
     if codec != "G722" and codec != "opus":
         return None
-    if before is not None and (before.codec, before.ptime_ms) == (codec, ptime_ms):
+    if before is not None and before.agreed == (codec, ptime_ms, opus_bits_per_s):
         return before
-    return WideSender(codec, ptime_ms)
+    return WideSender(codec, ptime_ms, opus_bits_per_s)

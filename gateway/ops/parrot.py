@@ -20,17 +20,20 @@ from gateway.core import events as e
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import CapacityError, PeerError, SessionError
 from gateway.core.ids import RandomIds
+from gateway.media import codecs, g711, rtp
 from gateway.media.relapses import Losses
 from gateway.ops.http import HttpOffice
 from gateway.ops.logs import configure
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
 from gateway.store.ports import Identity, Session, SessionInfo
-from gateway.webrtc.audio import PTIME_S
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
+PTIME_S = 0.02
+"""What browsers put into a packet."""
+
 LOUD = 400.0
-"""Root mean square above which a piece counts as speech."""
-BEGIN_PIECES, END_PIECES, MOST_PIECES = 4, 30, 500
+"""Root mean square above which a packet counts as speech."""
+BEGIN_PACKETS, END_PACKETS, MOST_PACKETS = 4, 30, 500
 ROUTES = [
     RouteInfo("parrot", "Parrot", "Says back what you say.", default=True),
     RouteInfo("full", "Full house", "Always busy: shows what a caller sees then."),
@@ -38,7 +41,7 @@ ROUTES = [
 
 
 class ParrotCall:
-    """One browser's conversation with the parrot. `hear` is called every 20 ms and drives everything."""
+    """One browser's conversation with the parrot. Its packets drive everything."""
 
     def __init__(self, call_id: str, caller: str, clock: Clock, options: PeerOptions) -> None:
         self.id, self.caller, self.started_at = call_id, caller, clock.wall()
@@ -46,9 +49,10 @@ class ParrotCall:
         self.changed = asyncio.Event()
         self.state: e.State = "initial"
         self.turns = 0
-        self.peer = BrowserPeer(call_id, self.hear, self._lost, self._digit, self._greet, options)
+        self.peer = BrowserPeer(call_id, self, options)
         self.ending: asyncio.Task[None] | None = None
         self._clock = clock
+        self._opus: codecs.Decoder | None = None
         self._recent: deque[bytes] = deque(maxlen=15)
         self._spoken: list[bytes] = []
         self._loud = self._quiet = 0
@@ -66,20 +70,31 @@ class ParrotCall:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def hear(self, pcm: bytes) -> None:
-        samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32)
-        loud = float(np.sqrt(np.mean(samples**2))) > LOUD
+    def packet_came(self, packet: bytes) -> None:
+        try:
+            loud = float(np.sqrt(np.mean(self._sound(rtp.parse(packet)) ** 2))) > LOUD
+        except PeerError:
+            return
         self._loud = self._loud + 1 if loud else 0
         self._quiet = 0 if loud else self._quiet + 1
         if self._spoken:
-            self._spoken.append(pcm)
-            if self._quiet == END_PIECES or len(self._spoken) == MOST_PIECES:
+            self._spoken.append(packet)
+            if self._quiet == END_PACKETS or len(self._spoken) == MOST_PACKETS:
                 self._turn_over()
         else:
-            self._recent.append(pcm)
-            if self._loud == BEGIN_PIECES:
+            self._recent.append(packet)
+            if self._loud == BEGIN_PACKETS:
                 self._speech_began()
         self._speak()
+
+    def _sound(self, packet: rtp.RtpPacket) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Raises `PeerError` for what is none."""
+        if packet.payload_type != self.peer.payload_type or not packet.payload:
+            raise PeerError("another payload")
+        if self.peer.codec != "opus":
+            return g711.decode(np.frombuffer(packet.payload, np.uint8), 0).astype(np.float32)
+        self._opus = self._opus or codecs.decoder("opus")
+        return self._opus.decode(packet.payload).astype(np.float32)
 
     def end(self, reason: e.EndReason, by: e.Side) -> None:
         if not self.over:
@@ -87,12 +102,12 @@ class ParrotCall:
             self.tell(e.CallEnded, reason, by, self._clock.wall() - self.started_at)
             self.ending = asyncio.create_task(self.peer.close())
 
-    def _greet(self) -> None:
+    def can_hear(self) -> None:
         self.tell(e.CallAnswered, self.peer.codec)
         self._become("listening")
 
     def _speech_began(self) -> None:
-        self.tell(e.SpeechBegan, self._clock.now() - BEGIN_PIECES * PTIME_S)
+        self.tell(e.SpeechBegan, self._clock.now() - BEGIN_PACKETS * PTIME_S)
         if self._to_say:
             self.tell(e.BargedIn, self.turns, "duration")
             self._finish_saying(complete=False)
@@ -101,7 +116,7 @@ class ParrotCall:
     def _turn_over(self) -> None:
         self.turns += 1
         spoken, self._spoken = self._spoken, []
-        self.tell(e.SpeechEnded, self._clock.now() - END_PIECES * PTIME_S)
+        self.tell(e.SpeechEnded, self._clock.now() - END_PACKETS * PTIME_S)
         text = f"{len(spoken) * PTIME_S:.1f} seconds of speech"
         self.tell(e.TranscriptHeard, self.turns, text, True)
         self.tell(e.UserTurnEnded, self.turns, text)
@@ -114,7 +129,7 @@ class ParrotCall:
 
     def _speak(self) -> None:
         if self._to_say:
-            self.peer.play(self._to_say.popleft())
+            self.peer.send(self._to_say.popleft())
             self._said += 1
             if not self._to_say:
                 self._finish_saying(complete=True)
@@ -129,10 +144,13 @@ class ParrotCall:
         previous, self.state = self.state, state
         self.tell(e.StateChanged, previous, state)
 
-    def _digit(self, digit: str) -> None:
+    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        pass
+
+    def digit_pressed(self, digit: str) -> None:
         self.tell(e.DigitPressed, digit, 100, "page")
 
-    def _lost(self, reason: str) -> None:
+    def browser_lost(self, reason: str) -> None:
         self.end("hangup" if reason == "page_closed" else "line_lost", "caller")
 
 

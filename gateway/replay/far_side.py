@@ -48,8 +48,9 @@ class Interruption(msgspec.Struct, frozen=True):
 
 
 class FarSide(msgspec.Struct, frozen=True):
-    """Either `datagrams` for an RTP leg, timed from the leg's opening, or 20 ms `frames` for a PCM leg, of 8 or 16 kHz
-    (None: the far side was silent then). `told` is what comes by signalling, timed from the call's start."""
+    """Either `datagrams` for an RTP leg, timed from the leg's opening, or, where no packets were kept, 20 ms `frames`
+    of 8 or 16 kHz for a PCM leg (None: the far side was silent then). `told` is what comes by signalling, timed from
+    the call's start."""
 
     incoming: Incoming
     codec: str = "PCMU"
@@ -108,7 +109,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
     if answered is None or opened is None:
         return side
     silences = [event.for_s for event in events if isinstance(event, e.LineFellSilent)]
-    default = SipLineOptions().silent_after_s if recorded.datagrams else BROWSER_SILENT_AFTER_S
+    default = BROWSER_SILENT_AFTER_S if started.door == "browser" else SipLineOptions().silent_after_s
     side = msgspec.structs.replace(
         side,
         codec=answered.codec,

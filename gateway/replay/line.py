@@ -100,10 +100,6 @@ class ReplayLine:
     def wideband(self) -> bool:
         return self._side.wideband
 
-    @property
-    def stats(self) -> None:
-        """Nothing but the recorded packets came."""
-
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
 

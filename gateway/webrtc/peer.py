@@ -1,13 +1,14 @@
-"""One browser, one peer connection, one `pcm` leg: offer in, answer out, 20 ms pieces both ways."""
+"""One browser, one peer connection, one `relayed` leg: offer in, answer out, RTP packets both ways."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from aiortc import (
@@ -19,25 +20,24 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.stats import RTCStatsReport, RTCTransportStats
+from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStatsReport, RTCTransportStats
 
 from gateway.core.errors import MisuseError, PeerError
 from gateway.core.events import AnyEvent
-from gateway.media import opus_library
-from gateway.media.commands import LegStats
-from gateway.webrtc import opus, reorder
+from gateway.media.codecs import available
+from gateway.media.commands import Codec
 from gateway.webrtc.addresses import gathering_on
-from gateway.webrtc.audio import WIDE_HZ, Intake, Playout, opus_coder
-from gateway.webrtc.figures import figures, lost_percent
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
-from gateway.webrtc.sdp import CODECS, WIDE_CODECS, Offer, spoken_codec, with_parameters
+from gateway.webrtc.relay import Outgoing, tap
+from gateway.webrtc.sdp import CODECS, Offer, spoken_codec, with_parameters
 
 log = structlog.get_logger()
 
 MAX_UNSENT_EVENTS = 200
 CLOSE_WITHIN_S = 3.0
 DELIVER_WITHIN_S = 0.5
+COPIES = "useinbandfec=1"
+"""What an answer says of Opus: copies of lost packets are of use to us (RFC 7587 6.1). And an offer, of the browser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,40 +57,48 @@ class PeerOptions:
     A microphone sends every 20 ms; without one there is still RTCP every few seconds."""
 
 
+class Owner(Protocol):
+    """Who has a browser's call. All comes on the event loop."""
+
+    def packet_came(self, packet: bytes) -> None:
+        """RTP of the browser's microphone, in the order of coming."""
+        ...
+
+    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        """What the browser says of the packets it was sent: lost of late, and in all."""
+        ...
+
+    def can_hear(self) -> None:
+        """ICE and DTLS are through."""
+        ...
+
+    def digit_pressed(self, digit: str) -> None:
+        """On the page."""
+        ...
+
+    def browser_lost(self, reason: str) -> None:
+        """At most once: `never_connected`, `failed`, `page_closed`, `went_silent` or `internal`; and never after
+        `close()` began. The peer is still to be closed."""
+        ...
+
+
 class BrowserPeer:
-    """Carries one browser's audio. All callbacks come on the event loop.
+    """Carries one browser's packets, for its owner."""
 
-    `push` takes 20 ms of the browser's audio (16 kHz where it is `wideband`, else 8 kHz); `on_ready` says that the
-    browser can hear now; `on_lost` is called at most once, with `never_connected`, `failed`, `page_closed`,
-    `went_silent` or `internal`, and never after `close()` began; `on_digit` takes a key pressed on the page. The owner
-    closes the peer, after `on_lost` too.
-    """
-
-    def __init__(
-        self,
-        call_id: str,
-        push: Callable[[bytes], None],
-        on_lost: Callable[[str], None],
-        on_digit: Callable[[str], None],
-        on_ready: Callable[[], None] = lambda: None,
-        options: PeerOptions | None = None,
-    ) -> None:
-        self._call_id = call_id
-        self._push, self._on_lost, self._on_digit, self._on_ready = push, on_lost, on_digit, on_ready
+    def __init__(self, call_id: str, owner: Owner, options: PeerOptions | None = None) -> None:
+        self._call_id, self._owner = call_id, owner
         self._options = options or PeerOptions()
-        self._playout = Playout()
+        self._outgoing = Outgoing()
         self._connection: RTCPeerConnection | None = None
         self._channel: RTCDataChannel | None = None
         self._unsent: deque[str] = deque(maxlen=MAX_UNSENT_EVENTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
         self._over = False
-        self._buffer: reorder.Reorder | None = None
-        self._intake: opus.OpusIntake | None = None
-        self._copies_wanted = False
-        self.codec = ""
-        self.stats = LegStats()
-        """As they were at most a second ago (at the default `lost_after_s`)."""
+        self.codec: Codec = "PCMU"
+        self.payload_type = 0
+        self.copies = False
+        """Whether the browser can make use of copies of lost packets."""
 
     async def accept(self, offer_sdp: str) -> str:
         """Answer the browser's offer, all candidates included (no trickle).
@@ -102,32 +110,24 @@ class BrowserPeer:
         offer = Offer.parse(offer_sdp)
         connection = self._connection = _new_connection(self._options)
         self._listen(connection)
-        transceiver = connection.addTransceiver(self._playout, direction="sendrecv")
+        transceiver = connection.addTransceiver(self._outgoing, direction="sendrecv")
         transceiver.setCodecPreferences(_our_codecs())
-        self._buffer = reorder.install(transceiver.receiver)
+        tap(transceiver.receiver, self._take)
         answer = await self._negotiate(connection, offer)
-        self.codec, payload_type = spoken_codec(answer)
-        if self.wideband:
-            self._playout.rate_hz, self._playout.coder = WIDE_HZ, opus_coder()
-            self._copies_wanted = offer.wants(opus.FORMAT)
-            if self._buffer is not None and opus_library.is_there():
-                self._decode_ourselves(self._buffer, payload_type)
-                answer = with_parameters(answer, payload_type, opus.FORMAT)
+        self.codec, self.payload_type = spoken_codec(answer)
+        if self.codec == "opus":
+            self._outgoing.clock_hz, self.copies = 48000, offer.wants(COPIES)
+            answer = with_parameters(answer, self.payload_type, COPIES)
         self._start(self._watch(connection))
         return offer.complete(answer, self._options.advertise_host)
-
-    @property
-    def wideband(self) -> bool:
-        """Whether pieces are of 16 kHz, both ways: known when the offer is answered."""
-        return self.codec in WIDE_CODECS
 
     async def connected(self) -> None:
         """Return when ICE and DTLS are through: from here on the browser can hear."""
         await self._connected.wait()
 
-    def play(self, pcm: bytes) -> None:
-        """20 ms for the browser, as the media plane sends them."""
-        self._playout.play(pcm)
+    def send(self, packet: bytes) -> None:
+        """RTP for the browser, as the media plane sends it."""
+        self._outgoing.send(packet)
 
     def tell(self, event: AnyEvent) -> None:
         """Show an event to the page, if it is for the page. Kept until the data channel opens."""
@@ -163,10 +163,6 @@ class BrowserPeer:
         return answer
 
     def _listen(self, connection: RTCPeerConnection) -> None:
-        @connection.on("track")
-        def on_track(track: MediaStreamTrack) -> None:
-            self._start(self._take_in(track))
-
         @connection.on("datachannel")
         def on_datachannel(channel: RTCDataChannel) -> None:
             if channel.label == CHANNEL and self._channel is None:
@@ -195,7 +191,7 @@ class BrowserPeer:
             log.info("webrtc.message_refused", call=self._call_id, error=str(error))
             return
         if not self._over:
-            self._on_digit(digit)
+            self._owner.digit_pressed(digit)
 
     def _send_unsent(self) -> None:
         while self._channel is not None and self._channel.readyState == "open" and self._unsent:
@@ -211,26 +207,13 @@ class BrowserPeer:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
-    def _decode_ourselves(self, buffer: reorder.Reorder, payload_type: int) -> None:
-        intake = self._intake = opus.OpusIntake()
-
-        def take(payload: bytes, timestamp: int, sequence: int) -> None:
-            try:
-                for piece in () if self._over else intake.feed(payload, timestamp, sequence):
-                    self._push(piece)
-            except Exception as error:  # in aiortc's hands it would end the connection as if the page had
-                self._break(error)
-
-        buffer.divert(payload_type, take)
-
-    async def _take_in(self, track: MediaStreamTrack) -> None:
-        intake: Intake | None = None
-        with contextlib.suppress(MediaStreamError):
-            while True:
-                frame = await track.recv()
-                intake = intake or Intake(self._playout.rate_hz)  # the track is there before the answer that says it
-                for piece in intake.feed(frame):  # type: ignore[arg-type]
-                    self._push(piece)
+    def _take(self, packet: bytes) -> None:
+        if self._over:
+            return
+        try:
+            self._owner.packet_came(packet)
+        except Exception as error:  # in aiortc's hands it would end the connection as if the page had
+            self._break(error)
 
     async def _watch(self, connection: RTCPeerConnection) -> None:
         """Notice what aiortc does not tell in time: a browser that never came, or went without a word.
@@ -242,29 +225,29 @@ class BrowserPeer:
         except TimeoutError:
             return self._lose("never_connected")
         log.info("webrtc.connected", call=self._call_id, codec=self.codec)
-        self._on_ready()
+        self._owner.can_hear()
         now = asyncio.get_running_loop().time
         received, heard_at = -1, now()
         while now() - heard_at < self._options.lost_after_s:
             report = await connection.getStats()
-            self._count(report)
+            self._pass_on(report)
             if (count := _packets_received(report)) != received:
                 received, heard_at = count, now()
             await asyncio.sleep(self._options.lost_after_s / 8)
         return self._lose("went_silent")
 
-    def _count(self, report: RTCStatsReport) -> None:
-        late = self._buffer.late if self._buffer is not None else 0
-        malformed = self._intake.undecodable if self._intake is not None else 0
-        self.stats = figures(report.values(), self.codec, late=late, malformed=malformed)
-        if self._copies_wanted and self._playout.coder is not None:
-            self._playout.coder.note_loss(lost_percent(report.values()))
+    def _pass_on(self, report: RTCStatsReport) -> None:
+        """What of it the browser has told; its round trip is known from its second report on."""
+        told = next((one for one in report.values() if isinstance(one, RTCRemoteInboundRtpStreamStats)), None)
+        if told is not None:
+            percent_lost = math.ceil(100 * told.fractionLost / 256)
+            self._owner.report_came(percent_lost, told.packetsLost, told.roundTripTime)
 
     def _lose(self, reason: str) -> None:
         if not self._over:
             self._over = True
             log.info("webrtc.lost", call=self._call_id, reason=reason)
-            self._on_lost(reason)
+            self._owner.browser_lost(reason)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -288,8 +271,10 @@ def _new_connection(options: PeerOptions) -> RTCPeerConnection:
 
 
 def _our_codecs() -> list[Any]:
+    """Without its library there is no Opus, here or in the media workers."""
     codecs = RTCRtpSender.getCapabilities("audio").codecs
-    return [codec for name in CODECS for codec in codecs if codec.mimeType.lower() == f"audio/{name}"]
+    ours = [name for name, codec in CODECS.items() if available(codec)]
+    return [codec for name in ours for codec in codecs if codec.mimeType.lower() == f"audio/{name}"]
 
 
 def _packets_received(report: RTCStatsReport) -> int:

@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 
 from gateway.core.errors import PeerError
+from gateway.media.commands import Codec
 
-CODECS = ("opus", "pcmu")
-WIDE_CODECS = ("opus",)
-"""Those of them that carry more than 8 kHz hold."""
+CODECS: dict[str, Codec] = {"opus": "opus", "pcmu": "PCMU"}
+"""As they are written here, in lower case, and as elsewhere; by preference."""
 MAX_OFFER_BYTES = 64 * 1024
 MAX_CANDIDATES = 32
 """More than any browser gathers; a longer list would make us send connectivity checks all over the network."""
@@ -136,10 +136,10 @@ class Offer:
         return index in (self.audio, self.data)
 
 
-def spoken_codec(answer: str) -> tuple[str, int]:
+def spoken_codec(answer: str) -> tuple[Codec, int]:
     """The codec an answer settles on for its first audio stream, and its payload type."""
     _, sections = _split(answer)
-    return next(iter(sections[_first_audio(sections)].codecs().items()))
+    return next((CODECS[name], number) for name, number in sections[_first_audio(sections)].codecs().items())
 
 
 def with_parameters(answer: str, payload_type: int, parameters: str) -> str:

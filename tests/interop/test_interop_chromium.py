@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -22,10 +22,9 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from replays import expect_replay
 from sounds import GREETING, Sound, read_wav, silence, speech
 
-from gateway.media import opus_library
+from gateway.media import opus_library, rtp
 from gateway.ops.http import HttpOffice
-from gateway.ops.parrot import ParrotDesk
-from gateway.webrtc.opus import OpusIntake
+from gateway.ops.parrot import ParrotCall, ParrotDesk
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -115,20 +114,21 @@ async def test_a_browser_calls_talks_hears_the_answer_and_hangs_up(page: Page) -
 async def test_chromium_sends_copies_once_it_is_told_of_losses(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every eighth packet never comes. By our answer and our reports Chromium knows what that calls for."""
     holds_copy = opus_library._loaded().opus_packet_has_lbrr
-    take, feed = RTCRtpReceiver._handle_rtp_packet, OpusIntake.feed
+    take, hear = RTCRtpReceiver._handle_rtp_packet, ParrotCall.packet_came
     came, found = count(), asyncio.Event()
 
     async def lossy(receiver: RTCRtpReceiver, packet: RtpPacket, arrival_time_ms: int) -> None:
         if next(came) % 8:
             await take(receiver, packet, arrival_time_ms)
 
-    def watched(intake: OpusIntake, payload: bytes, timestamp: int, sequence: int) -> Iterator[bytes]:
+    def watched(parrot: ParrotCall, packet: bytes) -> None:
+        payload = rtp.parse(packet).payload
         if holds_copy(payload, len(payload)) == 1:
             found.set()
-        return feed(intake, payload, timestamp, sequence)
+        hear(parrot, packet)
 
     monkeypatch.setattr(RTCRtpReceiver, "_handle_rtp_packet", lossy)
-    monkeypatch.setattr(OpusIntake, "feed", watched)
+    monkeypatch.setattr(ParrotCall, "packet_came", watched)
     await call(page)
     await asyncio.wait_for(found.wait(), 20)
 

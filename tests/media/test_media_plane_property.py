@@ -16,6 +16,7 @@ from gateway.core.events import SpeechBegan, SpeechEnded
 from gateway.media import codecs, rtcp, rtp
 from gateway.media import commands as c
 from gateway.media.files import NoFiles
+from gateway.media.legs import RELAY
 from gateway.media.plane import PlaneOptions, Received
 from gateway.media.ports import Float32s, Int64s
 
@@ -55,7 +56,7 @@ class PlaneMachine(RuleBasedStateMachine):
 
     @rule(
         leg=legs,
-        kind=st.sampled_from(["rtp", "rtp", "pcm"]),
+        kind=st.sampled_from(["rtp", "rtp", "relayed", "pcm"]),
         wide=st.booleans(),
         record=st.booleans(),
         trace=st.booleans(),
@@ -118,6 +119,7 @@ class PlaneMachine(RuleBasedStateMachine):
                 lambda leg: c.PlayMusic(leg, SOUND.tobytes(), wide=2 * SOUND.tobytes()),
                 lambda leg: c.PlayMusic(leg, None),
                 lambda leg: c.PushPcm(leg, b"odd"),
+                lambda leg: c.NoteReport(leg, 200, -1, 1e9),
             ]
         ),
     )
@@ -147,6 +149,20 @@ class PlaneMachine(RuleBasedStateMachine):
             late = packet if fate == "late" else b""
             self.world.take([Received(leg, data, PHONE, self.world.now) for data in came])
             self.world.ticks(length // 20 - 1)
+
+    @rule(
+        leg=legs,
+        count=st.integers(1, 4),
+        payload=st.sampled_from([b"", OPUS[20][0], OPUS[60][0], bytes(160)]) | st.binary(max_size=200),
+        payload_type=st.sampled_from([0, 8, *NUMBER.values(), 13]),
+        ago=st.sampled_from([0.0, 0.02, 3.0]),
+    )
+    def relay(self, leg: str, count: int, payload: bytes, payload_type: int, ago: float) -> None:
+        """By somebody who carries packets, whether or not this is such a leg."""
+        phone = self.phones[leg]
+        for _ in range(count):
+            phone.timestamp += 160
+            self.world.do(c.RelayPacket(leg, phone.build(payload_type, payload), self.world.now - ago))
 
     @rule(leg=legs, event=st.integers(0, 17), end=st.booleans(), duration=st.integers(0, 0xFFFF))
     def press(self, leg: str, event: int, end: bool, duration: int) -> None:
@@ -188,7 +204,10 @@ class PlaneMachine(RuleBasedStateMachine):
 
     @invariant()
     def only_good_packets_leave(self) -> None:
+        for handed_over in self.world.all(c.PacketReady):
+            assert rtp.parse(handed_over.data).payload_type in (0, 8, 9, 13, 101, NUMBER["opus"])
         for datagram in self.world.sent:
+            assert datagram.destination is not RELAY
             assert 0 < datagram.destination[1] <= 0xFFFF
             if rtp.is_rtcp(datagram.data):
                 rtcp.parse(datagram.data)

@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
 from gateway.core.clock import SystemClock
+from gateway.media import codecs, g711, rtp
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
@@ -152,27 +153,59 @@ def lose(connection: RTCPeerConnection, numbers: set[int], count: Callable[[int]
 
 
 class Ours:
-    """A `BrowserPeer` with its callbacks written down."""
+    """Who owns a `BrowserPeer`: writes down what it is told, and has a leg's part in the sound."""
 
     def __init__(self, **options: float) -> None:
-        self.pushed: asyncio.Queue[bytes] = asyncio.Queue()
+        self.packets: asyncio.Queue[rtp.RtpPacket] = asyncio.Queue()
+        self.reports: asyncio.Queue[tuple[int, int, float | None]] = asyncio.Queue()
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.digits: asyncio.Queue[str] = asyncio.Queue()
         self.ready = asyncio.Event()
-        self.peer = BrowserPeer(
-            "call-1",
-            self.pushed.put_nowait,
-            self.lost.put_nowait,
-            self.digits.put_nowait,
-            self.ready.set,
-            PeerOptions(bind_host="127.0.0.1", **options),
-        )
+        self.peer = BrowserPeer("call-1", self, PeerOptions(bind_host="127.0.0.1", **options))
+        self._opus = codecs.decoder("opus")
+
+    def packet_came(self, packet: bytes) -> None:
+        self.packets.put_nowait(rtp.parse(packet))
+
+    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        self.reports.put_nowait((percent_lost, lost, round_trip_s))
+
+    def browser_lost(self, reason: str) -> None:
+        self.lost.put_nowait(reason)
+
+    def digit_pressed(self, digit: str) -> None:
+        self.digits.put_nowait(digit)
+
+    def can_hear(self) -> None:
+        self.ready.set()
+
+    @property
+    def rate(self) -> int:
+        return 16000 if self.peer.codec == "opus" else 8000
 
     async def receive(self, seconds: float) -> npt.NDArray[np.int16]:
-        """The next `seconds` pushed, as samples."""
+        """The next `seconds` that come, of 20 ms packets, as samples."""
         async with asyncio.timeout(WITHIN_S):
-            pieces = [await self.pushed.get() for _ in range(round(seconds / 0.02))]
-        return np.frombuffer(b"".join(pieces), dtype=np.int16)
+            packets = [await self.packets.get() for _ in range(round(seconds / 0.02))]
+        return np.concatenate([self._decode(packet.payload) for packet in packets])
+
+    def _decode(self, payload: bytes) -> npt.NDArray[np.int16]:
+        if self.peer.codec == "opus":
+            return self._opus.decode(payload)
+        return g711.decode(np.frombuffer(payload, np.uint8), 0)
+
+    async def say(self, *hz: float) -> None:
+        """Sines, a packet each 20 ms, in real time, as aiortc takes no other."""
+        clock, coder = SystemClock(), codecs.encoder("opus") if self.peer.codec == "opus" else None
+        pcm = np.sum([tone(one, 1.0, rate=self.rate) for one in hz], axis=0).astype(np.int16)
+        pieces, start = pcm.reshape(50, -1), clock.now()
+        for number in itertools.count():
+            await clock.sleep_until(start + number * 0.02)
+            piece = pieces[number % 50]
+            payload = g711.encode(piece, 0).tobytes() if coder is None else coder.encode(piece)
+            at = number * (160 if coder is None else 960)
+            packet = rtp.RtpPacket(self.peer.payload_type, number & 0xFFFF, at & 0xFFFFFFFF, 1, payload)
+            self.peer.send(rtp.build(packet))
 
 
 @contextlib.asynccontextmanager

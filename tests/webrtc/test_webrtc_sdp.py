@@ -128,7 +128,7 @@ def test_an_offer_says_what_its_codecs_want() -> None:
 def test_the_codec_spoken_is_the_answers_first() -> None:
     """RFC 3264 6.1: the answerer sends in the first format it lists; PCMU needs no rtpmap."""
     assert spoken_codec(text(HEAD, audio(codecs="111 0"))) == ("opus", 111)
-    assert spoken_codec(text(HEAD, ["m=audio 9 UDP/TLS/RTP/SAVPF 0", *ICE])) == ("pcmu", 0)
+    assert spoken_codec(text(HEAD, ["m=audio 9 UDP/TLS/RTP/SAVPF 0", *ICE])) == ("PCMU", 0)
 
 
 LINES = st.sampled_from(

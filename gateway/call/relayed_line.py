@@ -1,4 +1,4 @@
-"""A line whose far side is in this process: a browser peer, or a recorded call. Its leg carries PCM, not RTP."""
+"""A line whose packets somebody in this process carries: a browser's peer, by WebRTC."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Protocol
 from gateway.call import commands as c
 from gateway.call.ports import Tell
 from gateway.media import commands as media
+from gateway.media.codecs import WIDE
 from gateway.media.ports import MediaControl
 
 
-class Peer(Protocol):
-    """The far side, set up before the call is offered: there is nothing left to negotiate."""
+class Carrier(Protocol):
+    """Who carries the packets, set up before the call is offered: there is nothing left to negotiate."""
 
-    codec: str
-    wideband: bool
-    """Its pieces are of 16 kHz instead of 8, both ways."""
+    codec: media.Codec
+    """Both ways."""
 
-    @property
-    def stats(self) -> media.LegStats:
-        """Of its packets."""
-        ...
+    payload_type: int
+    copies: bool
+    """Whether the far side can make use of copies of what it lost."""
 
-    def play(self, pcm: bytes) -> None:
-        """20 ms for the far side's ears."""
+    bits_per_s: int
+    """What Opus may take."""
+
+    def send(self, packet: bytes) -> None:
+        """An RTP packet for the far side."""
         ...
 
     def hang_up(self) -> None:
@@ -32,7 +34,7 @@ class Peer(Protocol):
         ...
 
 
-class PcmLine:
+class RelayedLine:
     """Implements `gateway.call.ports.Line`.
 
     The owner calls `far_side_ready` when the far side can hear (a browser: ICE and DTLS are through); only then is
@@ -42,7 +44,7 @@ class PcmLine:
     def __init__(
         self,
         call_id: str,
-        peer: Peer,
+        carrier: Carrier,
         *,
         leg: MediaControl,
         tell: Tell,
@@ -51,10 +53,8 @@ class PcmLine:
         silent_after_s: float,
         gone: Callable[[], None] = lambda: None,
     ) -> None:
-        self._id, self._peer, self._leg, self.tell, self._gone = call_id, peer, leg, tell, gone
-        self._open = media.OpenLeg(
-            call_id, kind="pcm", wide=peer.wideband, record=record, trace=trace, silent_after_s=silent_after_s
-        )
+        self._id, self._carrier, self._leg, self.tell, self._gone = call_id, carrier, leg, tell, gone
+        self._open = media.OpenLeg(call_id, kind="relayed", record=record, trace=trace, silent_after_s=silent_after_s)
         self._opened = self._leg_ready = self._far_ready = False
 
     def far_side_ready(self) -> None:
@@ -63,7 +63,7 @@ class PcmLine:
 
     def _tell_when_ready(self) -> None:
         if self._leg_ready and self._far_ready:
-            self.tell(c.LineAnswered(self._peer.codec))
+            self.tell(c.LineAnswered(self._carrier.codec))
 
     def ring(self) -> None:
         pass
@@ -71,9 +71,20 @@ class PcmLine:
     def answer(self) -> None:
         self._opened = True
         self._leg.send(self._open)
+        self._leg.send(
+            media.ConnectLeg(
+                self._id,
+                host="",
+                port=0,
+                codec=self._carrier.codec,
+                payload_type=self._carrier.payload_type,
+                copies=self._carrier.copies,
+                opus_bits_per_s=self._carrier.bits_per_s,
+            )
+        )
 
     def reject(self, status: int, reason: str | None) -> None:
-        self._peer.hang_up()
+        self._carrier.hang_up()
 
     @property
     def referral(self) -> None:
@@ -81,11 +92,7 @@ class PcmLine:
 
     @property
     def wideband(self) -> bool:
-        return self._peer.wideband
-
-    @property
-    def stats(self) -> media.LegStats:
-        return self._peer.stats
+        return self._carrier.codec in WIDE
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))
@@ -94,27 +101,32 @@ class PcmLine:
         """No texts come this way."""
 
     def hang_up(self) -> None:
-        self._peer.hang_up()
+        self._carrier.hang_up()
 
     def release(self) -> None:
         if self._opened:
             self._leg.send(media.CloseLeg(self._id))
         self._gone()
 
-    def push(self, pcm: bytes) -> None:
-        """20 ms from the far side's microphone."""
+    def receive(self, packet: bytes, at: float) -> None:
+        """An RTP packet from the far side, that came at `at`."""
         if self._opened:
-            self._leg.send(media.PushPcm(self._id, pcm))
+            self._leg.send(media.RelayPacket(self._id, packet, at))
+
+    def note_report(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
+        """What the far side tells of what it was sent."""
+        if self._opened:
+            self._leg.send(media.NoteReport(self._id, percent_lost, lost, round_trip_s))
 
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened():
                 self._leg_ready = True
                 self._tell_when_ready()
-            case media.PcmReady(pcm=pcm):
-                self._peer.play(pcm)
+            case media.PacketReady(data=data):
+                self._carrier.send(data)
             case media.LegFailed() | media.MediaDied():
-                self._peer.hang_up()
+                self._carrier.hang_up()
                 self.tell(c.LineEnded("error", "gateway"))
             case _:
                 pass
