@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway import __version__
 from gateway.app import config as configuration
 from gateway.core.errors import ConfigError, GatewayError
+from gateway.replay.arguments import add_arguments as add_replay_arguments
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -62,9 +63,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    configured = _configured(chosen)  # first, for an operator who mistyped a word should not wait for what that loads
     from gateway.app.serve import serve
 
-    return serve(_configured(chosen))
+    return serve(configured)
 
 
 def _configured(chosen: argparse.Namespace) -> configuration.GatewayConfig:
@@ -150,10 +152,14 @@ def _trunks(chosen: argparse.Namespace) -> int:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    from gateway.replay import cli as replay
+    add_replay_arguments(parser, dialplan=configuration.shipped("dialplans/default.yaml"))
+    parser.set_defaults(command=_replay)
 
-    replay.add_arguments(parser, dialplan=configuration.shipped("dialplans/default.yaml"))
-    parser.set_defaults(command=replay.run)
+
+def _replay(chosen: argparse.Namespace) -> int:
+    from gateway.replay.cli import run
+
+    return run(chosen)
 
 
 if __name__ == "__main__":

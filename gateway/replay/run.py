@@ -23,12 +23,13 @@ from gateway.core.loops import run_virtual
 from gateway.dialplan import Dialplan, Offer, Plan
 from gateway.dialplan import load as load_dialplan
 from gateway.replay import layout
+from gateway.replay.arguments import Answers
 from gateway.replay.audio import caller_of, prompt_loader
 from gateway.replay.bundle import Sources
 from gateway.replay.captured import far_side_captured
 from gateway.replay.far_side import FarSide, far_side_of, talking
 from gateway.replay.reading import Recorded, read_bundle
-from gateway.replay.stage import Answers, Live, Stage, perform
+from gateway.replay.stage import Live, Stage, perform
 
 
 class ReplayOptions(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from gateway.media.io import InlineMedia
 from gateway.media.plane import MediaPlane
 from gateway.providers.load import build_agent, build_noise, build_stt, build_tts, build_vad
 from gateway.replay import layout
+from gateway.replay.arguments import Answers
 from gateway.replay.bundle import BundleFolder, Sources
 from gateway.replay.far_side import FarSide
 from gateway.replay.line import Cues, ReplayLine
@@ -32,8 +33,6 @@ from gateway.session.ports import Agent, SpeechToText, TextToSpeech
 from gateway.session.resample import LINE_RATE, WIDE_RATE
 from gateway.store.memory import MemoryStore
 from gateway.store.ports import Identity, Numbered
-
-Answers: TypeAlias = Literal["recorded", "recorded-then-live", "live"]
 
 OWN_AGENTS = ("flow", "echo")
 """Agents that are part of the gateway and a function of what they are told: they run, whatever was recorded of them,

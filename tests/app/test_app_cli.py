@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,25 @@ def test_check_says_which_words_the_recogniser_will_guess(tmp_path: Path, capsys
     assert "[stt.pronunciations]" in out
     assert 'quazbrix = "K W AE Z B R IH K S"' in out
     assert "hello" not in out.partition("[stt")[2]
+
+
+HEAVY = ("scipy", "aiohttp", "aiortc", "sqlalchemy", "gateway.app.gateway", "gateway.media.plane", "gateway.replay.run")
+ASKING = ("check", "route --to echo", "trunks --http http://127.0.0.1:9", "run --sip-port 70000", "replay --help")
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_who_only_asks_does_not_wait_for_a_gateway_to_load(command: str) -> None:
+    """Neither its sockets, its media and its stores nor what a replay takes: not for a question, a mistyped option or
+    help."""
+    program = (
+        "import sys\nfrom gateway.app.cli import main\n"
+        "try: main(sys.argv[2:])\nexcept SystemExit: pass\n"
+        "print([name for name in sys.argv[1].split() if name in sys.modules])"
+    )
+    line = [sys.executable, "-c", program, " ".join(HEAVY), *command.split()]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert len(done.stdout.splitlines()) > 1 or done.stderr.startswith("gateway: ")
 
 
 def test_check_prints_a_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:

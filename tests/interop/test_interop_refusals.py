@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway_process import GatewayProcess
+from gateway_process import NO_WORDS, GatewayProcess
 
 pytestmark = pytest.mark.interop
 
@@ -40,7 +40,7 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize("option", ["--sip-port", "--http-port"])
 def test_a_port_that_is_taken(tmp_path: Path, taken: int, option: str) -> None:
     """The line says which port, that it is in use, and with which option to choose another."""
-    told = refused(tmp_path / "data", option, str(taken))
+    told = refused(tmp_path / "data", option, str(taken), config=NO_WORDS)
     assert f"port {taken} on 127.0.0.1 is in use" in told
     assert option in told
 

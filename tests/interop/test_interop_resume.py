@@ -18,7 +18,7 @@ from callers import (
     slots,
     soon,
 )
-from gateway_process import QUICK, GatewayProcess
+from gateway_process import NO_WORDS, QUICK, GatewayProcess
 from waiting import wait_until
 
 from gateway.app.phone import Phone, PhoneLine
@@ -188,7 +188,7 @@ async def test_a_route_that_ran_to_its_end_begins_anew(tmp_path: Path) -> None:
     """Nobody who calls an announcement twice is resumed at its end."""
     plan = tmp_path / "plan.yaml"
     plan.write_text("routes:\n  news:\n    match: {}\n    steps: [answer, {wait: 200ms}, hangup]\n")
-    with GatewayProcess(tmp_path / "data", "--dialplan", str(plan)) as gateway:
+    with GatewayProcess(tmp_path / "data", "--dialplan", str(plan), config=NO_WORDS) as gateway:
         for number in (1, 2):
             async with line() as phones:
                 phone = await dial(phones, gateway, "news")
