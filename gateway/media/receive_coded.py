@@ -71,13 +71,10 @@ class CodedReceiver:
 
 def in_rounds(rows: Int64s) -> list[Int64s | None]:
     """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
-    if np.bincount(rows).max() == 1:
+    counts = np.bincount(rows)
+    if (most := counts.max()) == 1:
         return [None]
-    turn: dict[int, int] = {}
-    rounds: list[list[int]] = []
-    for k, row in enumerate(rows.tolist()):
-        turn[row] = n = turn.get(row, -1) + 1
-        if n == len(rounds):
-            rounds.append([])
-        rounds[n].append(k)
-    return [np.array(chosen) for chosen in rounds]
+    by_row = rows.argsort(kind="stable")
+    turn = np.empty(len(rows), np.int64)
+    turn[by_row] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows[by_row]]
+    return [np.flatnonzero(turn == n) for n in range(most)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import PeerError
 from gateway.media import rtcp, rtp, trace
+from gateway.media.receive_coded import in_rounds
 from gateway.media.reception import Reception
 
 u8, u16, u32 = st.integers(0, 255), st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
@@ -192,3 +193,16 @@ def test_a_report_that_arrives_within_the_tick_that_answers_it_has_no_age() -> N
     block = Reception(1).block(0, ssrc=7, last_report=123, delay_s=-0.02)
     assert block.delay == 0
     assert rtcp.build(rtcp.Report(1, None, (block,)), "c@x")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_packets_of_one_row_come_in_turn(rows: list[int]) -> None:
+    """Each packet is in one round, a round has each row once, and a row's n-th packet is in the n-th round."""
+    rounds = in_rounds(np.array(rows))
+    if rounds == [None]:
+        assert len(set(rows)) == len(rows)
+        return
+    turns = {int(k): n for n, chosen in enumerate(rounds) for k in chosen}
+    assert sorted(turns) == list(range(len(rows)))
+    assert all(turns[k] == rows[:k].count(row) for k, row in enumerate(rows))
+    assert all(list(chosen) == sorted(chosen) for chosen in rounds)
