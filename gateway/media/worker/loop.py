@@ -145,6 +145,9 @@ class Worker:
             if not any(group.plane.busy for group in self._groups):
                 self._wait_for_work()
                 start, step = time.monotonic(), 0
+            if not self._is_wanted(step):
+                step += 1
+                continue
             due = start + step * _STEP_S
             delay = due - time.monotonic()
             if delay > 0:
@@ -157,6 +160,15 @@ class Worker:
             self._step(step, due)
             step += 1
         self._finish()
+
+    def _is_wanted(self, step: int) -> bool:
+        """Whether any packet may be due, or waiting. While one group has all calls, half of the steps do nothing: to
+        wake up for them would cost a tenth of what the calls do."""
+        return any(group.plane.busy for group in self._in_step(step))
+
+    def _in_step(self, step: int) -> tuple[_Group, _Group]:
+        """Whose turn it is, and whose turn is in half a tick."""
+        return self._groups[step % _GROUPS], self._groups[(step + _GROUPS // 2) % _GROUPS]
 
     def _wait_for_work(self) -> None:
         self._control.settimeout(_ORPHANED_S)
@@ -176,7 +188,7 @@ class Worker:
         self._open &= os.getppid() == self._parent
 
     def _step(self, step: int, due: float) -> None:
-        group, opposite = self._groups[step % _GROUPS], self._groups[(step + _GROUPS // 2) % _GROUPS]
+        group, opposite = self._in_step(step)
         self._read_control()
         try:
             if group.plane.busy:
