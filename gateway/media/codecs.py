@@ -80,6 +80,31 @@ def opus_frame_ms(payload: bytes) -> float:
     return (2.5, 5, 10, 20)[configuration % 4]
 
 
+def holds_copy(payload: bytes) -> bool:
+    """Whether an Opus packet has the one before it a second time (RFC 6716 4.2.4). Said of the first of its frames, and
+    where that lies at a known place: of packets with more than two, nothing is said."""
+    if len(payload) < 2 or payload[0] >> 3 >= 16 or payload[0] & 3 == 3:  # of CELT alone, which has no copies
+        return False
+    code, stereo = payload[0] & 3, payload[0] >> 2 & 1
+    if (first := _first_frame(payload, code)) is None:
+        return False
+    # The frame begins with a bit for each 20 ms of it, whether there is a voice, then the one for a copy; of a second
+    # channel the same behind that.
+    parts = max(1, int(opus_frame_ms(payload)) // 20)
+    bits = payload[first]
+    return bool(bits >> 7 - parts & 1 or (stereo and bits >> 6 - 2 * parts & 1))
+
+
+def _first_frame(payload: bytes, code: int) -> int | None:
+    """Where it begins, in a packet of one or two; None where it is empty, or not as long as it says."""
+    left = len(payload) - 1
+    if code < 2:
+        return 1 if left % (1 + code) == 0 else None
+    octets = 1 if payload[1] < 252 else 2
+    size = payload[1] + (4 * payload[2] if octets == 2 and left > 1 else 0)
+    return 1 + octets if 0 < size <= left - octets else None
+
+
 def packet_ms(codec: Wide, ptime_ms: int) -> int:
     """The longest packet of a codec that is no longer than the peer wants."""
     return ptime_ms if codec == "G722" else max(length for length in _OPUS_FRAME_MS if length <= ptime_ms)

@@ -70,6 +70,9 @@ class CodedStream:
     """Cells that are of no packet, nor of a copy; and how many of these were before `last`."""
 
     made_up_before: int = 0
+    recovered: int = 0
+    """Packets of which a copy was played."""
+
     state: bytes = b""
     """The decoder's after `last`, where something was made up since."""
 
@@ -193,6 +196,7 @@ class CodedStream:
                 pcm = decoder.recover(payload, copied * WIDE_CELL)
             except PeerError:
                 return  # and its follower will be found broken in its turn
+            self.recovered += codecs.holds_copy(payload)
             made = list(pcm.reshape(-1, WIDE_CELL))[cell - follower :]
         self.decoded |= dict(enumerate(made, cell))
 

@@ -306,7 +306,8 @@ class PacketReady(Report, frozen=True, tag=True):
 
 
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers. `codec` is what we send, "" for a leg without packets.
+    """One leg's life in numbers. `codec` is what we send, "" for a leg without packets. Of `packets_lost` those are
+    `packets_recovered` of which a later one held a copy.
     `packets_forged` are those that SRTP did not find genuine.
 
     Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.
@@ -316,6 +317,7 @@ class LegStats(msgspec.Struct, frozen=True):
     packets_received: int = 0
     packets_sent: int = 0
     packets_lost: int = 0
+    packets_recovered: int = 0
     packets_late: int = 0
     packets_foreign: int = 0
     packets_malformed: int = 0

@@ -11,14 +11,17 @@ from gateway.media.history import FRAME
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
 from gateway.media.reception import Reception
+from gateway.media.wide_receive import WideReceiver
 
 _PACKETISATION_MS = 20.0
 _LONGEST_ROUND_TRIP_S = 30.0
 
 
 class ControlChannel:
-    def __init__(self, table: LegTable, reception: Reception, jitter: JitterBuffer, interval_s: float) -> None:
-        self._table, self._reception, self._jitter = table, reception, jitter
+    def __init__(
+        self, table: LegTable, reception: Reception, jitter: JitterBuffer, wide: WideReceiver, interval_s: float
+    ) -> None:
+        self._table, self._reception, self._jitter, self._wide = table, reception, jitter, wide
         self._interval_s = interval_s
 
     def begin(self, leg: Leg, now: float) -> None:
@@ -83,12 +86,14 @@ class ControlChannel:
         row, reception = leg.row, self._reception
         round_trip_ms = None if leg.round_trip_s is None else 1000 * leg.round_trip_s
         one_way_ms = (round_trip_ms or 0.0) / 2 + self._jitter.delay_ms(row) + _PACKETISATION_MS
-        mos = reception.mos(row, one_way_ms)
+        recovered = self._wide.recovered(row)
+        mos = reception.mos(row, one_way_ms, recovered)
         return LegStats(
             codec=leg.codec or "",
             packets_received=int(reception.received[row]),
             packets_sent=int(self._table.sent[row]),
             packets_lost=reception.lost(row),
+            packets_recovered=recovered,
             packets_late=int(self._jitter.late[row]),
             packets_foreign=leg.foreign,
             packets_malformed=leg.malformed,

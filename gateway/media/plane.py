@@ -80,9 +80,9 @@ class MediaPlane:
         self._jitter = JitterBuffer(slots)
         self._concealer = Concealer(slots, self._history)
         self._reception = Reception(slots)
-        self._control = ControlChannel(self.table, self._reception, self._jitter, options.rtcp_interval_s)
         # What a suppressor cleaned is narrowband: listeners get that, not the noise above it.
         self._wide = WideReceiver(slots, self._jitter, self._history, keep=suppressor is None)
+        self._control = ControlChannel(self.table, self._reception, self._jitter, self._wide, options.rtcp_interval_s)
         self._noise = NoiseFiller()
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._pushed = PushedReceiver(self.table, self._jitter, self._wide)

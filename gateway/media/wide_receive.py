@@ -44,6 +44,7 @@ class WideReceiver:
         self._jitter, self._history = jitter, history
         self._streams: dict[int, CodedStream] = {}
         self._rows: Int64s = np.zeros(0, np.int64)
+        self._recovered = np.zeros(slots, np.int64)  # of streams that are over
         self._halver = Halver(slots)
         self._keep = keep
         self._wanted: dict[int, bool] = {}  # rows that differ from `keep`
@@ -58,6 +59,7 @@ class WideReceiver:
         self._wanted.pop(row, None)
         self._let_go(row)
         self.change_source(row)
+        self._recovered[row] = 0
 
     def keep(self, row: int, wanted: bool) -> None:
         """Keep this row's wideband audio for listeners, or do not."""
@@ -79,7 +81,8 @@ class WideReceiver:
 
     def change_source(self, row: int) -> None:
         """Another stream begins, with its own memory."""
-        if self._streams.pop(row, None) is not None:
+        if (stream := self._streams.pop(row, None)) is not None:
+            self._recovered[row] += stream.recovered
             self._halver.reset(row)
             self._there[row] = False
             self._know_rows()
@@ -110,6 +113,11 @@ class WideReceiver:
             if len(stream.coded) > MOST_WAITING:
                 stream.forget_all_but_near(int(self._jitter.next_cells(np.array([packet.row]))[0]))
         return positions
+
+    def recovered(self, row: int) -> int:
+        """Packets that were lost, and of which a copy was played."""
+        stream = self._streams.get(row)
+        return int(self._recovered[row]) + (stream.recovered if stream is not None else 0)
 
     def without_audio(self, row: int, sequence: int) -> None:
         """A packet came that was of something else: it is not lost."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from media_world import speech
 from scipy.signal import resample_poly
 from wide_world import Ffmpeg, wide_speech
@@ -90,6 +93,46 @@ def test_a_longer_loss_fades() -> None:
     assert len(decoder.recover(packets[26], 320)) == 320
     with pytest.raises(PeerError):
         decoder.recover(packets[26], 333)
+
+
+def stereo_packets(ptime_ms: int) -> list[bytes]:
+    """As browsers send them, each with a copy of the one before where that held a voice."""
+    coder = av.CodecContext.create("libopus", "w")
+    coder.format, coder.layout, coder.sample_rate, coder.bit_rate = "s16", "stereo", 48000, 28000
+    options = {"application": "voip", "fec": "1", "packet_loss": "20"}
+    coder.options = {**options, "frame_duration": str(ptime_ms)}
+    pieces = resample_poly(wide_speech(), 3, 1).astype("<i2")[: 48 * ptime_ms * 75].reshape(75, -1)
+    packets = []
+    for piece in pieces:
+        frame = av.AudioFrame.from_ndarray(np.stack([piece, piece // 3], 1).reshape(1, -1), "s16", "stereo")
+        frame.sample_rate = 48000
+        packets += [bytes(packet) for packet in coder.encode(frame)]
+    return packets
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 40, 60])
+@pytest.mark.parametrize("stereo", [False, True])
+def test_a_copy_is_seen_from_outside(ptime_ms: int, stereo: bool) -> None:
+    """Without decoding anything, and as libopus itself tells in its newer versions."""
+    tells = getattr(opus_library._loaded(), "opus_packet_has_lbrr", None)
+    if tells is None:
+        pytest.skip("this libopus is older than 1.4")
+    coder = Ffmpeg("opus", ptime_ms, copies=True)
+    pieces = wide_speech()[: 16 * ptime_ms * 75].reshape(75, -1)
+    packets = stereo_packets(ptime_ms) if stereo else [coder.code(piece) for piece in pieces]
+    packets = [packet for packet in packets if packet[0] & 3 < 3]
+    held = [codecs.holds_copy(packet) for packet in packets]
+    assert held == [tells(packet, len(packet)) == 1 for packet in packets]
+    assert 10 < sum(held) < len(held)
+
+
+@given(st.binary(max_size=40))
+def test_no_octets_hold_a_copy_that_cannot_be_there(packet: bytes) -> None:
+    """Whatever comes: an answer, and none that libopus would contradict where it says anything of such a packet."""
+    tells = getattr(opus_library._loaded(), "opus_packet_has_lbrr", None)
+    held = codecs.holds_copy(packet)
+    if tells is not None and packet and packet[0] & 3 != 3:
+        assert held == (tells(packet, len(packet)) == 1)
 
 
 def test_where_there_is_none_the_codec_is_not_to_be_had(places: list[str]) -> None:

@@ -96,6 +96,28 @@ def test_what_was_lost_is_like_what_was_said(network: Network, least_db: tuple[i
 
 
 @pytest.mark.parametrize(
+    ("network", "lost", "recovered"),
+    [
+        pytest.param(ONE, 1, 1, id="one"),
+        pytest.param(ONE._replace(copies=False), 1, 0, id="one that nobody copied"),
+        pytest.param(TWO, 2, 1, id="two, of which the second has a copy"),
+        pytest.param(Network(lost=tuple(range(32, 46, 2))), 7, 7, id="every other one"),
+        pytest.param(FORTY._replace(ahead=1), 1, 1, id="40 ms"),
+        pytest.param(SIXTY._replace(ahead=1), 1, 1, id="60 ms"),
+        pytest.param(Network(10, ahead=2, lost=(101,)), 1, 1, id="10 ms"),
+    ],
+)
+def test_what_was_got_back_is_told(network: Network, lost: int, recovered: int) -> None:
+    """Beside what was lost on the way; and it is not held against the line's sound."""
+    _, w = through(network)
+    _, whole = through(network._replace(lost=()))
+    stats, perfect = (one.all(LegClosed)[0].stats for one in (w, whole))
+    assert (stats.packets_lost, stats.packets_recovered) == (lost, recovered)
+    assert perfect.packets_recovered == 0
+    assert (stats.mos == perfect.mos) is (recovered == lost)
+
+
+@pytest.mark.parametrize(
     "network",
     [
         pytest.param(Network(late={50: 1}), id="swapped"),

@@ -192,9 +192,9 @@ def test_what_a_plane_had_told_is_counted_for_ever(deeds: list[tuple]) -> None: 
 def test_the_statistics_of_two_planes_are_one_leg_s() -> None:
     """Packets are added up, also those the far side missed of each SSRC; the opinion of the sound is their mean; and
     what has only a present is the later one's, if it has heard anything."""
-    before = c.LegStats("PCMU", 300, 310, 4, 1, 2, 0, 0, 3.0, 20.0, 4.4, 5)
-    after = c.LegStats("G722", 100, 90, 1, 0, 0, 1, 1, 1.0, None, 3.6, None)
-    assert together(before, after) == c.LegStats("G722", 400, 400, 5, 1, 2, 1, 1, 1.0, 20.0, 4.2, 5)
+    before = c.LegStats("PCMU", 300, 310, 4, 3, 1, 2, 0, 0, 3.0, 20.0, 4.4, 5)
+    after = c.LegStats("G722", 100, 90, 1, 1, 0, 0, 1, 1, 1.0, None, 3.6, None)
+    assert together(before, after) == c.LegStats("G722", 400, 400, 5, 4, 1, 2, 1, 1, 1.0, 20.0, 4.2, 5)
     assert together(before, c.LegStats()) == before
     assert together(c.LegStats(), after) == after
 

@@ -162,8 +162,8 @@ class Worker:
         self._finish()
 
     def _is_wanted(self, step: int) -> bool:
-        """Whether any packet may be due, or waiting. While one group has all calls, half of the steps do nothing: to
-        wake up for them would cost a tenth of what the calls do."""
+        """Whether any packet may be due, or waiting. While one group has all calls, for half of the steps there is
+        nothing to wake up for."""
         return any(group.plane.busy for group in self._in_step(step))
 
     def _in_step(self, step: int) -> tuple[_Group, _Group]:
