@@ -22,9 +22,9 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
-from gateway.app.browser import OPUS_BITS_PER_S
+from gateway.app.browser import connecting
 from gateway.core.clock import Clock, SystemClock
-from gateway.media.commands import ConnectLeg, NoteReport, OpenLeg, PacketReady, PlayMusic, RelayPacket
+from gateway.media.commands import NoteReport, OpenLeg, PacketReady, PlayMusic, RelayPacket
 from gateway.media.io import MediaPool
 from gateway.media.opus_library import Int16s
 from gateway.media.ports import Said
@@ -99,12 +99,10 @@ class Caller:
 
     async def answer(self, offer: str, voice: Int16s) -> str:
         answer = await self.peer.accept(offer)
-        peer, leg = self.peer, self._leg
+        leg = self._leg
         self._pool.subscribe(leg, self._hear)
         self._pool.send(OpenLeg(leg, "relayed"))
-        self._pool.send(
-            ConnectLeg(leg, "", 0, peer.codec, peer.payload_type, copies=peer.copies, opus_bits_per_s=OPUS_BITS_PER_S)
-        )
+        self._pool.send(connecting(leg, self.peer))
         self._pool.send(PlayMusic(leg, voice[::2].tobytes(), wide=voice.tobytes()))
         return answer
 

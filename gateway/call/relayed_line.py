@@ -13,18 +13,6 @@ from gateway.media.ports import MediaControl
 
 
 class Carrier(Protocol):
-    """Who carries the packets, set up before the call is offered: there is nothing left to negotiate."""
-
-    codec: media.Codec
-    """Both ways."""
-
-    payload_type: int
-    copies: bool
-    """Whether the far side can make use of copies of what it lost."""
-
-    bits_per_s: int
-    """What Opus may take."""
-
     def send(self, packet: bytes) -> None:
         """An RTP packet for the far side."""
         ...
@@ -37,13 +25,14 @@ class Carrier(Protocol):
 class RelayedLine:
     """Implements `gateway.call.ports.Line`.
 
-    The owner calls `far_side_ready` when the far side can hear (a browser: ICE and DTLS are through); only then is
-    the line answered, so that no greeting plays to nobody.
+    `agreed` is what offer and answer came to: there is nothing left to negotiate. The owner calls `far_side_ready` when
+    the far side can hear (a browser: ICE and DTLS are through); only then is the line answered, so that no greeting
+    plays to nobody.
     """
 
     def __init__(
         self,
-        call_id: str,
+        agreed: media.ConnectLeg,
         carrier: Carrier,
         *,
         leg: MediaControl,
@@ -53,8 +42,9 @@ class RelayedLine:
         silent_after_s: float,
         gone: Callable[[], None] = lambda: None,
     ) -> None:
-        self._id, self._carrier, self._leg, self.tell, self._gone = call_id, carrier, leg, tell, gone
-        self._open = media.OpenLeg(call_id, kind="relayed", record=record, trace=trace, silent_after_s=silent_after_s)
+        self._id, self._agreed, self._carrier, self._leg, self._gone = agreed.leg, agreed, carrier, leg, gone
+        self.tell = tell
+        self._open = media.OpenLeg(self._id, kind="relayed", record=record, trace=trace, silent_after_s=silent_after_s)
         self._opened = self._leg_ready = self._far_ready = False
 
     def far_side_ready(self) -> None:
@@ -63,7 +53,7 @@ class RelayedLine:
 
     def _tell_when_ready(self) -> None:
         if self._leg_ready and self._far_ready:
-            self.tell(c.LineAnswered(self._carrier.codec))
+            self.tell(c.LineAnswered(self._agreed.codec))
 
     def ring(self) -> None:
         pass
@@ -71,17 +61,7 @@ class RelayedLine:
     def answer(self) -> None:
         self._opened = True
         self._leg.send(self._open)
-        self._leg.send(
-            media.ConnectLeg(
-                self._id,
-                host="",
-                port=0,
-                codec=self._carrier.codec,
-                payload_type=self._carrier.payload_type,
-                copies=self._carrier.copies,
-                opus_bits_per_s=self._carrier.bits_per_s,
-            )
-        )
+        self._leg.send(self._agreed)
 
     def reject(self, status: int, reason: str | None) -> None:
         self._carrier.hang_up()
@@ -92,7 +72,7 @@ class RelayedLine:
 
     @property
     def wideband(self) -> bool:
-        return self._carrier.codec in WIDE
+        return self._agreed.codec in WIDE
 
     def press(self, digits: str) -> None:
         self._leg.send(media.SendDigits(self._id, digits))

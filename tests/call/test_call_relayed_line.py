@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -14,10 +13,8 @@ from gateway.media.ports import Said
 
 
 class Carrier:
-    payload_type, copies, bits_per_s = 111, True, 48_000
-
-    def __init__(self, codec: media.Codec = "opus") -> None:
-        self.codec, self.sent, self.over = codec, list[bytes](), False
+    def __init__(self) -> None:
+        self.sent, self.over = list[bytes](), False
 
     def send(self, packet: bytes) -> None:
         self.sent.append(packet)
@@ -41,10 +38,11 @@ class Leg:
 
 
 class Scene:
-    def __init__(self, **carrier: Any) -> None:
-        self.carrier, self.leg, self.heard, self.left = Carrier(**carrier), Leg(), list[object](), list[str]()
+    def __init__(self, codec: media.Codec = "opus") -> None:
+        self.carrier, self.leg, self.heard, self.left = Carrier(), Leg(), list[object](), list[str]()
+        self.agreed = media.ConnectLeg("c-1", "", 0, codec, 111, copies=True, opus_bits_per_s=48_000)
         self.line = RelayedLine(
-            "c-1",
+            self.agreed,
             self.carrier,
             leg=self.leg,
             tell=self.heard.append,
@@ -61,10 +59,10 @@ def test_the_leg_is_told_all_that_offer_and_answer_agreed_on() -> None:
     scene.line.answer()
     assert scene.leg.told == [
         media.OpenLeg("c-1", "relayed", record="call.wav", trace="packets.trace", silent_after_s=5.0),
-        media.ConnectLeg("c-1", "", 0, "opus", 111, copies=True, opus_bits_per_s=48_000),
+        scene.agreed,
     ]
     assert scene.line.wideband
-    assert not Scene(codec="PCMU").line.wideband
+    assert not Scene("PCMU").line.wideband
 
 
 @pytest.mark.parametrize("browser_first", [True, False])
