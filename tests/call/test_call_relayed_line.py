@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from hallway import NotingLeg
 
 from gateway.call import commands as c
 from gateway.call.relayed_line import RelayedLine
 from gateway.media import commands as media
-from gateway.media.ports import Said
 
 
 class Carrier:
@@ -23,23 +21,9 @@ class Carrier:
         self.over = True
 
 
-class Leg:
-    """Implements `MediaControl`: keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[media.AnyCommand] = []
-
-    def send(self, command: media.AnyCommand) -> None:
-        self.told.append(command)
-
-    def subscribe(self, leg: str, listener: Callable[[Said], None]) -> None: ...
-
-    def unsubscribe(self, leg: str) -> None: ...
-
-
 class Scene:
     def __init__(self, codec: media.Codec = "opus") -> None:
-        self.carrier, self.leg, self.heard, self.left = Carrier(), Leg(), list[object](), list[str]()
+        self.carrier, self.leg, self.heard, self.left = Carrier(), NotingLeg(), list[object](), list[str]()
         self.agreed = media.ConnectLeg("c-1", "", 0, codec, 111, copies=True, opus_bits_per_s=48_000)
         self.line = RelayedLine(
             self.agreed,
@@ -57,7 +41,7 @@ def test_the_leg_is_told_all_that_offer_and_answer_agreed_on() -> None:
     """Opened and connected at once: there is nothing left to negotiate."""
     scene = Scene()
     scene.line.answer()
-    assert scene.leg.told == [
+    assert scene.leg.sent == [
         media.OpenLeg("c-1", "relayed", record="call.wav", trace="packets.trace", silent_after_s=5.0),
         scene.agreed,
     ]
@@ -83,12 +67,12 @@ def test_packets_and_reports_go_to_the_leg_and_its_packets_to_the_carrier() -> N
     scene = Scene()
     scene.line.receive(b"early", 0.5)
     scene.line.note_report(1, 1, None)
-    assert scene.leg.told == []
+    assert scene.leg.sent == []
     scene.line.answer()
     scene.line.receive(b"packet", 1.5)
     scene.line.note_report(12, 7, 0.08)
     scene.line.press("1#")
-    assert scene.leg.told[2:] == [
+    assert scene.leg.sent[2:] == [
         media.RelayPacket("c-1", b"packet", 1.5),
         media.NoteReport("c-1", 12, 7, 0.08),
         media.SendDigits("c-1", "1#"),
@@ -114,5 +98,5 @@ def test_its_leg_is_given_back(answered: bool) -> None:
     if answered:
         scene.line.answer()
     scene.line.release()
-    assert scene.leg.told[2:] == ([media.CloseLeg("c-1")] if answered else [])
+    assert scene.leg.sent[2:] == ([media.CloseLeg("c-1")] if answered else [])
     assert scene.left == ["c-1"]

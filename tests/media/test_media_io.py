@@ -477,7 +477,7 @@ async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
 
 async def test_what_a_dead_worker_had_counted_is_not_lost(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked now and then, unnoticed by the call; its successor hears no packet, and the call has had some."""
-    monkeypatch.setattr("gateway.media.io._ASKED_EVERY", 1)
+    monkeypatch.setattr("gateway.media.io.pool._ASKED_EVERY", 1)
     pool = await start()
     caller = Caller(pool, "call")
     await caller.open()

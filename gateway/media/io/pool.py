@@ -1,30 +1,25 @@
-"""The media plane in motion: as a pool of worker processes with real sockets, or in this process with none."""
+"""The media plane in motion, as a pool of worker processes with real sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
 from gateway.core.clock import Clock
-from gateway.core.errors import ConfigError, GatewayError, MisuseError
-from gateway.media.commands import AnyCommand, CloseLeg, LegClosed, LegFailed, LegOpened, OpenLeg, TellStats, first_leg
-from gateway.media.datagrams import Address, Received
+from gateway.core.errors import ConfigError, GatewayError
+from gateway.media.commands import AnyCommand, LegClosed, LegFailed, LegOpened, OpenLeg, TellStats, first_leg
+from gateway.media.io.listeners import Listener, Listeners
 from gateway.media.options import PlaneOptions
-from gateway.media.plane import TICK_S, MediaPlane
 from gateway.media.ports import Said
 from gateway.media.relapses import Losses, Relapses
 from gateway.media.roll import Roll, leg_of
-from gateway.media.rtp import is_rtcp
 from gateway.media.wire import Guest, WorkerPulse, WorkerSetup
 from gateway.media.worker.lending import Lender
 from gateway.media.worker.link import WorkerLink
 
 log = structlog.get_logger()
-
-Listener = Callable[[Said], None]
 
 _TURNS = (LegOpened, LegClosed, LegFailed)
 """With one of these a leg begins, ends, or goes on."""
@@ -38,32 +33,6 @@ _RESTART_AFTER_S = 0.5
 
 _ASKED_EVERY = 5
 """Pulses (seconds) between two looks at what a leg has counted."""
-
-
-class _Listeners:
-    """Who hears what of which leg. A listener that raises is our caller's bug, and must not stop the others."""
-
-    def __init__(self) -> None:
-        self._by_leg: dict[str, Listener] = {}
-
-    def subscribe(self, leg: str, listener: Listener) -> None:
-        self._by_leg[leg] = listener
-
-    def unsubscribe(self, leg: str) -> None:
-        self._by_leg.pop(leg, None)
-
-    def deliver(self, leg: str, news: Iterable[Said]) -> None:
-        for said in news:
-            # Looked up each time: who hears the first of them may be gone for the next.
-            if (listener := self._by_leg.get(leg)) is not None:
-                try:
-                    listener(said)
-                except Exception:
-                    log.exception("media.listener_failed", leg=leg, said=type(said).__name__)
-
-    def deliver_soon(self, leg: str, news: Iterable[Said]) -> None:
-        """Not at once: whoever gave a command is still about it."""
-        asyncio.get_running_loop().call_soon(self.deliver, leg, news)
 
 
 class MediaPool:
@@ -101,7 +70,7 @@ class MediaPool:
         self._link_of: dict[str, WorkerLink] = {}
         self._roll = Roll()
         self.lender = Lender()
-        self._listeners = _Listeners()
+        self._listeners = Listeners()
         self._relapses = {share: Relapses() for share in self._shares}
         self._restarts: set[asyncio.Task[None]] = set()
         self._hung_after_s = hung_after_s
@@ -289,106 +258,3 @@ def _shares(rtp_ports: tuple[int, int], workers: int) -> list[tuple[int, int]]:
         raise ConfigError(f"RTP ports {rtp_ports[0]}-{rtp_ports[1]} do not give each of {workers} workers a pair")
     each = pairs // workers
     return [(first + 2 * each * k, first + 2 * each * (k + 1) - 1) for k in range(workers)]
-
-
-class InlineMedia:
-    """A plane in this process, with no sockets: for replay and tests. Implements `MediaControl`.
-
-    Ticks every 20 ms of the clock while there is anything to do, the first one as soon as a leg is opened.
-    """
-
-    def __init__(self, plane: MediaPlane, clock: Clock) -> None:
-        self._plane, self._clock = plane, clock
-        self._roll = Roll()
-        self._listeners = _Listeners()
-        self._received: list[Received] = []
-        self._watchers: dict[str, Callable[[bytes], None]] = {}
-        self._ticking: asyncio.Task[None] | None = None
-        self._next_port = 10000
-        self._left_out = 0
-
-    def send(self, command: AnyCommand) -> None:
-        answers = self._roll.told(command, self._clock.now())
-        if answers is None:
-            self._carry_out(command)
-        else:
-            self._listeners.deliver_soon(command.leg, answers)
-
-    def lose(self, leg: str, goes_on_at_s: float | None = None) -> None:
-        """As if the process that carries the leg had died; what it was playing went on at that second."""
-        now = self._clock.now()
-        self._carry_out(TellStats(leg))
-        self._hear(self._plane.take_said())
-        self._listeners.deliver(leg, self._roll.lose([leg], now, now, goes_on_at_s))
-        self._carry_out(CloseLeg(leg))
-
-    def restore(self, leg: str) -> None:
-        """As if another process took it over."""
-        for command in self._roll.again([leg]):
-            self._carry_out(command)
-
-    def _carry_out(self, command: AnyCommand) -> None:
-        port = 0
-        if isinstance(command, OpenLeg) and command.kind == "rtp":
-            port = command.again.port if command.again is not None else self._next_port
-            self._next_port = max(self._next_port, port + 2)
-        self._plane.command(command, self._clock.now(), port=port)
-        if self._ticking is None and self._plane.busy:
-            self._ticking = asyncio.get_running_loop().create_task(self._tick())
-
-    def subscribe(self, leg: str, listener: Listener) -> None:
-        self._listeners.subscribe(leg, listener)
-
-    def unsubscribe(self, leg: str) -> None:
-        self._listeners.unsubscribe(leg)
-
-    def inject(self, leg: str, datagram: bytes, source: Address) -> None:
-        """A datagram arrived now; the next tick takes it. For a leg that is lost it comes to nothing."""
-        if self._roll.is_lost(leg):
-            return
-        if self._ticking is None:
-            raise MisuseError("no leg is open that could receive")
-        self._received.append(Received(leg, datagram, source, self._clock.now()))
-
-    def leave_out(self, ticks: int) -> None:
-        """The next ticks do not come, as on a machine that is too busy."""
-        self._left_out += ticks
-
-    def on_packet(self, leg: str, callback: Callable[[bytes], None]) -> None:
-        """Call back with every RTP datagram (no RTCP) the leg would send."""
-        self._watchers[leg] = callback
-
-    async def close(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticking
-
-    async def _tick(self) -> None:
-        due = self._clock.now()
-        try:
-            while self._plane.busy:
-                received, self._received = self._received, []
-                to_send, said = self._plane.tick(due, received)
-                for datagram in to_send:
-                    watcher = self._watchers.get(datagram.leg)
-                    if watcher is not None and not is_rtcp(datagram.data):
-                        watcher(datagram.data)
-                self._hear(said)
-                due = await self._next_tick(due)
-        finally:
-            self._ticking = None
-
-    def _hear(self, said: Iterable[Said]) -> None:
-        for one in said:
-            leg = leg_of(one)
-            self._listeners.deliver(leg, self._roll.heard(leg, one))
-
-    async def _next_tick(self, due: float) -> float:
-        """Wait for it: when it is due."""
-        due += TICK_S
-        await self._clock.sleep_until(due)
-        while self._left_out:
-            due, self._left_out = due + self._left_out * TICK_S, 0
-            await self._clock.sleep_until(due)
-        return due
