@@ -39,9 +39,9 @@ from gateway.media.commands import (
     Listen,
     MediaDied,
     OpenLeg,
-    PcmReady,
-    PushPcm,
+    PacketReady,
     QueueAudio,
+    RelayPacket,
     SendDigits,
     SetLoopback,
     Srtp,
@@ -449,30 +449,35 @@ async def test_a_protected_leg_goes_on_under_its_keys(start: Start) -> None:
 
 
 async def test_bridges_and_browsers_outlive_their_worker(start: Start) -> None:
-    """Two callers who hear each other do so again; a leg without a socket gives and takes its frames again."""
+    """Two callers who hear each other do so again; a leg whose packets are relayed gives and takes them again."""
     pool = await start()
     one, other, browser = Caller(pool, "c"), Caller(pool, "c.2"), Caller(pool, "browser")
     for caller in (one, other):
         await caller.open()
-    pool.send(OpenLeg("browser", kind="pcm", wide=True))
+    pool.send(OpenLeg("browser", kind="relayed"))
+    pool.send(ConnectLeg("browser", "", 0, "PCMU", 0))
     pool.send(Bridge("c", "c.2"))
-    await browser.hear(PcmReady)
+    await browser.hear(PacketReady)
     kill(pool, "c")
     for caller in (one, other, browser):
         await caller.hear(LegRestored)
         caller.received.clear()
         caller.said.clear()
     pool.send(SetLoopback("browser", True))
-    tone = sine(440, 0.6)
+    tone, page = sine(440, 0.6), Phone("browser")
     for frame in frames(tone):
-        pool.send(PushPcm("browser", np.repeat(frame, 2).tobytes()))
+        pool.send(RelayPacket("browser", page.packet(frame), time.monotonic()))
         await asyncio.gather(one.talk(coded(frame)), other.talk([bytes([0xFF]) * FRAME]))
     assert sum(np.abs(other.heard) > 7000) > 1000
     assert not np.abs(one.heard).any()
     async with asyncio.timeout(5):
-        while not any(np.frombuffer(s.pcm, "<i2").max() > 7000 for s in browser.said if isinstance(s, PcmReady)):
+        while not any(loudest(s) > 7000 for s in browser.said if isinstance(s, PacketReady)):
             browser.said.clear()
-            assert len((await browser.hear(PcmReady)).pcm) == 640
+            await browser.hear(PacketReady)
+
+
+def loudest(packet: PacketReady) -> int:
+    return int(g711.decode(np.frombuffer(rtp.parse(packet.data).payload, np.uint8)).max())
 
 
 async def test_what_a_dead_worker_had_counted_is_not_lost(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
