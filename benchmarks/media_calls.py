@@ -204,7 +204,9 @@ class Bench:
         late_us = np.concatenate([p.late_us[:] for pulses in self._pulses.values() for p in pulses[2:]])
         cpu_s, core = self._worker_cpu()
         p50, p99, p999, _ = measured.late_ms
-        silent_ms = [1000 * (last - at) for last, at in zip(measured.last_audible, flushed_at, strict=True)]
+        # Telephones that fell behind may have heard nothing at all.
+        heard = [(last, at) for last, at in zip(measured.last_audible, flushed_at, strict=True) if last]
+        silent_ms = [1000 * (last - at) for last, at in heard]
         others = used.machine_s - used.own_s - measured.cpu_s - cpu_s * used.wall_s
         return {
             "calls": str(calls),
@@ -218,7 +220,7 @@ class Bench:
             "pacing": f"{p50:.2f} {p99:.2f} {p999:.2f}",
             "tick": "{:.2f} {:.2f}".format(*np.percentile(late_us, [99, 99.9]) / 1000),
             "memory": f"{memory_kb / calls:.0f}",
-            "silent": f"{np.median(silent_ms):.1f} {max(silent_ms):.1f}",
+            "silent": f"{np.median(silent_ms):.1f} {max(silent_ms):.1f}" if len(heard) == len(flushed_at) else "-",
             "load": f"{1e6 * measured.cpu_s / seconds / calls:.0f} {1e6 * used.own_s / used.wall_s / calls:.0f}",
             "behind": f"{measured.own_late_ms:.0f}",
             "others": f"{others / used.wall_s:.2f}",

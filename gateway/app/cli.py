@@ -63,7 +63,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    configured = _configured(chosen)  # first, for an operator who mistyped a word should not wait for what that loads
+    configured = _configured(chosen)  # first: who mistyped a word should not wait for what comes next
     from gateway.app.serve import serve
 
     return serve(configured)
