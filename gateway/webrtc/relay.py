@@ -59,7 +59,6 @@ class Outgoing(MediaStreamTrack):
         self.clock_hz = 8000
         """Of the packets' timestamps; to be set before the first one."""
 
-        self.dropped = 0
         self._packets: asyncio.Queue[rtp.RtpPacket] = asyncio.Queue(MOST_WAITING)
         self._wanted = False
         self._timestamp: int | None = None
@@ -71,7 +70,6 @@ class Outgoing(MediaStreamTrack):
             return
         if self._packets.full():
             self._packets.get_nowait()
-            self.dropped += 1
         self._packets.put_nowait(rtp.parse(data))
 
     async def recv(self) -> Packet[Any]:
