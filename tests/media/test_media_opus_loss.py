@@ -133,6 +133,20 @@ def test_what_comes_in_time_needs_no_copy(network: Network) -> None:
     assert w.all(LegClosed)[0].stats.packets_late == 0
 
 
+def test_what_was_got_back_of_another_source_counts_too() -> None:
+    """A phone that begins a new stream in mid-call had the old one recovered all the same; a new call had not."""
+    w, phone = WideWorld(), WidePhone("opus", copies=True)
+    w.open().connect(codec="opus", payload_type=NUMBER["opus"])
+    for ssrc in (77, 78):
+        phone.ssrc = ssrc
+        for number, piece in enumerate(frames(voice(), WIDE_FRAME)[32:50]):
+            packet = phone.packet(piece)
+            w.tick(*() if number == 5 else (packet,))
+    w.ticks(5).do(CloseLeg("call")).ticks(2)
+    w.open().connect(codec="opus", payload_type=NUMBER["opus"]).do(CloseLeg("call")).ticks(2)
+    assert [one.stats.packets_recovered for one in w.all(LegClosed)] == [2, 0]
+
+
 def test_a_long_gap_fades_and_ends_with_the_copy() -> None:
     """A quarter of a second: 120 ms are made up, ever lower, then there is silence; the last 20 ms have a copy."""
     heard, _ = through(Network(lost=tuple(range(50, 62))))

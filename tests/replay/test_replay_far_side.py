@@ -6,6 +6,7 @@ import wave
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -43,6 +44,15 @@ def test_the_caller_comes_as_they_came() -> None:
     assert side.incoming == Incoming("sip", "alice", "200", {"X-Tenant": "blue"}, "pbx", facts={"trunk": "pbx"})
     assert (side.codec, side.payload_type, side.dtmf_payload_type) == ("PCMA", 8, 101)
     assert (side.opens_s, side.answer_s) == (0.5, 0.2)
+
+
+@pytest.mark.parametrize(("door", "silent_after_s"), [("sip", 2.0), ("browser", 5.0)])
+def test_a_line_is_taken_for_silent_as_soon_as_it_was(door: e.Door, silent_after_s: float) -> None:
+    """A browser's is waited for longer, though its packets were kept as a telephone's are."""
+    started = msgspec.structs.replace(STARTED, door=door)
+    side = far_side_of(Recorded(Path("nowhere"), META, (started, OPENED, ANSWERED), datagrams=(packet(0, 160),)))
+    assert side.is_rtp
+    assert side.silent_after_s == silent_after_s
 
 
 def test_payload_types_are_read_off_the_packets() -> None:
