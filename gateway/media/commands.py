@@ -306,8 +306,8 @@ class PacketReady(Report, frozen=True, tag=True):
 
 
 class LegStats(msgspec.Struct, frozen=True):
-    """One leg's life in numbers. `codec` is what we send, "" for a leg without packets. Of `packets_lost` those are
-    `packets_recovered` of which a later one held a copy.
+    """One leg's life in numbers. `codec` is what we send, "" for a leg without packets. `packets_recovered`
+    were missing when it was their time, lost or late, and played from the copy in a later one.
     `packets_forged` are those that SRTP did not find genuine.
 
     Times in ms, `mos` by the E-model (ITU-T G.107), None before enough media.

@@ -86,15 +86,15 @@ class ControlChannel:
         row, reception = leg.row, self._reception
         round_trip_ms = None if leg.round_trip_s is None else 1000 * leg.round_trip_s
         one_way_ms = (round_trip_ms or 0.0) / 2 + self._jitter.delay_ms(row) + _PACKETISATION_MS
-        recovered = self._wide.recovered(row)
-        mos = reception.mos(row, one_way_ms, recovered)
+        late, recovered = int(self._jitter.late[row]), self._wide.recovered(row)
+        mos = reception.mos(row, one_way_ms, late, recovered)
         return LegStats(
             codec=leg.codec or "",
             packets_received=int(reception.received[row]),
             packets_sent=int(self._table.sent[row]),
             packets_lost=reception.lost(row),
             packets_recovered=recovered,
-            packets_late=int(self._jitter.late[row]),
+            packets_late=late,
             packets_foreign=leg.foreign,
             packets_malformed=leg.malformed,
             packets_forged=leg.forged,

@@ -84,13 +84,13 @@ class Reception:
         highest = int(self._highest[row]) & 0xFFFFFFFF
         return Block(ssrc, fraction, lost, highest, min(int(self._jitter[row]), 0xFFFFFFFF), last_report, delay)
 
-    def mos(self, row: int, delay_ms: float, recovered: int = 0) -> float | None:
-        """Mean opinion score (1 to 4.4) for the caller's audio as the bot gets it; None before a second of it. Packets
-        that were lost and `recovered` are as good as any."""
+    def mos(self, row: int, delay_ms: float, late: int = 0, recovered: int = 0) -> float | None:
+        """Mean opinion score (1 to 4.4) for the caller's audio as the bot gets it; None before a second of it. What
+        came too `late` was missing as if it had been lost; what was missing and `recovered` is as good as any."""
         expected = self._expected(row)
         if int(self.received[row]) < _ENOUGH:
             return None
-        return mean_opinion(max(0, self.lost(row) - recovered) / max(expected, 1), delay_ms)
+        return mean_opinion(max(0, self.lost(row) + late - recovered) / max(expected, 1), delay_ms)
 
 
 def mean_opinion(loss: float, delay_ms: float) -> float:

@@ -115,7 +115,7 @@ class WideReceiver:
         return positions
 
     def recovered(self, row: int) -> int:
-        """Packets that were lost, and of which a copy was played."""
+        """Packets that were missing when it was their time, and of which a copy was played."""
         stream = self._streams.get(row)
         return int(self._recovered[row]) + (stream.recovered if stream is not None else 0)
 

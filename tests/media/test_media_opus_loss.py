@@ -105,16 +105,27 @@ def test_what_was_lost_is_like_what_was_said(network: Network, least_db: tuple[i
         pytest.param(FORTY._replace(ahead=1), 1, 1, id="40 ms"),
         pytest.param(SIXTY._replace(ahead=1), 1, 1, id="60 ms"),
         pytest.param(Network(10, ahead=2, lost=(101,)), 1, 1, id="10 ms"),
+        pytest.param(Network(lost=(40,), late={50: 2}), 1, 2, id="one that came when it was not needed any more, too"),
+        pytest.param(Network(lost=(40,), late={50: 2}, copies=False), 1, 0, id="neither of which was copied"),
     ],
 )
 def test_what_was_got_back_is_told(network: Network, lost: int, recovered: int) -> None:
     """Beside what was lost on the way; and it is not held against the line's sound."""
     _, w = through(network)
-    _, whole = through(network._replace(lost=()))
+    _, whole = through(network._replace(lost=(), late={}))
     stats, perfect = (one.all(LegClosed)[0].stats for one in (w, whole))
     assert (stats.packets_lost, stats.packets_recovered) == (lost, recovered)
     assert perfect.packets_recovered == 0
-    assert (stats.mos == perfect.mos) is (recovered == lost)
+    assert stats.packets_late == len(network.late)
+    assert (stats.mos == perfect.mos) is (recovered == lost + len(network.late))
+
+
+def test_what_comes_too_late_sounds_as_if_it_were_lost() -> None:
+    """To the same opinion of the line."""
+    networks = Network(late={50: 2, 60: 2}, copies=False), Network(lost=(50, 60), copies=False)
+    late, lost = (through(network)[1].all(LegClosed)[0].stats for network in networks)
+    assert (late.packets_late, late.packets_lost, lost.packets_lost) == (2, 0, 2)
+    assert late.mos == lost.mos
 
 
 @pytest.mark.parametrize(

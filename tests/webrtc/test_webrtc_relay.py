@@ -10,6 +10,7 @@ from aiortc.rtp import RtpPacket
 from av import Packet
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import turns
 
 from gateway.core.errors import ConfigError
 from gateway.core.loops import run_virtual
@@ -27,7 +28,7 @@ async def listening() -> tuple[Outgoing, asyncio.Task[Packet]]:
     outgoing = Outgoing()
     outgoing.clock_hz = 48000
     first = asyncio.create_task(outgoing.recv())
-    await asyncio.sleep(0)
+    await turns()
     return outgoing, first
 
 
@@ -71,8 +72,8 @@ def test_a_packet_leaves_as_soon_as_it_is_there() -> None:
         sent = await first
         assert (bytes(sent), sent.pts * sent.time_base) == (b"1", 0)
         waits = asyncio.create_task(outgoing.recv())
-        await asyncio.sleep(5)
-        assert not waits.done()
+        made_up, _ = await asyncio.wait({waits}, timeout=5)
+        assert not made_up
         outgoing.send(packet(2, 777 + 960))
         sent = await waits
         assert (bytes(sent), sent.pts * sent.time_base) == (b"2", Fraction(1, 50))
@@ -88,7 +89,7 @@ def test_what_comes_before_the_browser_can_hear_is_not_kept_for_it() -> None:
         for number in range(4):
             outgoing.send(packet(number))
         first = asyncio.create_task(outgoing.recv())
-        await asyncio.sleep(0)
+        await turns()
         outgoing.send(packet(4))
         assert bytes(await first) == b"4"
 
