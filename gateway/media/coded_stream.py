@@ -122,17 +122,16 @@ class CodedStream:
         self.decoded |= _by_cell(start, packet, pcm)
         return None
 
-    def cells(self, first: int, after: int, have: Bools) -> list[Int16s | None]:
+    def cells(self, first: int, after: int, have: Bools, held: list[bool]) -> list[Int16s | None]:
         """The two cells that are played now; of three, where the buffer takes time out, the first two as one.
 
-        The buffer moves on from `first` to `after`, and holds of the two what `have` says; that is set right where
-        a packet was broken, or lost and recovered.
+        The buffer moves on from `first` to `after`, has `held` these, and makes of them what `have` says of the two;
+        that is set right where a packet was broken, or lost and recovered.
         """
         wanted, begin = range(first, after), max(first, after - 2)
-        found = [self._cell(cell, after, lost=len(wanted) < 3 and not have[cell - first]) for cell in wanted]
-        if len(found) == 3 and found[0] is not None and found[1] is not None:
-            found = [_crossfade(found[0], found[1]), found[2]]
-        found = found[-2:]
+        found = [self._cell(cell, after, lost=not held[cell - first]) for cell in wanted]
+        if len(found) == 3:
+            found = [self._as_one(found[0], found[1], have[0]), found[2]]
         if len(found) < 2:
             found += self._go_on(after, 2 - len(found))
         for half in (0, 1):
@@ -141,6 +140,13 @@ class CodedStream:
         for at in [at for at in self.decoded if at < after]:
             del self.decoded[at]
         return found
+
+    @staticmethod
+    def _as_one(one: Int16s | None, other: Int16s | None, have: bool) -> Int16s | None:
+        """The first two of three cells; with a hole between them nothing, so that concealment makes it smooth."""
+        if one is not None and other is not None:
+            return _crossfade(one, other)
+        return other if have else None
 
     def _cell(self, cell: int, after: int, *, lost: bool) -> Int16s | None:
         if cell not in self.decoded:

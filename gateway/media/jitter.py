@@ -4,7 +4,7 @@ Each row is a ring of 64 cells of 10 ms (any packet of 10 to 60 ms is a whole nu
 timestamp and tagged with their unwrapped cell number: reordering, duplicates, wraps and silence suppression need no
 code of their own. The delay adapts: a buffer that runs dry holds its place (the next packet is then early enough),
 one whose packets keep coming too late waits a tick, and one that stayed fuller than it needs for a while gives up
-10 ms with a crossfade.
+10 ms with a crossfade, or in a hole where there are only such.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ PATIENCE = 5
 
 _REVIEW = 100
 """Ticks over which the least slack is taken, twice: how long a buffer must be too full to be emptied."""
+
+_HOLES_AFTER = 25
+"""Ticks for which a buffer that is too full has found no three cells in a row, before two will do of which one is
+missing; and twice as many before the third may be missing as well."""
 
 _TOLERATED = 1
 """Late packets in a review that are taken as losses; more of them make the buffer wait."""
@@ -152,6 +156,7 @@ class JitterBuffer:
             self._slack_before[due], self._slack[due] = self._slack[due], _MUCH
             self._late_lately[due] = 0
             self._next_review[due] = self._tick + _REVIEW
+            self._next_cut[due] = np.maximum(self._next_cut[due], self._tick)
         self._catch_up(rows)
         head = self._head[rows]
         self.popped[rows] = head
@@ -164,11 +169,9 @@ class JitterBuffer:
             self._hold(rows[waits], moved[waits])
             have[waits] = False
         spare = np.minimum(self._slack[rows], self._slack_before[rows]) - PREFILL
-        cut = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & have.all(axis=1)
-        if cut.any():
-            cut[cut] = self.hold(rows[cut], head[cut] + 2)
-        if cut.any():
-            pcm[cut] = self._cut(rows[cut], head[cut], spare[cut])
+        full = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & ~waits
+        if full.any():
+            pcm[full], have[full] = self._cut(rows[full], pcm[full], have[full], spare[full])
         return pcm.reshape(-1, 2 * CELL), have
 
     def _catch_up(self, rows: Int64s) -> None:
@@ -190,14 +193,24 @@ class JitterBuffer:
         flat = rows[:, None] * _CELLS + cells % _CELLS
         return self._audio[flat], self._tag.reshape(-1)[flat] == cells
 
-    def _cut(self, rows: Int64s, head: Int64s, spare: Int64s) -> Int16s:
-        """Play three cells in the time of two: the first fades into the second. Faster, the more there is to spare."""
-        pcm, _ = self._read(rows, head, 3)
+    def _cut(self, rows: Int64s, pcm: Int16s, have: Bools, spare: Int64s) -> tuple[Int16s, Bools]:
+        """Play three cells in the time of two: to `pcm` (rows, 2, CELL) the one behind it, the first fading into the
+        second. Where one of these is missing the first 10 ms are a hole, and what there was is dropped: concealment
+        makes both its edges smooth."""
+        third, there = self._read(rows, self.popped[rows] + 2, 1)
+        whole, overdue = have.all(axis=1), self._tick - self._next_cut[rows]
+        cut = np.where(whole, there[:, 0], overdue >= np.where(there[:, 0], _HOLES_AFTER, 2 * _HOLES_AFTER))
+        self._shorten(rows[cut], spare[cut])
+        shorter = np.stack([_crossfade(pcm[:, 0], pcm[:, 1]), third[:, 0]], axis=1)
+        left = np.stack([whole, there[:, 0]], axis=1)
+        return np.where(cut[:, None, None], shorter, pcm), np.where(cut[:, None], left, have)
+
+    def _shorten(self, rows: Int64s, spare: Int64s) -> None:
+        """By a cell. Faster, the more there is to spare."""
         self._head[rows] += 1
         self._slack[rows] -= 1
         self._slack_before[rows] -= 1
         self._next_cut[rows] = self._tick + np.select([spare > 8, spare > 2], [2, 10], 50)
-        return np.stack([_crossfade(pcm[:, 0], pcm[:, 1]), pcm[:, 2]], axis=1)
 
     def cells_of(self, rows: Int64s, positions: Int64s) -> Int64s:
         """Where packets at unwrapped sample positions, just inserted, begin."""

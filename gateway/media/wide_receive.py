@@ -137,13 +137,14 @@ class WideReceiver:
         plain = have[places].all(axis=1) & (after - first == 2)
         wholes, halves = _Played(), (_Played(), _Played())
         made_up: list[int] = []
-        every = zip(self._streams_in_order(), places.tolist(), first.tolist(), after.tolist(), plain, strict=True)
-        for stream, place, start, end, is_plain in every:
+        held = self._jitter.hold(self._rows[:, None], first[:, None] + np.arange(3)).tolist()
+        every = zip(self._streams_in_order(), places.tolist(), first.tolist(), after.tolist(), plain, held, strict=True)
+        for stream, place, start, end, is_plain, cells in every:
             stream.move(start, end)
             frame = stream.frame(start) if is_plain else None
             if frame is None:
                 before = stream.made_up
-                _sort_in(place, stream.cells(start, end, have[place]), wholes, halves)
+                _sort_in(place, stream.cells(start, end, have[place], cells), wholes, halves)
                 if stream.made_up > before:
                     made_up.append(place)
             else:

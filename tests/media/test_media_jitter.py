@@ -173,6 +173,23 @@ def test_no_delay_is_given_up_over_a_hole() -> None:
     assert line.buffer.delay_ms(1) <= 60
 
 
+@pytest.mark.parametrize("ptime_ms", [10, 20])
+@pytest.mark.parametrize("every", [2, 3, 4])
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_line_with_regular_holes_gives_its_delay_up_too(ptime_ms: int, every: int, phase: int) -> None:
+    """Where every second to fourth packet is lost there may be no three cells in a row, ever: the delay of one stall of
+    200 ms is given up all the same, in 20 s at the most, and what lacks is said to lack."""
+    line, a_tick = Line(ptime_ms=ptime_ms), 20 // ptime_ms
+    came = [[n for n in range(k * a_tick, (k + 1) * a_tick) if n % every != phase % every] for k in range(1040)]
+    line.run(came[:20] + [[]] * 10 + [[n for tick in came[20:31] for n in tick]])
+    assert line.buffer.delay_ms(1) >= 180
+    line.run(came[31:])
+    assert line.buffer.delay_ms(1) <= 60
+    played = [n for n in line.played if n != QUIET]
+    assert played == sorted(played)
+    assert len(set(played)) > 0.95 * sum(map(len, came))
+
+
 def test_silence_suppression_starts_each_stretch_afresh() -> None:
     """A sender that pauses (its timestamps go on) is heard promptly when it speaks again."""
     line = Line()

@@ -238,6 +238,22 @@ def test_a_smaller_step_back_brings_nothing_of_the_past_back(codec: str, cells: 
 
 
 @pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_a_delay_given_up_in_holes_is_no_click(codec: str) -> None:
+    """Every second packet is lost, and the 200 ms of a stall are given up in the holes: the tone is there all the
+    while, and its slope never far steeper than its own."""
+    tone = np.rint(6000 * np.sin(2 * np.pi * 200 * np.arange(16000 * 14) / 16000)).astype(np.int16)
+    w, phone = world(codec), WidePhone(codec)
+    packets = [phone.packet(piece) for piece in frames(tone, WIDE_FRAME)]
+    came = [[packet] if number % 2 == 0 else [] for number, packet in enumerate(packets)]
+    for packets in [*came[:20], *[[]] * 10, [one for tick in came[20:31] for one in tick], *came[31:]]:
+        w.tick(*packets)
+    assert w.plane._jitter.delay_ms(w.plane.table.row_of["call"]) <= 60
+    heard = w.heard()[8000:-1600].astype(float)
+    assert min(np.abs(piece).max() for piece in frames(heard, 80)) > 2000
+    assert np.abs(np.diff(heard)).max() < 2.5 * 6000 * 2 * np.pi * 200 / 8000
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
 def test_a_lost_packet_is_concealed_and_what_follows_is_whole(codec: str) -> None:
     """No hole, no crack: the level of a tone never falls below half, nor does its slope exceed the tone's own."""
     w, phone = world(codec), WidePhone(codec)
