@@ -44,7 +44,7 @@ class OpenLeg(Command, frozen=True, tag=True):
 
     A `relayed` leg is as one of `rtp`, but somebody else has its socket (a browser's DTLS): packets come by
     `RelayPacket` and leave by `PacketReady`, and RTCP is not its business. A `pcm` leg has no packets at all: audio
-    comes by `PushPcm` and leaves by `PcmReady`, 20 ms at a time; with `wide` what leaves is 16 kHz. `record` is a path
+    comes by `PushPcm`, 20 ms at a time, and what is said, at 16 kHz with `wide`, is only recorded. `record` is a path
     for a stereo WAV (left the caller, right the bot), or None; it is of 16 kHz where the leg speaks wideband when it
     is connected first, whatever comes later. `trace` is a path for the packets and their timing, which a replay needs,
     or None. `silent_after_s` is when `LineFellSilent` is due.
@@ -293,12 +293,6 @@ class HeardAudio(Report, frozen=True, tag=True):
     last: bool = False
 
 
-class PcmReady(Report, frozen=True, tag=True):
-    """20 ms for the far side of a `pcm` leg: 160 samples, or 320 of 16 kHz where it is `wide`."""
-
-    pcm: bytes
-
-
 class PacketReady(Report, frozen=True, tag=True):
     """An RTP packet of a `relayed` leg, to be sent at once."""
 
@@ -359,7 +353,6 @@ AnyReport: TypeAlias = (
     | ClipStarted
     | ClipFinished
     | HeardAudio
-    | PcmReady
     | PacketReady
     | LegClosed
     | LegDoing

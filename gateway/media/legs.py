@@ -154,7 +154,6 @@ class LegTable:
 
         self.marker = np.zeros(slots, np.bool_)
         self.sent = np.zeros(slots, np.int64)
-        self.is_pcm = np.zeros(slots, np.bool_)
         self.singly = np.zeros(slots, np.bool_)
         """Whose packets are to be protected or handed over: they leave one by one."""
 
@@ -203,7 +202,7 @@ class LegTable:
         self.timestamp[row] = self._ids.uint32()
         self.remote_ssrc[row] = -1
         self.latched[row] = self.remote[row] = None
-        self.is_pcm[row], self.reachable[row] = command.kind == "pcm", False
+        self.reachable[row] = False
         self.law[row], self.packet_samples[row], self.usual[row] = 0, FRAME, True
         self.heard_type[row], self.heard_law[row] = -1, 0
         self._forget_wide(row)

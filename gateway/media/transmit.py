@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.media import comfort, g711, rtp, tones
-from gateway.media.commands import ClipFinished, ClipStarted, PcmReady
+from gateway.media.commands import ClipFinished, ClipStarted
 from gateway.media.datagrams import Departures, ToSend
 from gateway.media.dtmf import DigitSender, EventPacket
 from gateway.media.echo import EchoGuard
@@ -85,7 +85,7 @@ class Transmitter:
             del self._keys[row]
 
     def tick(self, now: float, position: int) -> tuple[Departures, list[Said]]:
-        """This tick's packets and PCM. `position` is where the history ends."""
+        """This tick's packets, and what there is to say of clips. `position` is where the history ends."""
         rows, self._sent_wide = self._table.sending, None
         departures, said = self._speak(rows, now, position) if len(rows) else (Departures.nothing(), [])
         self._table.timestamp[self._table.rows] += FRAME
@@ -100,7 +100,6 @@ class Transmitter:
         self.sent[rows], self._sent_wide = frames, wide
         if self._echo is not None:
             self._echo.keep(rows, position, frames)
-        said += self._pcm(rows, frames, wide, now)
         return self._packets(rows, frames, wide, events), said
 
     def _say(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, position: int) -> list[Passed]:
@@ -168,15 +167,6 @@ class Transmitter:
         if passed.played is None:
             return ClipStarted(at, name, passed.clip)
         return ClipFinished(at, name, passed.clip, passed.played / 8000, passed.complete)
-
-    def _pcm(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None, now: float) -> list[Said]:
-        """For legs without packets."""
-        said: list[Said] = []
-        for k in np.flatnonzero(self._table.is_pcm[rows]):
-            row = int(rows[k])
-            wider = wide.of(row) if wide is not None else None
-            said.append(PcmReady(now, self._table.names[row], (frames[k] if wider is None else wider).tobytes()))
-        return said
 
     def _packets(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from hypothesis import strategies as st
 from media_world import Phone, World, frames, sine, through_code
 
 from gateway.core.clock import SystemClock
+from gateway.media import g711, rtp
 from gateway.media.commands import (
     Bridge,
     CloseLeg,
+    ConnectLeg,
     LegLatched,
     OpenLeg,
-    PcmReady,
-    PushPcm,
+    PacketReady,
     QueueAudio,
+    RelayPacket,
     SetLoopback,
     first_leg,
 )
@@ -182,6 +185,10 @@ def test_a_bridge_has_two_ends_whatever_happens(actions: list[tuple[str, str, st
             assert bool(table.loopback[one.row]) == (partner != one.row)
 
 
+def loudest(packet: PacketReady) -> float:
+    return float(np.abs(g711.decode(np.frombuffer(rtp.parse(packet.data).payload, np.uint8))).max())
+
+
 def test_the_legs_of_one_call_meet_on_one_plane() -> None:
     """Over two workers with several planes each, the second leg is opened beside the first one."""
     assert (first_leg("c-1"), first_leg("c-1.2")) == ("c-1", "c-1")
@@ -193,21 +200,23 @@ def test_the_legs_of_one_call_meet_on_one_plane() -> None:
         )  # fmt: skip
         await pool.start()
         try:
-            heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            heard: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
             def listen(said: object) -> None:
-                if isinstance(said, PcmReady) and any(said.pcm) and not heard.done():
-                    heard.set_result(said.pcm)
+                if isinstance(said, PacketReady) and (level := loudest(said)) and not heard.done():
+                    heard.set_result(level)
 
             pool.subscribe("c-1.2", listen)
             for leg in ("c-1", "c-2", "c-3", "c-1.2"):
-                pool.send(OpenLeg(leg, kind="pcm"))
+                pool.send(OpenLeg(leg, kind="relayed"))
+                pool.send(ConnectLeg(leg, "", 0, "PCMU", 0))
             pool.send(Bridge("c-1", "c-1.2"))
+            caller = Phone("c-1")
             for _ in range(500):
-                pool.send(PushPcm("c-1", sine(440, 0.02).tobytes()))
+                pool.send(RelayPacket("c-1", caller.packet(sine(440, 0.02)), time.monotonic()))
                 if (await asyncio.wait([heard], timeout=0.02))[0]:
                     break
-            return float(np.abs(np.frombuffer(await asyncio.wait_for(heard, 5), "<i2")).max())
+            return await asyncio.wait_for(heard, 5)
         finally:
             await pool.close()
 

@@ -217,7 +217,7 @@ def test_a_slot_that_changed_hands_hears_no_tones() -> None:
 
 
 def test_a_leg_without_a_socket_hears_tones_too() -> None:
-    """A phone behind a browser's or another library's line."""
+    """Played again from its recording, a call has its keys again."""
     w = World().open(kind="pcm").do(HearTones("call"))
     for frame in frames(pressed_four()):
         w.do(PushPcm("call", frame.tobytes())).tick()

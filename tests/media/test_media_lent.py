@@ -7,22 +7,27 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
+import wave
+from collections.abc import AsyncIterator, Callable
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pytest
+from media_world import FRAME, through_code
 from test_media_io import free_range
 
 from gateway.core.clock import SystemClock
+from gateway.media import codecs, g711, rtp
 from gateway.media.commands import (
     ClipFinished,
     CloseLeg,
+    ConnectLeg,
     FlushPlayout,
     LegClosed,
     LegRestored,
     OpenLeg,
-    PcmReady,
+    PacketReady,
     PlayMusic,
     QueueAudio,
 )
@@ -41,41 +46,61 @@ ONE_READ = 1 << 20
 
 
 class Room:
-    """A pool, and what its legs say."""
+    """A pool, and what its legs say: their packets are relayed, and they are recorded."""
 
-    def __init__(self, pool: MediaPool) -> None:
-        self.pool = pool
+    def __init__(self, pool: MediaPool, folder: Path) -> None:
+        self.pool, self._folder = pool, folder
         self.said: dict[str, list[Said]] = {}
+        self.frames: dict[str, list[np.ndarray]] = {}
+        """Of the packets that left, decoded."""
+
+        self._decode: dict[str, Callable[[bytes], np.ndarray]] = {}
         self._news = asyncio.Event()
 
     def open(self, leg: str, *, wide: bool = False) -> None:
-        self.said[leg] = []
+        """PCMU, or G.722 where it is `wide`."""
+        self.said[leg], self.frames[leg] = [], []
+        self._decode[leg] = codecs.decoder("G722").decode if wide else decode_pcmu
         self.pool.subscribe(leg, self._hear)
-        self.pool.send(OpenLeg(leg, kind="pcm", wide=wide))
+        self.pool.send(OpenLeg(leg, kind="relayed", record=str(self._folder / f"{leg}.wav")))
+        self.pool.send(ConnectLeg(leg, "", 0, "G722", 9) if wide else ConnectLeg(leg, "", 0, "PCMU", 0))
 
     def _hear(self, said: Said) -> None:
-        self.said[said.leg].append(said)  # type: ignore[union-attr]
+        leg: str = said.leg  # type: ignore[union-attr]
+        self.said[leg].append(said)
+        if isinstance(said, PacketReady):
+            self.frames[leg].append(self._decode[leg](rtp.parse(said.data).payload))
         self._news.set()
 
     async def hear(self, leg: str, kind: type[Said]) -> None:
-        async with asyncio.timeout(20):
-            while not any(isinstance(said, kind) for said in self.said[leg]):
-                self._news.clear()
-                await self._news.wait()
+        await self._until(lambda: any(isinstance(said, kind) for said in self.said[leg]))
 
     async def hear_samples(self, leg: str, samples: np.ndarray) -> None:
-        """Until what leaves has them."""
+        """Until what leaves has them, as PCMU."""
+        coded = through_code(samples).tobytes()
+        await self._until(lambda: coded in b"".join(frame.tobytes() for frame in self.frames[leg]))
+
+    async def hear_sound(self, leg: str, packets: int) -> None:
+        """Until so many have left since it was no longer silent."""
+        await self._until(lambda: sum(accumulate((is_loud(f) for f in self.frames[leg]), max)) >= packets)
+
+    async def hear_silence(self, leg: str, *, at_most: int = 0) -> None:
+        """G.722's is no exact one."""
+        self.frames[leg].clear()
+        await self._until(lambda: any(np.abs(frame).max() <= at_most for frame in self.frames[leg]))
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while samples.tobytes() not in b"".join(s.pcm for s in self.said[leg] if isinstance(s, PcmReady)):
+            while not holds():
                 self._news.clear()
                 await self._news.wait()
 
-    async def hear_silence(self, leg: str) -> None:
-        async with asyncio.timeout(20):
-            self.said[leg].clear()
-            while not any(not any(said.pcm) for said in self.said[leg] if isinstance(said, PcmReady)):
-                self._news.clear()
-                await self._news.wait()
+    async def close(self, leg: str) -> np.ndarray:
+        """What it said, to the sample: 8 or 16 kHz."""
+        self.pool.send(CloseLeg(leg))
+        await self.hear(leg, LegClosed)
+        with wave.open(str(self._folder / f"{leg}.wav")) as file:
+            return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)[:, 1]
 
     def link(self, leg: str) -> WorkerLink:
         return self.pool._link_of[leg]
@@ -85,8 +110,21 @@ class Room:
         return re.findall(r"\S+ r--s .*memfd:sound.*", Path(f"/proc/{pid}/maps").read_text())
 
 
+def decode_pcmu(payload: bytes) -> np.ndarray:
+    return g711.decode(np.frombuffer(payload, np.uint8))
+
+
+def is_loud(frame: np.ndarray) -> bool:
+    return bool(np.abs(frame).max() > 1000)
+
+
+def is_in(samples: np.ndarray, said: np.ndarray) -> bool:
+    """Every one of them, in order."""
+    return samples.tobytes() in said.tobytes()
+
+
 @pytest.fixture
-async def room() -> AsyncIterator[Room]:
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
     pool = MediaPool(
         workers=1,
         bind="127.0.0.1",
@@ -97,12 +135,14 @@ async def room() -> AsyncIterator[Room]:
         hung_after_s=10.0,
     )
     await pool.start()
-    yield Room(pool)
+    yield Room(pool, tmp_path)
     await pool.close()
 
 
 HEARD = np.arange(400, 1000, dtype="<i2")
 WIDE_HEARD = np.arange(-7000, -5000, dtype="<i2")
+HAS_WIDE_HEARD = 10
+"""Packets from its beginning on."""
 
 
 async def test_long_music_is_heard_at_both_rates_and_mapped_once(room: Room) -> None:
@@ -111,17 +151,21 @@ async def test_long_music_is_heard_at_both_rates_and_mapped_once(room: Room) -> 
         room.open(leg, wide=wide)
         room.pool.send(PlayMusic(leg, MINUTE, wide=WIDE_MINUTE))
     await room.hear_samples("a", HEARD)
-    await room.hear_samples("b", WIDE_HEARD)
-    await room.hear_samples("c", WIDE_HEARD)
+    await room.hear_sound("b", HAS_WIDE_HEARD)
+    await room.hear_sound("c", HAS_WIDE_HEARD)
     pid = room.link("a").pid
     assert len(room.mapped(pid)) == 1
     room.pool.send(PlayMusic("a", None))
     room.pool.send(PlayMusic("b", b""))
-    room.pool.send(CloseLeg("c"))
-    await room.hear("c", LegClosed)
+    assert is_in(WIDE_HEARD, await room.close("c"))
     await room.hear_silence("a")
-    await room.hear_silence("b")
+    await room.hear_silence("b", at_most=20)
     assert not room.mapped(pid)
+    narrow, wide = await room.close("a"), await room.close("b")
+    assert is_in(HEARD, narrow)
+    assert is_in(WIDE_HEARD, wide)
+    assert not narrow[-FRAME:].any()
+    assert not wide[-2 * FRAME :].any()
 
 
 LONG_SOUNDS = [PlayMusic("a", 5 * MINUTE, wide=5 * WIDE_MINUTE), QueueAudio("a", 1, 5 * MINUTE, wide=5 * WIDE_MINUTE)]
@@ -163,13 +207,18 @@ async def test_a_long_clip_is_heard_at_both_rates_and_given_back(room: Room) -> 
         room.open(leg, wide=wide)
         room.pool.send(QueueAudio(leg, 1, MINUTE, True, WIDE_MINUTE))
     await room.hear_samples("a", HEARD)
-    await room.hear_samples("b", WIDE_HEARD)
+    await room.hear_sound("b", HAS_WIDE_HEARD)
     pid = room.link("a").pid
     assert len(room.mapped(pid)) == 1
     for leg in ("a", "b"):
         room.pool.send(FlushPlayout(leg))
         await room.hear(leg, ClipFinished)
     assert not room.mapped(pid)
+    for leg, sound in (("a", MINUTE), ("b", WIDE_MINUTE)):
+        said = await room.close(leg)
+        began = np.flatnonzero(said)[0]
+        assert np.array_equal(said[began:][: len(HEARD)], np.frombuffer(sound, "<i2")[: len(HEARD)])
+        assert is_in(HEARD if leg == "a" else WIDE_HEARD, said)
 
 
 async def test_a_worker_that_replaces_a_dead_one_gets_the_music_again(room: Room) -> None:
@@ -181,7 +230,7 @@ async def test_a_worker_that_replaces_a_dead_one_gets_the_music_again(room: Room
     dead = room.link("a").pid
     os.kill(dead, signal.SIGKILL)
     await room.hear("a", LegRestored)
-    room.said["a"].clear()
+    room.frames["a"].clear()
     await room.hear_samples("a", HEARD)
     assert room.link("a").pid != dead
     assert len(room.mapped(room.link("a").pid)) == 1
@@ -191,7 +240,7 @@ async def test_music_for_a_leg_that_is_gone_does_not_mix_up_the_next_ones(room: 
     """What was passed for it is taken all the same, and dropped."""
     for leg in ("a", "b"):
         room.open(leg)
-    await room.hear("a", PcmReady)
+    await room.hear("a", PacketReady)
     link = room.link("a")
     link.send(PlayMusic("nobody", WIDE_MINUTE), PlayMusic("a", MINUTE))
     await room.hear_samples("a", HEARD)

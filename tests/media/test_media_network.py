@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_world import FRAME, PHONE, STRANGER, Phone, World, frames, sine, through_code
+from wide_world import WideWorld
 
 from gateway.core.events import LineFellSilent, LineRecovered
 from gateway.media import rtcp, rtp
@@ -19,7 +20,6 @@ from gateway.media.commands import (
     LegLatched,
     LegOpened,
     LegStats,
-    PcmReady,
     PushPcm,
     QueueAudio,
     SetLoopback,
@@ -274,20 +274,20 @@ def test_calls_do_not_hear_each_other() -> None:
         assert np.array_equal(world.spoken(name)[2 * FRAME :][: len(pcm)], through_code(pcm)), name
 
 
-def test_a_leg_without_a_socket_pushes_and_pulls_pcm() -> None:
-    """A browser's audio passes through the same rows, uncoded."""
-    world = World().open(kind="pcm", port=0)
+def test_the_audio_of_a_leg_without_a_socket_passes_uncoded() -> None:
+    """Through the same rows: what was pushed into it comes back, and what the bot says is said, to the sample."""
+    world = WideWorld().browser(wide=False)
     world.do(SetLoopback("call", True))
     pcm = sine(440, 0.4)
     for frame in frames(pcm):
         world.do(PushPcm("call", frame.tobytes())).tick()
     world.ticks(4)
-    pulled = np.frombuffer(b"".join(p.pcm for p in world.all(PcmReady)), "<i2")
-    assert world.sent == []
-    assert np.array_equal(pulled[2 * FRAME :][: len(pcm)], pcm)
     world.do(SetLoopback("call", False)).do(QueueAudio("call", 1, pcm.tobytes(), last=True)).ticks(25)
-    pulled = np.frombuffer(b"".join(p.pcm for p in world.all(PcmReady)), "<i2")
-    assert np.array_equal(pulled[-25 * FRAME :][: len(pcm)], pcm)
+    assert world.sent == []
+    rate, said = world.said_by()
+    assert rate == 8000
+    assert np.array_equal(said[2 * FRAME :][: len(pcm)], pcm)
+    assert np.array_equal(said[-25 * FRAME :][: len(pcm)], pcm)
 
 
 def test_a_plane_that_was_stopped_goes_on_in_time() -> None:

@@ -1,4 +1,5 @@
-"""Legs without a socket at 16 kHz (a browser's): heard, spoken to, bridged and recorded as wideband telephones are."""
+"""Legs without a socket at 16 kHz, of browsers' calls played again from their recording: heard, spoken to, bridged and
+recorded as wideband telephones are."""
 
 from __future__ import annotations
 
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from media_world import FRAME, Phone, World, frames, sine, speech
 from wide_world import (
     WIDE_FRAME,
-    Talkative,
     WidePhone,
     WideWorld,
     level_at,
@@ -32,7 +32,6 @@ from gateway.media.commands import (
     HeardAudio,
     LegLatched,
     Listen,
-    PcmReady,
     PlayMusic,
     PushPcm,
     QueueAudio,
@@ -50,63 +49,72 @@ def pushed(world: World, pcm: np.ndarray, size: int = WIDE_FRAME, leg: str = "ca
     return world
 
 
-def pulled(world: World, leg: str = "call") -> np.ndarray:
-    return np.frombuffer(b"".join(one.pcm for one in world.all(PcmReady) if one.leg == leg), "<i2")
-
-
 def heard(world: World) -> np.ndarray:
     return np.frombuffer(b"".join(one.audio for one in world.all(HeardAudio)), "<i2")
 
 
 def test_a_recogniser_gets_a_browsers_whole_band() -> None:
     """5 kHz arrive as they were pushed; the narrowband that the house hears has nothing of them, folded or not."""
-    world = World(vad=Talkative()).open(kind="pcm", wide=True).do(Listen("call", "pcm_16k"))
+    world = WideWorld().browser().do(Listen("call", "pcm_16k"))
     pushed(world, wide_speech())
     wide = heard(world)
     assert level_at(wide[32000:48000], 5000, 16000) == pytest.approx(2000, rel=0.05)
-    world = World(vad=Talkative()).open(kind="pcm", wide=True).do(Listen("call", "pcm_8k"))
+    world = WideWorld().browser().do(Listen("call", "pcm_8k"))
     narrow = heard(pushed(world, tone_at_16_khz(700, 3.0) + tone_at_16_khz(5000, 3.0)))
     assert level_at(narrow[8000:16000], 700, 8000) == pytest.approx(6000, rel=0.02)
     assert level_at(narrow[8000:16000], 3000, 8000) < 10
 
 
 def test_a_browser_hears_the_bots_whole_voice() -> None:
-    """What leaves is the clip's 16 kHz, to the sample, while clips are counted as ever."""
-    bot = voice(1.0)
-    world = World().open(kind="pcm", wide=True).do(bot).ticks(60)
-    assert {len(one.pcm) for one in world.all(PcmReady)} == {2 * WIDE_FRAME}
-    assert np.array_equal(pulled(world)[:16000], np.frombuffer(bot.wide, "<i2"))
-    assert not pulled(world)[16000:].any()
+    """What is said is the clip's 16 kHz, to the sample, while clips are counted as ever."""
+    bot, world = voice(1.0), WideWorld().browser()
+    world.do(bot).ticks(60)
+    assert world.speaks_wide()
+    rate, said = world.said_by()
+    assert (rate, len(said)) == (16000, 60 * WIDE_FRAME)
+    assert np.array_equal(said[:16000], np.frombuffer(bot.wide, "<i2"))
+    assert not said[16000:].any()
     assert [(one.played_s, one.complete) for one in world.all(ClipFinished)] == [(1.0, True)]
 
 
 def test_what_there_is_at_8_khz_alone_has_no_image() -> None:
     """A clip and music without their upper half, and keys, at 16 kHz."""
-    world = World().open(kind="pcm", wide=True)
-    world.do(QueueAudio("call", 1, sine(3000, 2.0, 6000).tobytes(), last=True)).ticks(100)
-    assert level_at(middle(pulled(world), 16000), 3000, 16000) == pytest.approx(6000, rel=0.05)
-    assert level_at(middle(pulled(world), 16000), 5000, 16000) < 6
-    world = World().open(kind="pcm", wide=True).do(PlayMusic("call", sine(3000, 1.0, 6000).tobytes())).ticks(100)
-    assert level_at(middle(pulled(world), 16000), 3000, 16000) == pytest.approx(6000, rel=0.05)
-    assert level_at(middle(pulled(world), 16000), 5000, 16000) < 6
-    world = World().open(kind="pcm", wide=True).do(SendDigits("call", "5", 500)).ticks(25)
-    assert level_at(pulled(world)[:4800], 770, 16000) > 3000
+    clip, music = QueueAudio("call", 1, sine(3000, 2.0, 6000).tobytes(), last=True), sine(3000, 1.0, 6000).tobytes()
+    for sound in (clip, PlayMusic("call", music)):
+        said = said_at_16_khz(sound, 100)
+        assert level_at(middle(said, 16000), 3000, 16000) == pytest.approx(6000, rel=0.05)
+        assert level_at(middle(said, 16000), 5000, 16000) < 6
+    assert level_at(said_at_16_khz(SendDigits("call", "5", 500), 25)[:4800], 770, 16000) > 3000
 
 
-def test_a_narrow_leg_gives_8_khz_whatever_it_is_given() -> None:
+def said_at_16_khz(command: object, ticks: int) -> np.ndarray:
+    """By a leg that is told this."""
+    world = WideWorld().browser()
+    world.do(command)
+    for _ in range(ticks):
+        world.tick()
+        assert world.speaks_wide()
+    return world.said_by().pcm
+
+
+def test_a_narrow_leg_says_8_khz_whatever_it_is_given() -> None:
     """PCMU browsers: 160 samples a tick, the same with a clip's 16 kHz beside it and without; a wide push is heard."""
     both = voice(1.0)
-    plain, given_both = (World(vad=Talkative()).open(kind="pcm").do(Listen("call", "pcm_16k")) for _ in range(2))
-    plain.do(QueueAudio("call", 1, both.pcm, last=True)).ticks(60)
-    given_both.do(both).ticks(60)
-    assert {len(one.pcm) for one in plain.all(PcmReady)} == {2 * FRAME}
-    assert np.array_equal(pulled(plain), pulled(given_both))
-    assert level_at(heard(pushed(plain, wide_speech()))[32000:48000], 5000, 16000) == pytest.approx(2000, rel=0.05)
+    plain, given_both = (WideWorld().browser(wide=False) for _ in range(2))
+    for world, clip in ((plain, QueueAudio("call", 1, both.pcm, last=True)), (given_both, both)):
+        world.do(Listen("call", "pcm_16k")).do(clip).ticks(60)
+        assert not world.speaks_wide()
+    pushed(plain, wide_speech())
+    assert level_at(heard(plain)[32000:48000], 5000, 16000) == pytest.approx(2000, rel=0.05)
+    (rate, said), (_, said_with_both) = plain.said_by(), given_both.said_by()
+    assert (rate, len(said_with_both)) == (8000, 60 * FRAME)
+    assert np.array_equal(said[: 60 * FRAME], said_with_both)
+    assert np.array_equal(said[:8000], np.frombuffer(both.pcm, "<i2"))
 
 
 def test_both_rates_may_be_pushed_in_turn() -> None:
     """A tone that is pushed at 16 kHz, at 8 and at 16 again keeps its level, and none of it is lost."""
-    world = World(vad=Talkative()).open(kind="pcm", wide=True).do(Listen("call", "pcm_16k"))
+    world = WideWorld().browser().do(Listen("call", "pcm_16k"))
     tone = tone_at_16_khz(440, 3.0)
     pushed(world, tone[:16000])
     pushed(world, tone[16000:32000:2], FRAME)
@@ -120,7 +128,7 @@ def test_both_rates_may_be_pushed_in_turn() -> None:
 @pytest.mark.parametrize("size", [0, 1, 319, 321, 638, 642, 1280])
 def test_pieces_of_another_length_are_not_taken(size: int) -> None:
     """Neither heard nor the end of anything."""
-    world = World(vad=Talkative()).open(kind="pcm", wide=True).do(Listen("call", "pcm_16k"))
+    world = WideWorld().browser().do(Listen("call", "pcm_16k"))
     for _ in range(50):
         world.do(PushPcm("call", b"\x40" * size)).tick()
     assert not heard(world).any()
@@ -141,17 +149,19 @@ def test_speech_is_found_where_a_narrowband_leg_finds_it() -> None:
 
 def test_a_browser_and_a_telephone_hear_each_other_in_wideband() -> None:
     """A bridge between a browser and a phone of G.722 carries 5.5 kHz both ways; an echo gives them back."""
-    world, phone = WideWorld(), WidePhone("G722", leg="call.2")
-    world.open("call", kind="pcm", wide=True).open("call.2", port=20002)
+    world, phone = WideWorld().browser(), WidePhone("G722", leg="call.2")
+    world.open("call.2", port=20002)
     world.connect("call.2", codec="G722", payload_type=9, host="192.0.2.9").do(Bridge("call", "call.2"))
     spoken = tone_at_16_khz(5500, 2.0)
     for piece in frames(spoken, WIDE_FRAME):
         world.do(PushPcm("call", piece.tobytes()))
         world.tick(phone.packet(piece), leg="call.2", source=("192.0.2.9", 4000))
-    for got in (pulled(world), sounded(world, "G722", "call.2")):
+    assert world.speaks_wide("call")
+    for got in (world.said_by("call").pcm, sounded(world, "G722", "call.2")):
         assert level_at(middle(got, 16000, 1.0), 5500, 16000) == pytest.approx(6000, rel=0.25)
-    world = pushed(WideWorld().open(kind="pcm", wide=True).do(SetLoopback("call", True)), spoken)
-    assert level_at(middle(pulled(world), 16000, 1.0), 5500, 16000) == pytest.approx(6000, rel=0.02)
+    world = WideWorld().browser()
+    pushed(world.do(SetLoopback("call", True)), spoken)
+    assert level_at(middle(world.said_by().pcm, 16000, 1.0), 5500, 16000) == pytest.approx(6000, rel=0.02)
 
 
 def test_a_browsers_call_is_recorded_at_16_khz(tmp_path: Path) -> None:
@@ -169,30 +179,35 @@ def test_a_browsers_call_is_recorded_at_16_khz(tmp_path: Path) -> None:
 
 def test_the_next_leg_in_the_row_is_its_own() -> None:
     """Wide, narrow, a telephone: nothing of who was there before, neither sound nor rate."""
-    world = World().open("a", kind="pcm", wide=True)
+    world = WideWorld().browser("a")
     world.do(QueueAudio("a", 1, b"\1\0" * 8000, False, b"\1\0" * 16000))
     pushed(world, wide_speech()[:16000], leg="a").do(CloseLeg("a")).ticks(1)
-    world.open("b", kind="pcm").do(SetLoopback("b", True)).ticks(10)
-    assert {len(one.pcm) for one in world.all(PcmReady) if one.leg == "b"} == {2 * FRAME}
-    assert not pulled(world, "b").any()
-    world.do(CloseLeg("b")).ticks(1).open("c").connect("c").ticks(10)
+    world.browser("b", wide=False).do(SetLoopback("b", True)).ticks(10)
+    assert not world.speaks_wide("b")
+    rate, said = world.said_by("b")
+    assert (rate, len(said)) == (8000, 10 * FRAME)
+    assert not said.any()
+    world.open("c").connect("c").ticks(10)
     assert not world.spoken("c").any()
     assert len(world.packets("c")) == 10
 
 
 def test_what_was_pushed_before_the_end_is_not_heard_by_who_comes_next() -> None:
     """A leg that closes before its last pieces were taken in, and another in its row in the same tick."""
-    world = World().open("a", kind="pcm", wide=True).ticks(5)
+    world = WideWorld().browser("a")
+    world.ticks(5)
     world.do(PushPcm("a", b"\x40\x40" * WIDE_FRAME)).do(PushPcm("a", b"\x40\x40" * FRAME)).do(CloseLeg("a"))
-    world.open("b", kind="pcm", wide=True).do(SetLoopback("b", True)).ticks(10)
-    assert not pulled(world, "b").any()
+    world.browser("b").do(SetLoopback("b", True)).ticks(10)
+    said = world.said_by("b").pcm
+    assert len(said) == 10 * WIDE_FRAME
+    assert not said.any()
 
 
 def test_browsers_of_both_rates_push_side_by_side() -> None:
     """Eight in one tick, some with two pieces at once: each hears itself, and nobody else."""
-    world = World()
+    world = WideWorld()
     for k in range(8):
-        world.open(f"b{k}", kind="pcm", wide=k % 2 == 0).do(SetLoopback(f"b{k}", True))
+        world.browser(f"b{k}", wide=k % 2 == 0).do(SetLoopback(f"b{k}", True))
     pieces = {k: frames(tone_at_16_khz(300 + 100 * k, 2.0)[:: 1 + k % 2], WIDE_FRAME // (1 + k % 2)) for k in range(8)}
     for n in range(100):
         for k in range(8):
@@ -200,11 +215,16 @@ def test_browsers_of_both_rates_push_side_by_side() -> None:
                 world.do(PushPcm(f"b{k}", piece.tobytes()))
         world.tick()
     for k in range(8):
-        rate = 8000 * (2 - k % 2)
-        heard_back = middle(pulled(world, f"b{k}"), rate, 1.0)
+        assert world.speaks_wide(f"b{k}") == (k % 2 == 0)
+        rate, said = world.said_by(f"b{k}")
+        assert rate == 8000 * (2 - k % 2)
+        heard_back = middle(said, rate, 1.0)
         levels = [level_at(heard_back, 300 + 100 * other, rate) for other in range(8)]
         assert levels[k] == pytest.approx(6000, rel=0.02)
         assert sum(levels) - levels[k] < 60
+
+
+ROUND = tone_at_16_khz(440, 0.1) + tone_at_16_khz(6000, 0.1, 3000)
 
 
 @settings(deadline=None, max_examples=60)
@@ -219,20 +239,22 @@ def test_browsers_of_both_rates_push_side_by_side() -> None:
     )
 )
 def test_no_order_of_pushes_breaks_a_leg(steps: list[tuple[str, int]]) -> None:
-    """At either rate, late, in bursts, or not at all: every tick gives 20 ms, and what is recorded is as long."""
-    world = WideWorld().open(kind="pcm", wide=True, record="call.wav").do(Listen("call", "pcm_16k"))
+    """At either rate, late, in bursts, or not at all: every tick says its 20 ms, and what is recorded is as long."""
+    world = WideWorld().browser()
+    world.do(Listen("call", "pcm_16k")).do(PlayMusic("call", ROUND[::2].tobytes(), wide=ROUND.tobytes()))
     ticks = 0
     for what, amount in steps:
         count = amount if what == "burst" else 1
         for _ in range(0 if what == "miss" else count):
             world.do(PushPcm("call", b"\x10\x10" * ((amount if what == "push" else 4 * FRAME) // 2)))
         passing = amount if what == "miss" else 1
-        world.ticks(passing)
+        for _ in range(passing):
+            world.tick()
+            assert world.speaks_wide()
         ticks += passing
-    assert len(pulled(world)) == ticks * WIDE_FRAME
-    world.do(CloseLeg("call")).ticks(1)
-    recorded = bytes(world.files.written[max(world.files.written)])
-    assert len(recorded) == 44 + ticks * WIDE_FRAME * 4
+    _, said = world.said_by()
+    assert np.array_equal(said[WIDE_FRAME:], np.tile(ROUND, -(-ticks // 5))[WIDE_FRAME : ticks * WIDE_FRAME])
+    assert len(said) == ticks * WIDE_FRAME
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "G722", "opus"])
@@ -240,14 +262,20 @@ def test_no_order_of_pushes_breaks_a_leg(steps: list[tuple[str, int]]) -> None:
 def test_a_leg_without_a_socket_has_no_peer(wide: bool, codec: str) -> None:
     """Told where a peer would be, and sent packets as if one were there, it speaks at its own rate as before; nobody
     else is harmed. Neither happens in a call; either would have cost all calls of the worker."""
-    world = World().open(kind="pcm", wide=wide).open("other", port=20002).connect("other")
+    world = WideWorld().browser(wide=wide)
+    world.open("other", port=20002).connect("other")
     world.connect(codec=codec, payload_type=107).do(QueueAudio("call", 1, sine(440, 0.2).tobytes(), last=True))
     phone = Phone("call")
     report = rtcp.build(rtcp.Report(phone.ssrc, None, ()), "x")
     world.tick(phone.build(101, bytes(4)), phone.build(13, b"\x40"), phone.packet(sine(440, 0.02)), report)
-    world.ticks(20)
-    assert {len(one.pcm) for one in world.all(PcmReady)} == {2 * (WIDE_FRAME if wide else FRAME)}
+    for _ in range(20):
+        assert world.speaks_wide() == wide
+        world.tick()
+    assert world.speaks_wide() == wide
     assert [one.complete for one in world.all(ClipFinished)] == [True]
     assert not world.all(LegLatched)
     assert not world.packets("call")
     assert len(world.packets("other")) == 21
+    rate, said = world.said_by()
+    assert (rate, len(said)) == ((16000, 21 * WIDE_FRAME) if wide else (8000, 21 * FRAME))
+    assert level_at(said[: rate // 5], 440, rate) == pytest.approx(8000, rel=0.05)

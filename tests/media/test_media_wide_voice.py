@@ -28,7 +28,6 @@ from gateway.media.commands import (
     ClipFinished,
     FlushPlayout,
     PausePlayout,
-    PcmReady,
     PlayMusic,
     QueueAudio,
     ResumePlayout,
@@ -82,8 +81,11 @@ def test_a_long_voice_at_8_khz_is_brought_to_16_as_it_is_said(monkeypatch: pytes
 
     monkeypatch.setattr(playout, "double_rate", counted)
     pcm = np.random.default_rng(1).integers(-9000, 9000, 60 * 8000).astype(np.int16)
-    w = World().open(kind="pcm", wide=True).do(QueueAudio("call", 1, pcm.tobytes(), last=True)).ticks(60 * 50 + 1)
-    said = np.frombuffer(b"".join(one.pcm for one in w.all(PcmReady)), "<i2")
+    w = WideWorld().browser()
+    w.do(QueueAudio("call", 1, pcm.tobytes(), last=True)).ticks(60 * 50 + 1)
+    assert w.speaks_wide()
+    said = w.said_by().pcm
+    assert len(said) == (60 * 50 + 1) * 2 * FRAME
     at_once = double_rate(np.concatenate([np.zeros(TAPS - 1, np.int16), pcm])[None])[0]
     assert np.array_equal(said[: len(at_once)], at_once)
     assert max(lengths) <= RING + TAPS

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import wave
+from io import BytesIO
+from typing import NamedTuple
+
 import av
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from media_world import FRAME, Phone, World, speech
 from gateway.media import codecs
 from gateway.media.commands import CloseLeg, QueueAudio
 from gateway.media.files import NoFiles
-from gateway.media.ports import Float32s, Int64s
+from gateway.media.ports import BatchVad, Float32s, Int64s
 
 CODECS = pytest.mark.parametrize("codec", ["G722", "opus"])
 NUMBER = {"G722": 9, "opus": 107}
@@ -85,15 +89,46 @@ class MemoryFiles(NoFiles):
     def __init__(self) -> None:
         super().__init__()
         self.written: dict[int, bytearray] = {}
+        self.numbers: dict[str, int] = {}
+        """Of the files, by path; where one was written again, of the latest."""
+
+    def open(self, file: int, path: str, at: int = 0) -> None:
+        self.numbers[path] = file
 
     def write(self, file: int, data: bytes) -> None:
         self.written.setdefault(file, bytearray()).extend(data)
 
+    def close(self, file: int, head: bytes = b"") -> None:
+        self.written[file][: len(head)] = head
+        super().close(file, head)
+
+
+class Recorded(NamedTuple):
+    rate: int
+    pcm: np.ndarray
+
 
 class WideWorld(World):
-    def __init__(self) -> None:
+    def __init__(self, vad: BatchVad | None = None) -> None:
         self.files = MemoryFiles()
-        super().__init__(vad=Talkative(), files=self.files)
+        super().__init__(vad=vad or Talkative(), files=self.files)
+
+    def browser(self, leg: str = "call", *, wide: bool = True) -> WideWorld:
+        """Open a leg without a socket, as a browser's call has that is played again, and record it."""
+        self.open(leg, port=0, kind="pcm", wide=wide, record=f"{leg}.wav")
+        return self
+
+    def said_by(self, leg: str = "call") -> Recorded:
+        """All that a leg said, from its recording (`<leg>.wav`), sample by sample; ends it."""
+        self.do(CloseLeg(leg)).ticks(2)
+        with wave.open(BytesIO(self.files.written[self.files.numbers[f"{leg}.wav"]])) as file:
+            both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+            return Recorded(file.getframerate(), both[:, 1])
+
+    def speaks_wide(self, leg: str = "call") -> bool:
+        """Whether what it said last was at 16 kHz, which a recording would bring to its own rate."""
+        row = self.plane.table.row_of[leg]
+        return bool(self.plane._transmitter.said(np.array([row])).there.all())
 
     def heard(self, leg: str = "call") -> np.ndarray:
         """What the house heard of a leg, 8 kHz; ends it."""
