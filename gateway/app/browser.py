@@ -18,7 +18,6 @@ from gateway.media.ports import MediaControl
 from gateway.ops.ports import BrowserAnswer
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
-SILENT_AFTER_S = 5.0
 OPUS_BITS_PER_S = 48_000
 """By wideband PESQ 4.5, of what a telephone is sent 4.3 (`python -m benchmarks.browser_sound`)."""
 
@@ -42,7 +41,6 @@ class _Caller:
             tell=tell,
             record=record,
             trace=trace,
-            silent_after_s=SILENT_AFTER_S,
             gone=lambda: self._door.gone(call_id),
         )
         if self._ready:

@@ -11,6 +11,9 @@ from gateway.media import commands as media
 from gateway.media.codecs import WIDE
 from gateway.media.ports import MediaControl
 
+SILENT_AFTER_S = 5.0
+"""When a line that carries no media is noticed, of calls and of their replays; a telephone's is `SipLineOptions`'."""
+
 
 class Carrier(Protocol):
     def send(self, packet: bytes) -> None:
@@ -39,12 +42,11 @@ class RelayedLine:
         tell: Tell,
         record: str | None,
         trace: str | None,
-        silent_after_s: float,
         gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._id, self._agreed, self._carrier, self._leg, self._gone = agreed.leg, agreed, carrier, leg, gone
         self.tell = tell
-        self._open = media.OpenLeg(self._id, kind="relayed", record=record, trace=trace, silent_after_s=silent_after_s)
+        self._open = media.OpenLeg(self._id, kind="relayed", record=record, trace=trace, silent_after_s=SILENT_AFTER_S)
         self._opened = self._leg_ready = self._far_ready = False
 
     def far_side_ready(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from gateway.call import commands as c
+from gateway.call import relayed_line
 from gateway.call.call import CallOptions
 from gateway.call.ports import Incoming
 from gateway.call.sip_line import SipLineOptions
@@ -31,7 +32,6 @@ WIDE_FRAME_BYTES = 2 * FRAME_BYTES
 FRAME_SAMPLES = 160
 _ABOUT_S = 0.5
 
-BROWSER_SILENT_AFTER_S = 5.0
 CALLER_ADDRESS = ("192.0.2.1", 4000)
 """Where a made-up caller sends from (RFC 5737: for documentation)."""
 
@@ -109,7 +109,7 @@ def far_side_of(recorded: Recorded) -> FarSide:
     if answered is None or opened is None:
         return side
     silences = [event.for_s for event in events if isinstance(event, e.LineFellSilent)]
-    default = BROWSER_SILENT_AFTER_S if started.door == "browser" else SipLineOptions().silent_after_s
+    default = relayed_line.SILENT_AFTER_S if started.door == "browser" else SipLineOptions().silent_after_s
     side = msgspec.structs.replace(
         side,
         codec=answered.codec,

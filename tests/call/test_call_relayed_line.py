@@ -32,7 +32,6 @@ class Scene:
             tell=self.heard.append,
             record="call.wav",
             trace="packets.trace",
-            silent_after_s=5.0,
             gone=lambda: self.left.append("c-1"),
         )
 
