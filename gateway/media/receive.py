@@ -176,7 +176,15 @@ class Receiver:
             return False
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True
-        return rtp.is_rtcp(datagram.data) and datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
+        if rtp.is_rtcp(datagram.data):
+            return datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
+        return datagram.source[0] == leg.latched[0] and self._goes_on(leg, datagram.data)
+
+    def _goes_on(self, leg: Leg, data: bytes) -> bool:
+        """Whether it is the stream that fell silent: a NAT that forgot the peer gives it another port. Who would take
+        the silence for a chance does not know the stream's SSRC."""
+        known = int(self._table.remote_ssrc[leg.row])
+        return bool(self._table.silent[leg.row]) and int.from_bytes(data[8:12]) == known
 
     def _is_source(self, leg: Leg, packet: rtp.RtpPacket) -> bool:
         """Whether the packet is of the stream we play. A new SSRC takes over with its second packet in a row."""

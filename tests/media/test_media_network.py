@@ -27,6 +27,7 @@ from gateway.media.commands import (
 from gateway.media.plane import PlaneOptions, Received
 
 NAT = ("192.0.2.99", 1024)
+NEW_PORT = ("192.0.2.99", 60001)
 
 
 def stats(world: World, leg: str = "call") -> LegStats:
@@ -35,8 +36,8 @@ def stats(world: World, leg: str = "call") -> LegStats:
     return next(closed.stats for closed in world.all(LegClosed) if closed.leg == leg)
 
 
-def echo() -> World:
-    return World().open().connect().do(SetLoopback("call", True))
+def echo(**options: object) -> World:
+    return World().open(**options).connect().do(SetLoopback("call", True))
 
 
 def test_the_echo_is_what_was_said() -> None:
@@ -111,6 +112,55 @@ def test_a_new_offer_may_move_the_media() -> None:
     phone.source = NAT
     world.talk(phone, sine(440, 0.1))
     assert [(m.host, m.port) for m in world.all(LegLatched)] == [PHONE, NAT]
+
+
+def fallen_silent() -> tuple[World, Phone]:
+    """Behind a NAT, after a fifth of a second."""
+    world, phone = echo(silent_after_s=2.0), Phone()
+    phone.source = NAT
+    world.talk(phone, sine(440, 0.2)).ticks(120)
+    assert len(world.all(LineFellSilent)) == 1
+    return world, phone
+
+
+def test_a_stream_that_fell_silent_may_come_back_from_another_port() -> None:
+    """A NAT that has forgotten the phone gives it another port: the same stream from the same address is heard and
+    answered there, and not where it came from before."""
+    world, phone = fallen_silent()
+    phone.source = NEW_PORT
+    world.sent.clear()
+    world.talk(phone, sine(440, 0.4)).ticks(4)
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT, NEW_PORT]
+    assert len(world.all(LineRecovered)) == 1
+    assert np.abs(world.spoken()[-1600:]).max() > 7000
+    assert {d.destination for d in world.sent[1:] if not d.control} == {NEW_PORT}
+    world.tick(phone.packet(sine(440, 0.02)), source=NAT)
+    counted = stats(world)
+    assert (counted.packets_foreign, counted.packets_lost, counted.packets_received) == (1, 0, 30)
+
+
+@pytest.mark.parametrize(
+    ("source", "ssrc"), [(NEW_PORT, 666), ((STRANGER[0], NAT[1]), 77)], ids=["another stream", "another address"]
+)
+def test_a_silent_line_is_nobody_elses(source: tuple[str, int], ssrc: int) -> None:
+    """Whoever lies in wait for the silence knows neither the stream's number nor has its address."""
+    world, phone = fallen_silent()
+    intruder = Phone(ssrc=ssrc, timestamp=phone.timestamp, sequence=phone.sequence)
+    intruder.source = source
+    world.talk(intruder, sine(300, 0.4))
+    world.talk(phone, sine(440, 0.2))
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT]
+    assert stats(world).packets_foreign == 20
+
+
+def test_who_is_heard_has_not_moved() -> None:
+    """While packets come from where they did, the same stream from another port is somebody's copy."""
+    world, phone = echo(silent_after_s=2.0), Phone()
+    phone.source = NAT
+    for frame in frames(sine(440, 3.0)):
+        packet = phone.packet(frame)
+        world.take([Received("call", packet, source, world.now) for source in (NAT, NEW_PORT)])
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "phone.example.com", ""])

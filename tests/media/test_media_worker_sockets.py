@@ -149,6 +149,24 @@ def test_a_peer_that_moves_is_followed(line: Line) -> None:
     assert (len(first.heard()), len(second.heard())) == (0, 1)
 
 
+def test_a_peer_whose_nat_moves_it_is_followed(line: Line) -> None:
+    """Its stream falls silent and goes on from another port: heard there, and spoken to there alone."""
+    before, after = Peer(), Peer()
+    line.connect(before)
+    before.says(line.port)
+    for _ in range(510):
+        line.tick()
+    after.phone = before.phone
+    after.says(line.port)
+    assert any(isinstance(s, LegLatched) and s.port == after.address[1] for s in line.tick())
+    assert line.sockets.peer_address == after.address
+    before.heard(), after.heard()
+    after.says(line.port)
+    line.tick()
+    assert (len(before.heard()), len(after.heard())) == (0, 1)
+    assert line.close().stats.packets_received == 3
+
+
 def test_what_came_while_the_peer_was_latched_is_not_lost(line: Line) -> None:
     """Packets on their way when the second socket opens wait at the first one, and are played."""
     peer = Peer()
