@@ -81,12 +81,11 @@ def opus_frame_ms(payload: bytes) -> float:
 
 
 def holds_copy(payload: bytes) -> bool:
-    """Whether an Opus packet has the one before it a second time (RFC 6716 4.2.4). Said of the first of its frames, and
-    where that lies at a known place: of packets with more than two, nothing is said."""
-    if len(payload) < 2 or payload[0] >> 3 >= 16 or payload[0] & 3 == 3:  # of CELT alone, which has no copies
+    """Whether an Opus packet has the one before it a second time (RFC 6716 4.2.4): said of the first of its frames."""
+    if len(payload) < 2 or payload[0] >> 3 >= 16:  # of CELT alone, which has no copies
         return False
-    code, stereo = payload[0] & 3, payload[0] >> 2 & 1
-    if (first := _first_frame(payload, code)) is None:
+    stereo = payload[0] >> 2 & 1
+    if (first := _first_frame(payload)) is None:
         return False
     # The frame begins with a bit for each 20 ms of it, whether there is a voice, then the one for a copy; of a second
     # channel the same behind that.
@@ -95,14 +94,41 @@ def holds_copy(payload: bytes) -> bool:
     return bool(bits >> 7 - parts & 1 or (stereo and bits >> 6 - 2 * parts & 1))
 
 
-def _first_frame(payload: bytes, code: int) -> int | None:
-    """Where it begins, in a packet of one or two; None where it is empty, or not as long as it says."""
-    left = len(payload) - 1
+def _first_frame(payload: bytes) -> int | None:
+    """Where it begins (RFC 6716 3.2); None where it is empty, or the packet not as long as it says."""
+    code = payload[0] & 3
     if code < 2:
-        return 1 if left % (1 + code) == 0 else None
-    octets = 1 if payload[1] < 252 else 2
-    size = payload[1] + (4 * payload[2] if octets == 2 and left > 1 else 0)
-    return 1 + octets if 0 < size <= left - octets else None
+        return _of_one_size(1, len(payload), 1 + code)
+    if code == 2:
+        return _after_sizes(payload, 1, len(payload), 2)
+    count, end = payload[1] & 0x3F, len(payload)
+    at = _after_padding_size(payload) if payload[1] & 0x40 else 2
+    end -= sum(min(octet, 254) for octet in payload[2:at])
+    if at > end or not 0 < count * opus_frame_ms(payload) <= 120:
+        return None
+    return _after_sizes(payload, at, end, count) if payload[1] & 0x80 else _of_one_size(at, end, count)
+
+
+def _after_padding_size(payload: bytes) -> int:
+    """Octets of 255 and one that is not; behind the end where that is lacking."""
+    return next((at + 1 for at in range(2, len(payload)) if payload[at] < 255), len(payload) + 1)
+
+
+def _of_one_size(at: int, end: int, count: int) -> int | None:
+    return at if end > at and (end - at) % count == 0 else None
+
+
+def _after_sizes(payload: bytes, at: int, end: int, count: int) -> int | None:
+    """Of all frames but the last, which has the rest."""
+    sizes: list[int] = []
+    for _ in range(count - 1):
+        octets = 1 if at < end and payload[at] < 252 else 2
+        if at + octets > end:
+            return None
+        sizes.append(payload[at] + (4 * payload[at + 1] if octets == 2 else 0))
+        at += octets
+    fits = at + sum(sizes) <= end
+    return at if fits and (sizes[0] if sizes else end - at) > 0 else None
 
 
 def packet_ms(codec: Wide, ptime_ms: int) -> int:

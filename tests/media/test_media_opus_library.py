@@ -120,10 +120,44 @@ def test_a_copy_is_seen_from_outside(ptime_ms: int, stereo: bool) -> None:
     coder = Ffmpeg("opus", ptime_ms, copies=True)
     pieces = wide_speech()[: 16 * ptime_ms * 75].reshape(75, -1)
     packets = stereo_packets(ptime_ms) if stereo else [coder.code(piece) for piece in pieces]
-    packets = [packet for packet in packets if packet[0] & 3 < 3]
     held = [codecs.holds_copy(packet) for packet in packets]
     assert held == [tells(packet, len(packet)) == 1 for packet in packets]
     assert 10 < sum(held) < len(held)
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["all as long", "of many lengths"])
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\x20", b"\xff\xff\x07"], ids=bytes.hex)
+@pytest.mark.parametrize("count", [3, 6])
+def test_a_copy_is_seen_in_packets_of_many_frames(count: int, padding: bytes, mixed: bool) -> None:
+    """RFC 6716 3.2.5: with a count, with lengths of their own or without, and with padding."""
+    tells = getattr(opus_library._loaded(), "opus_packet_has_lbrr", None)
+    if tells is None:
+        pytest.skip("this libopus is older than 1.4")
+    encoder = OpusEncoder(loss_percent=20)
+    coded = [encoder.encode(piece) for piece in wide_speech()[: 160 * 300].reshape(300, -1)]
+    heads = {packet[0] for packet in coded}
+    packets = [many_frames(coded[k : k + count], padding, mixed=mixed) for k in range(0, 300 - count, count)]
+    held = [codecs.holds_copy(packet) for packet in packets]
+    assert len(heads) == 1
+    assert held == [tells(packet, len(packet)) == 1 for packet in packets]
+    assert 5 < sum(held) < len(held)
+
+
+def many_frames(packets: list[bytes], padding: bytes, *, mixed: bool) -> bytes:
+    """In one packet (code 3), with this length of padding; where not `mixed`, all as long as the longest."""
+    frames = [packet[1:] for packet in packets]
+    if not mixed:
+        frames = [frame.ljust(max(map(len, frames)), b"\0") for frame in frames]
+    head = bytes([packets[0][0] | 3, mixed << 7 | bool(padding) << 6 | len(frames)])
+    sizes = b"".join(one_size(len(frame)) for frame in frames[:-1]) if mixed else b""
+    return head + padding + sizes + b"".join(frames) + bytes(sum(min(octet, 254) for octet in padding))
+
+
+def one_size(octets: int) -> bytes:
+    """RFC 6716 3.2.1."""
+    if octets < 252:
+        return bytes([octets])
+    return bytes([252 + (octets & 3), octets - 252 - (octets & 3) >> 2])
 
 
 @given(st.binary(max_size=40))
@@ -131,7 +165,7 @@ def test_no_octets_hold_a_copy_that_cannot_be_there(packet: bytes) -> None:
     """Whatever comes: an answer, and none that libopus would contradict where it says anything of such a packet."""
     tells = getattr(opus_library._loaded(), "opus_packet_has_lbrr", None)
     held = codecs.holds_copy(packet)
-    if tells is not None and packet and packet[0] & 3 != 3:
+    if tells is not None and packet:
         assert held == (tells(packet, len(packet)) == 1)
 
 
