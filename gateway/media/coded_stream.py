@@ -73,6 +73,9 @@ class CodedStream:
     recovered: int = 0
     """Packets of which a copy was played."""
 
+    broken: int = 0
+    """Packets that could not be decoded."""
+
     state: bytes = b""
     """The decoder's after `last`, where something was made up since."""
 
@@ -149,11 +152,14 @@ class CodedStream:
         return other if have else None
 
     def _cell(self, cell: int, after: int, *, lost: bool) -> Int16s | None:
-        if cell not in self.decoded:
-            if lost:
-                self._recover(cell, after)
-            else:
+        if not len(self.decoded.get(cell, ())):
+            if not lost:
                 self._decode_at(cell)
+            if lost or self._is_broken(cell):
+                self._recover(cell, after)
+            if self._is_broken(cell):
+                count = 1 + (cell + 1 < after and self._is_broken(cell + 1))
+                self.decoded |= dict(enumerate(self._let_go_on(count), cell))
         found = self.decoded.get(cell)
         return found if found is not None and len(found) else None
 
@@ -176,6 +182,7 @@ class CodedStream:
         try:
             pcm = decoder.decode(packet.payload)
         except PeerError:
+            self.broken += 1
             return np.zeros(0, np.int16)
         self.last, self.end = packet, start + len(pcm) // WIDE_CELL
         self.made_up_before, self.state = self.made_up, b""
@@ -208,10 +215,15 @@ class CodedStream:
 
     def _go_on(self, end: int, count: int) -> list[Int16s | None]:
         """Cells in which the buffer waits; None where nothing can be said of them, as no packet of Opus ended here."""
+        made = self._let_go_on(count) if self.end == end else []
+        return [*made, None, None][:count]
+
+    def _let_go_on(self, count: int) -> list[Int16s]:
+        """Cells made up, where a packet of Opus was the last; fewer at the end of what can be."""
         decoder = self.decoders.get("opus")
-        if not isinstance(decoder, OpusDecoder) or self.last is None or self.last.codec != "opus" or self.end != end:
-            return [None] * count
-        return [*self._make_up(decoder, count), None, None][:count]
+        if not isinstance(decoder, OpusDecoder) or self.last is None or self.last.codec != "opus":
+            return []
+        return self._make_up(decoder, count)
 
     def _make_up(self, decoder: OpusDecoder, count: int) -> list[Int16s]:
         """As libopus goes on, until that is silence."""

@@ -86,8 +86,8 @@ class ControlChannel:
         row, reception = leg.row, self._reception
         round_trip_ms = None if leg.round_trip_s is None else 1000 * leg.round_trip_s
         one_way_ms = (round_trip_ms or 0.0) / 2 + self._jitter.delay_ms(row) + _PACKETISATION_MS
-        late, recovered = int(self._jitter.late[row]), self._wide.recovered(row)
-        mos = reception.mos(row, one_way_ms, late, recovered)
+        late, broken, recovered = int(self._jitter.late[row]), self._wide.broken(row), self._wide.recovered(row)
+        mos = reception.mos(row, one_way_ms, late + broken, recovered)
         return LegStats(
             codec=leg.codec or "",
             packets_received=int(reception.received[row]),
@@ -96,7 +96,7 @@ class ControlChannel:
             packets_recovered=recovered,
             packets_late=late,
             packets_foreign=leg.foreign,
-            packets_malformed=leg.malformed,
+            packets_malformed=leg.malformed + broken,
             packets_forged=leg.forged,
             jitter_ms=round(reception.jitter_ms(row), 2),
             round_trip_ms=None if round_trip_ms is None else round(round_trip_ms, 1),

@@ -86,7 +86,8 @@ class Reception:
 
     def mos(self, row: int, delay_ms: float, late: int = 0, recovered: int = 0) -> float | None:
         """Mean opinion score (1 to 4.4) for the caller's audio as the bot gets it; None before a second of it. What
-        came too `late` was missing as if it had been lost; what was missing and `recovered` is as good as any."""
+        came too `late`, or broken, was missing as if it had been lost; what was missing and `recovered` is as good as
+        any."""
         expected = self._expected(row)
         if int(self.received[row]) < _ENOUGH:
             return None

@@ -45,6 +45,7 @@ class WideReceiver:
         self._streams: dict[int, CodedStream] = {}
         self._rows: Int64s = np.zeros(0, np.int64)
         self._recovered = np.zeros(slots, np.int64)  # of streams that are over
+        self._broken = np.zeros(slots, np.int64)
         self._halver = Halver(slots)
         self._keep = keep
         self._wanted: dict[int, bool] = {}  # rows that differ from `keep`
@@ -59,7 +60,7 @@ class WideReceiver:
         self._wanted.pop(row, None)
         self._let_go(row)
         self.change_source(row)
-        self._recovered[row] = 0
+        self._recovered[row] = self._broken[row] = 0
 
     def keep(self, row: int, wanted: bool) -> None:
         """Keep this row's wideband audio for listeners, or do not."""
@@ -83,6 +84,7 @@ class WideReceiver:
         """Another stream begins, with its own memory."""
         if (stream := self._streams.pop(row, None)) is not None:
             self._recovered[row] += stream.recovered
+            self._broken[row] += stream.broken
             self._halver.reset(row)
             self._there[row] = False
             self._know_rows()
@@ -118,6 +120,11 @@ class WideReceiver:
         """Packets that were missing when it was their time, and of which a copy was played."""
         stream = self._streams.get(row)
         return int(self._recovered[row]) + (stream.recovered if stream is not None else 0)
+
+    def broken(self, row: int) -> int:
+        """Packets that could not be decoded when it was their time."""
+        stream = self._streams.get(row)
+        return int(self._broken[row]) + (stream.broken if stream is not None else 0)
 
     def without_audio(self, row: int, sequence: int) -> None:
         """A packet came that was of something else: it is not lost."""

@@ -13,6 +13,9 @@ from wide_world import NUMBER, WIDE_FRAME, WidePhone, WideWorld, level_at, tone_
 from gateway.media import rtcp
 from gateway.media.commands import CloseLeg, LegClosed, QueueAudio
 
+UNDECODABLE = b"\x41\xc8"
+"""Behind the first octet of an Opus packet, with code 3: one frame, and more padding than there is."""
+
 LATE = 32
 """Samples by which the halver holds the sound back."""
 
@@ -26,6 +29,9 @@ class Network(NamedTuple):
 
     lost: tuple[int, ...] = ()
     late: dict[int, int] = {}  # noqa: RUF012 - never written to
+    broken: tuple[int, ...] = ()
+    """Packets that come, and cannot be decoded."""
+
     copies: bool = True
 
 
@@ -41,6 +47,8 @@ def through(network: Network) -> tuple[np.ndarray, WideWorld]:
     length, ticks = 16 * network.ptime_ms, network.ptime_ms / 20
     due: dict[int, list[bytes]] = {}
     packets = [phone.packet(piece) for piece in frames(voice(), length)]
+    for k in network.broken:
+        packets[k] = packets[k][:12] + bytes([packets[k][12] | 3]) + UNDECODABLE
     for k, packet in enumerate(packets):
         if k not in network.lost:
             due.setdefault(int(max(0, k - network.ahead) * ticks) + network.late.get(k, 0), []).append(packet)
@@ -54,7 +62,7 @@ def through(network: Network) -> tuple[np.ndarray, WideWorld]:
 
 def likeness_db(network: Network) -> tuple[np.ndarray, WideWorld]:
     """Of each packet's time, signal over error against the same call on a perfect network."""
-    whole, _ = through(network._replace(lost=(), late={}))
+    whole, _ = through(network._replace(lost=(), late={}, broken=()))
     heard, w = through(network)
     error = np.sum((heard - whole) ** 2, axis=1) + 1
     return 10 * np.log10((np.sum(whole**2, axis=1) + 1) / error), w
@@ -96,6 +104,48 @@ def test_what_was_lost_is_like_what_was_said(network: Network, least_db: tuple[i
 
 
 @pytest.mark.parametrize(
+    ("network", "least_db"),
+    [
+        pytest.param(Network(broken=(50,)), (20, 14), id="its copy waits in the next"),
+        pytest.param(Network(broken=(50,), copies=False), (10, 5), id="nobody copied it"),
+        pytest.param(Network(broken=(50, 51)), (9, 2), id="two"),
+        pytest.param(Network(10, broken=(101,)), (20, 20), id="10 ms"),
+        pytest.param(Network(60, ahead=1, broken=(16,)), (12, 15), id="60 ms"),
+    ],
+)
+def test_what_cannot_be_decoded_is_as_good_as_lost(network: Network, least_db: tuple[int, ...]) -> None:
+    """No worse: made up in wideband, or of its copy. It is told as malformed, and held against the line's sound as far
+    as it was not got back."""
+    likeness, w = likeness_db(network)
+    begins = min(network.broken)
+    assert (likeness[begins : begins + len(least_db)] > least_db).all(), np.rint(likeness[begins:])
+    assert (likeness[:begins] > 40).all()
+    stats = w.all(LegClosed)[0].stats
+    _, as_lost = through(network._replace(broken=(), lost=network.broken))
+    lost = as_lost.all(LegClosed)[0].stats
+    assert (stats.packets_lost, stats.packets_malformed) == (0, len(network.broken))
+    assert (stats.packets_recovered, stats.mos) == (lost.packets_recovered, lost.mos)
+
+
+def test_a_broken_packet_that_claims_more_takes_nothing_of_the_next() -> None:
+    """It says that it has 40 ms, and has none; 20 ms later comes what is whole."""
+    whole, _ = through(Network())
+    w, phone = WideWorld(), WidePhone("opus", copies=True)
+    w.open(record="call.wav").connect(codec="opus", payload_type=NUMBER["opus"])
+    for number, piece in enumerate(frames(voice(), WIDE_FRAME)):
+        packet = phone.packet(piece)
+        w.tick(packet[:12] + bytes([packet[12] | 3, 0x42, 200]) if number == 50 else packet)
+    w.ticks(10).do(CloseLeg("call")).ticks(2)
+    heard = np.frombuffer(bytes(w.files.written[max(w.files.written)][44:]), "<i2")[::2].astype(float)
+    heard = heard[320 + LATE :][: whole.size].reshape(whole.shape)
+    error = np.sum((heard - whole) ** 2, axis=1) + 1
+    likeness = 10 * np.log10((np.sum(whole**2, axis=1) + 1) / error)
+    assert likeness[50] > 20
+    assert likeness[51] > 14
+    assert (likeness[55:-1] > 25).all()
+
+
+@pytest.mark.parametrize(
     ("network", "lost", "recovered"),
     [
         pytest.param(ONE, 1, 1, id="one"),
@@ -112,7 +162,7 @@ def test_what_was_lost_is_like_what_was_said(network: Network, least_db: tuple[i
 def test_what_was_got_back_is_told(network: Network, lost: int, recovered: int) -> None:
     """Beside what was lost on the way; and it is not held against the line's sound."""
     _, w = through(network)
-    _, whole = through(network._replace(lost=(), late={}))
+    _, whole = through(network._replace(lost=(), late={}, broken=()))
     stats, perfect = (one.all(LegClosed)[0].stats for one in (w, whole))
     assert (stats.packets_lost, stats.packets_recovered) == (lost, recovered)
     assert perfect.packets_recovered == 0
