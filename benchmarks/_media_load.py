@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import socket
 import struct
 import sys
@@ -32,7 +31,10 @@ from scipy.signal import resample_poly
 
 from gateway.media import codecs, g711
 from gateway.media.commands import Codec
+from gateway.media.ports import Int64s
+from gateway.media.rtp import Bytes
 from gateway.media.worker.loop import build_rings
+from gateway.media.worker.peers import PollList
 
 SPEECH = Path(__file__).parents[1] / "tests" / "media" / "silero_expected.npz"
 SIZE = 172
@@ -47,12 +49,21 @@ _SO_TIMESTAMPNS = 35
 _HEAD = 4
 """Octets of a packet that are looked at: enough to tell its place."""
 
+_TOO_MANY = 200
+"""Packets beyond those a call should get: what comes more often than that is not counted."""
+
 _LATEST = 150
 _AUDIBLE = 30
 """Of the last packets (3 s) of a timed call those are audible that have a sample beyond this, -60 dBFS."""
 
 TIMED = 8
 """One call of so many is timed."""
+
+_MOST = 512
+"""Packets read in one system call."""
+
+_NO_PACKET = 200
+"""In each of a packet's first octets it is RTCP's payload type, and counts for nothing."""
 
 PAYLOAD_TYPES: dict[Codec, int] = {"PCMU": 0, "PCMA": 8, "G722": 9, "opus": 107}
 
@@ -151,6 +162,7 @@ class Callers:
         pause = rng.normal(0, 8, int(len(speech) * (1 - talk) / max(talk, 0.01)))
         turn = np.concatenate([speech if talk > 0 else speech[:0], pause]).astype(np.int16)
         self._coded = coded(turn, codec)
+        self.of_one_size = bool((self._coded.lengths == self._coded.lengths[0]).all())
         self._starts = rng.integers(0, len(self._coded.payloads), calls)
         self._clock = 160 * codecs.CLOCK_RATIO.get(codec, 1)
         self._packets = np.zeros((calls, 12 + self._coded.payloads.shape[1]), np.uint8)
@@ -180,16 +192,16 @@ class Load:
         self._frames = int(plan.seconds * 50)
         self._callers, self._codec = Callers(len(plan.ports), plan.talk, plan.codec), plan.codec
         self._sockets = [self._socket(call, port) for call, port in enumerate(plan.ports)]
-        self._heads: list[list[bytes]] = [[] for _ in plan.ports]  # the first octets of what came
+        # Of each call, the sequence numbers that came, and how many.
+        self._sequences = np.zeros((len(plan.ports), self._frames + _TOO_MANY), np.uint16)
+        self._came = np.zeros(len(plan.ports), np.int64)
         self._rings = build_rings()
         self._numbers = np.array([sock.fileno() for sock in self._sockets], np.int32)
-        self._call_of = {number: call for call, number in enumerate(self._numbers.tolist())}
         cuts = [len(plan.ports) * phase // _PHASES for phase in range(_PHASES + 1)]
         self._phases = [slice(first, last) for first, last in pairwise(cuts)]
-        self._polls = [select.poll() for _ in self._phases]
+        self._polls = [PollList(part.stop - part.start) for part in self._phases]
         for poll, part in zip(self._polls, self._phases, strict=True):
-            for sock in self._sockets[part]:
-                poll.register(sock, select.POLLIN)
+            poll.numbers[:] = self._numbers[part]
         self._times: dict[int, list[int]] = {call: [] for call in range(0, len(plan.ports), TIMED)}  # ns
         self._latest = {call: deque[tuple[int, bytes]](maxlen=_LATEST) for call in self._times}
         self._late_s, self._sent = 0.0, 0
@@ -211,66 +223,77 @@ class Load:
         cpu_s, start = time.process_time(), time.monotonic() + 0.1
         for frame in range(self._frames):
             for phase, part in enumerate(self._phases):
-                packets, sizes = self._callers.packets(frame, part), self._callers.sizes(frame, part)
+                packets = self._callers.packets(frame, part)
+                sizes = None if self._callers.of_one_size else self._callers.sizes(frame, part)
                 self._receive_until(start + (frame * _PHASES + phase) * _STEP_S, phase)
                 begun = min(part.stop - part.start, -(-(part.stop - part.start) * (frame + 1) // _BEGINNING))
                 self._send(part.start, packets[:begun], sizes)
                 self._sent += begun
         time.sleep(0.2)
-        while any(self._receive(poll) for poll in self._polls):
+        while any(self._receive(phase) for phase in range(_PHASES)):
             pass
         return self._measured(time.process_time() - cpu_s)
 
-    def _send(self, first: int, packets: npt.NDArray[np.uint8], sizes: Sequence[int]) -> None:
-        """Each from its own call, from the `first` on."""
+    def _send(self, first: int, packets: npt.NDArray[np.uint8], sizes: Sequence[int] | None) -> None:
+        """Each from its own call, from the `first` on; they are all of one size, or of `sizes`."""
         width = packets.shape[1]
-        if self._rings is None or min(sizes) < width:
+        if self._rings is None or sizes is not None:
             octets = packets.tobytes()
             for k in range(len(packets)):
-                self._sockets[first + k].send(octets[width * k : width * k + sizes[k]])
+                self._sockets[first + k].send(octets[width * k : width * k + (sizes[k] if sizes else width)])
             return
         for k in range(0, len(packets), self._rings.most):
             part = packets[k : k + self._rings.most]
             self._rings.send(self._numbers[first + k : first + k + len(part)], part)
 
     def _receive_until(self, due: float, phase: int) -> None:
-        """Who is late looks at every call: what has come meanwhile must not run over."""
+        """Who is late does no more than who is not, or would never catch up; a socket holds the packets of seconds."""
         left = due - time.monotonic()
         self._late_s = max(self._late_s, -left)
         if left > 0:
             time.sleep(left)
-            self._receive(self._polls[phase])
-        else:
-            for poll in self._polls:
-                self._receive(poll)
+        self._receive(phase)
 
-    def _receive(self, poll: select.poll) -> bool:
-        ready = [(number, self._call_of[number]) for number, _ in poll.poll(0)]
-        plain = [one for one in ready if one[1] % TIMED]
-        for _, call in ready:
-            if call % TIMED == 0:
-                self._receive_timed(call)
-        if self._rings is None:
-            for _, call in plain:
-                self._heads[call].append(self._sockets[call].recv(_HEAD))
-            return bool(ready)
-        for k in range(0, len(plain), self._rings.most):
-            part = plain[k : k + self._rings.most]
-            sizes, data = self._rings.receive(np.array([number for number, _ in part], np.int32))
-            octets = data[: len(part), :_HEAD].tobytes()
-            for j in np.flatnonzero(sizes >= _HEAD).tolist():
-                self._heads[part[j][1]].append(octets[_HEAD * j : _HEAD * (j + 1)])
-        return bool(ready)
+    def _receive(self, phase: int) -> bool:
+        """A packet of each call of this phase that has any; False when none has."""
+        part = self._phases[phase]
+        ready = self._polls[phase].ready(part.stop - part.start) + part.start
+        timed = ready % TIMED == 0
+        if timed.any():
+            self._note(ready[timed], self._heads_timed(ready[timed].tolist()))
+        plain = ready[~timed]
+        for first in range(0, len(plain), _MOST):
+            calls = plain[first : first + _MOST]
+            self._note(calls, self._heads(calls))
+        return bool(len(ready))
 
-    def _receive_timed(self, call: int) -> None:
-        data, extra, _, _ = self._sockets[call].recvmsg(2048, 64)
-        if 192 <= data[1] <= 223:
-            return
-        seconds, nanoseconds = struct.unpack_from("qq", extra[0][2])
-        at = seconds * 10**9 + nanoseconds
-        self._heads[call].append(data[:_HEAD])
-        self._times[call].append(at)
-        self._latest[call].append((at, data[12:]))
+    def _heads(self, calls: Int64s) -> Bytes:
+        """(calls, `_HEAD`): the beginning of a packet of each."""
+        if self._rings is not None:
+            sizes, data = self._rings.receive(self._numbers[calls])
+            return np.where((sizes >= _HEAD)[:, None], data[: len(calls), :_HEAD], _NO_PACKET)
+        octets = b"".join(self._sockets[call].recv(_HEAD).ljust(_HEAD, b"\xc8") for call in calls.tolist())
+        return np.frombuffer(octets, np.uint8).reshape(-1, _HEAD)
+
+    def _note(self, calls: Int64s, heads: Bytes) -> None:
+        control = (heads[:, 1] >= 192) & (heads[:, 1] <= 223)
+        counts = ~control & (self._came[calls] < self._sequences.shape[1])
+        calls, heads = calls[counts], heads[counts].astype(np.uint16)
+        self._sequences[calls, self._came[calls]] = heads[:, 2] << 8 | heads[:, 3]
+        self._came[calls] += 1
+
+    def _heads_timed(self, calls: list[int]) -> Bytes:
+        """As `_heads`, of calls whose packets are kept with their times."""
+        heads = []
+        for call in calls:
+            data, extra, _, _ = self._sockets[call].recvmsg(2048, 64)
+            heads.append(data[:_HEAD])
+            if not 192 <= data[1] <= 223:
+                seconds, nanoseconds = struct.unpack_from("qq", extra[0][2])
+                at = seconds * 10**9 + nanoseconds
+                self._times[call].append(at)
+                self._latest[call].append((at, data[12:]))
+        return np.frombuffer(b"".join(heads), np.uint8).reshape(-1, _HEAD)
 
     def _last_audible(self, call: int) -> int:
         """In ns; 0 when there was nothing to be heard."""
@@ -282,12 +305,10 @@ class Load:
 
     def _measured(self, cpu_s: float) -> Measured:
         late, missing = [], 0
-        for call, heads in enumerate(self._heads):
-            octets = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, _HEAD).astype(np.int64)
-            octets = octets[(octets[:, 1] < 192) | (octets[:, 1] > 223)]  # no RTCP
-            if len(octets) < 2:
+        for call, count in enumerate(self._came.tolist()):
+            if count < 2:
                 continue
-            place = np.unwrap(octets[:, 2] << 8 | octets[:, 3], period=65536).astype(np.int64)
+            place = np.unwrap(self._sequences[call, :count].astype(np.int64), period=65536)
             missing += int(np.ptp(place)) + 1 - len(np.unique(place))
             if call in self._times:
                 offset = np.array(self._times[call]) - (place - place[0]) * 20_000_000

@@ -18,7 +18,7 @@ from gateway.media.datagrams import USUAL_SIZE, Address, Received, Usual
 from gateway.media.legs import LegTable
 from gateway.media.ports import Int64s
 from gateway.media.rtp import Bytes
-from gateway.media.worker.uring import LARGEST, Rings
+from gateway.media.worker.uring import LARGEST, Int32s, Rings
 
 
 class Peer(NamedTuple):
@@ -106,6 +106,24 @@ class PlainPeers:
         return Came(Usual.of(rows, usual, [now] * len(rows)), others)
 
 
+class PollList:
+    """File descriptors in places, asked all at once which of them have something to say."""
+
+    def __init__(self, places: int) -> None:
+        polled = np.zeros(places, _POLLED)
+        polled["events"] = select.POLLIN
+        # Asking a structured array for its address or a field costs more than polling a few sockets does.
+        self._at = polled.__array_interface__["data"][0]
+        self.numbers: Int32s = polled["fd"]
+        self._told = polled["told"]
+
+    def ready(self, count: int) -> Int64s:
+        """Which of the first `count` places."""
+        if not count or _poll(self._at, count, 0) <= 0:
+            return _NONE
+        return self._told[:count].nonzero()[0]
+
+
 class RingPeers:
     def __init__(self, table: LegTable, rings: Rings) -> None:
         slots = len(table.names)
@@ -114,16 +132,12 @@ class RingPeers:
         self._peers: list[Peer] = []
         # In the order of `_peers`:
         self._rows = np.zeros(slots, np.int64)
-        polled = np.zeros(slots, _POLLED)
-        polled["events"] = select.POLLIN
-        # Asking a structured array for its address or a field costs more than polling a few sockets does.
-        self._polled_at = polled.__array_interface__["data"][0]
-        self._fds, self._told = polled["fd"], polled["told"]
+        self._polled = PollList(slots)
 
     def join(self, peer: Peer) -> None:
         place, number = len(self._peers), peer.sock.fileno()
         self._peers.append(peer)
-        self._rows[place], self._fds[place], self._number[peer.row] = peer.row, number, number
+        self._rows[place], self._polled.numbers[place], self._number[peer.row] = peer.row, number, number
 
     def leave(self, row: int) -> None:
         self._number[row] = -1
@@ -131,7 +145,7 @@ class RingPeers:
         last = self._peers.pop()
         if last.row != row:
             self._peers[place] = last
-            self._rows[place], self._fds[place] = last.row, self._number[last.row]
+            self._rows[place], self._polled.numbers[place] = last.row, self._number[last.row]
 
     def send(self, rows: Int64s, packets: Bytes) -> list[int]:
         left: list[int] = []
@@ -142,21 +156,14 @@ class RingPeers:
         return left
 
     def read(self, now: float) -> Came | None:
-        ready = self._ready()
+        ready = self._polled.ready(len(self._peers))
         if not len(ready):
             return None
         came = [self._receive(ready[k : k + self._rings.most], now) for k in range(0, len(ready), self._rings.most)]
         return Came(Usual.all_of([c.usual for c in came]), [other for c in came for other in c.others])
 
-    def _ready(self) -> Int64s:
-        """Places of sockets that have something to say."""
-        count = len(self._peers)
-        if not count or _poll(self._polled_at, count, 0) <= 0:
-            return _NONE
-        return self._told[:count].nonzero()[0]
-
     def _receive(self, places: Int64s, now: float) -> Came:
-        sizes, data = self._rings.receive(self._fds[places])
+        sizes, data = self._rings.receive(self._polled.numbers[places])
         rows = self._rows[places]
         usual = (sizes == USUAL_SIZE) & self._table.usual_source[rows]
         others = np.flatnonzero((sizes >= 0) & ~usual).tolist()
