@@ -18,7 +18,7 @@ class Flooded:
 
     reads: int = 0
 
-    def read(self, now: float) -> bool:
+    def read(self, now: float, again: bool = False) -> bool:
         self.reads += 1
         return True
 

@@ -345,6 +345,6 @@ def _read(group: _Group, opposite: _Group) -> None:
     """
     now = time.monotonic()
     opposite.network.read(now)
-    for _ in range(_READS):
-        if not group.network.read(now):
+    for k in range(_READS):
+        if not group.network.read(now, again=k > 0):
             break

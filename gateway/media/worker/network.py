@@ -185,15 +185,16 @@ class Network:
         except OSError:
             self.unsent += 1
 
-    def read(self, now: float) -> bool:
-        """One datagram of every socket that has any; False when none has."""
+    def read(self, now: float, again: bool = False) -> bool:
+        """One datagram of every socket that has any; False when none has. To be called `again` at once, it may pass
+        over peers that had none."""
         if not self._sockets:
             return False
         others = self._others.poll(0)
         for number, _event in others:
             self._read_other(self._other_of[number], now)
         try:
-            came = self._peers.read(now)
+            came = self._peers.read(now, again)
         except OSError as error:
             self._do_without_rings(error)
             came = self._peers.read(now)

@@ -49,8 +49,9 @@ class Peers(Protocol):
         take, or a row without a peer."""
         ...
 
-    def read(self, now: float) -> Came | None:
-        """One datagram from each socket that has any; None when none has."""
+    def read(self, now: float, again: bool = False) -> Came | None:
+        """One datagram from each socket that has any; None when none has. With `again`, the sockets that gave none
+        the last time may be passed over."""
         ...
 
 
@@ -84,7 +85,7 @@ class PlainPeers:
                 left.append(k)
         return left
 
-    def read(self, now: float) -> Came | None:
+    def read(self, now: float, again: bool = False) -> Came | None:
         ready = self._poll.poll(0)
         if not ready:
             return None
@@ -133,6 +134,8 @@ class RingPeers:
         # In the order of `_peers`:
         self._rows = np.zeros(slots, np.int64)
         self._polled = PollList(slots)
+        self._polled_again = PollList(slots)
+        self._ready = _NONE
 
     def join(self, peer: Peer) -> None:
         place, number = len(self._peers), peer.sock.fileno()
@@ -141,6 +144,7 @@ class RingPeers:
 
     def leave(self, row: int) -> None:
         self._number[row] = -1
+        self._ready = _NONE  # places change
         place = int(np.flatnonzero(self._rows[: len(self._peers)] == row)[0])
         last = self._peers.pop()
         if last.row != row:
@@ -155,17 +159,25 @@ class RingPeers:
             left += (np.flatnonzero(sent < 0) + first).tolist()
         return left
 
-    def read(self, now: float) -> Came | None:
-        ready = self._polled.ready(len(self._peers))
+    def read(self, now: float, again: bool = False) -> Came | None:
+        ready = self._ready = self._which_again() if again else self._polled.ready(len(self._peers))
         if not len(ready):
             return None
         came = [self._receive(ready[k : k + self._rings.most], now) for k in range(0, len(ready), self._rings.most)]
         return Came(Usual.all_of([c.usual for c in came]), [other for c in came for other in c.others])
 
+    def _which_again(self) -> Int64s:
+        """Of those that were ready."""
+        numbers = self._polled.numbers[self._ready]
+        self._polled_again.numbers[: len(numbers)] = numbers
+        return self._ready[self._polled_again.ready(len(numbers))]
+
     def _receive(self, places: Int64s, now: float) -> Came:
         sizes, data = self._rings.receive(self._polled.numbers[places])
         rows = self._rows[places]
         usual = (sizes == USUAL_SIZE) & self._table.usual_source[rows]
+        if usual.all():
+            return Came(Usual(rows, data[: len(rows), :USUAL_SIZE].copy(), np.full(len(rows), now)), [])
         others = np.flatnonzero((sizes >= 0) & ~usual).tolist()
         return Came(
             Usual(rows[usual], data[: len(rows), :USUAL_SIZE][usual], np.full(int(usual.sum()), now)),

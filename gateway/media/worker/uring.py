@@ -28,6 +28,9 @@ LARGEST = 2048
 _APART = LARGEST + 64
 """Octets from one datagram's place to the next. Were it a power of two, all would share a few lines of the cache."""
 
+_WRAPS = 0xFFFFFFFF
+"""The kernel counts requests and results in 32 bits, round and round."""
+
 _SETUP, _ENTER = 425, 426
 """System calls, by the same numbers on every architecture."""
 
@@ -103,6 +106,8 @@ class _Ring:
         requests["opcode"], requests["message_flags"], requests["user_data"] = opcode, MSG_DONTWAIT, self._k
         self.fds, self.addresses, self.lengths = (requests[field] for field in ("fd", "address", "length"))
         self._in_order = np.empty(most, np.int32)
+        self._done = 0
+        """Requests so far."""
 
     def _map(self, params: _Params) -> None:
         requests, results = params.request_offsets, params.result_offsets
@@ -117,25 +122,31 @@ class _Ring:
         self._order = part(requests.order, 4 * params.requests, np.uint32)
         self._requested = part(requests.tail, 4, np.uint32)
         self._taken, self._finished = part(results.head, 4, np.uint32), part(results.tail, 4, np.uint32)
-        self._results = part(results.results, _RESULT.itemsize * params.results, _RESULT)
+        told = part(results.results, _RESULT.itemsize * params.results, _RESULT)
+        self._told_of, self._told = told["user_data"], told["result"]
 
     def run(self, count: int) -> Int32s:
         """Carry out the first `count` requests. What each gave, or minus its errno; the next run overwrites it.
 
         Raises OSError when the kernel refuses; the ring is of no use any more then.
         """
-        k = self._k[:count]
-        self._order[(self._requested[0] + k) % self.most] = k
-        self._requested += np.uint32(count)  # wraps, as the kernel's do
-        self._enter(count)
-        results = self._results[(self._taken[0] + k) % len(self._results)]
-        self._taken += np.uint32(count)
-        self._in_order[results["user_data"]] = results["result"]
+        given = 0
+        for part in _around(self._done, count, self.most):
+            size = part.stop - part.start
+            self._order[part] = self._k[given : given + size]
+            given += size
+        done = self._done + count & _WRAPS
+        self._requested[0] = done
+        self._enter(count, done)
+        for part in _around(self._done, count, len(self._told)):
+            self._in_order[self._told_of[part]] = self._told[part]
+        self._taken[0] = self._done = done
         return self._in_order[:count]
 
-    def _enter(self, count: int) -> None:
+    def _enter(self, count: int, done: int) -> None:
+        """Until all results are there, at the end of which the kernel's own count is `done`."""
         left = count
-        while left or (self._finished - self._taken)[0] < count:  # as arrays, which wrap without a word
+        while left or self._finished[0] != done:
             numbers = ctypes.c_uint(left), ctypes.c_uint(count), ctypes.c_uint(_GET_EVENTS)
             taken = _syscall(ctypes.c_long(_ENTER), ctypes.c_int(self._fd), *numbers, None, ctypes.c_size_t(0))
             if taken >= 0:
@@ -186,6 +197,13 @@ class Rings:
     def close(self) -> None:
         self._sends.close()
         self._receives.close()
+
+
+def _around(first: int, count: int, size: int) -> list[slice]:
+    """Where `count` entries from the `first` on lie in a ring of `size` (a power of two): one piece, or two."""
+    start = first % size
+    end = start + count
+    return [slice(start, end)] if end <= size else [slice(start, size), slice(0, end - size)]
 
 
 def _address(array: Bytes) -> np.uint64:
