@@ -272,16 +272,9 @@ class MediaPlane:
         self._keep_time(now)
         (rows, packets, others), said = self._transmitter.tick(now, self._position)
         self._said += said
-        others = self._hand_over(self._secure.protect(others + self._control.due(now)), now) + self._parting
+        others = self._secure.protect(others + self._control.due(now)) + self._parting
         self._parting = []
         return Departures(rows, packets, others)
-
-    def _hand_over(self, packets: list[ToSend], now: float) -> list[ToSend]:
-        """To those who carry them; gives the others."""
-        if not any(packet.destination is RELAY for packet in packets):
-            return packets
-        self._said += [c.PacketReady(now, packet.leg, packet.data) for packet in packets if packet.destination is RELAY]
-        return [packet for packet in packets if packet.destination is not RELAY]
 
     def receive(self, now: float, received: Sequence[Received], usual: Usual | None = None) -> list[Said]:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""

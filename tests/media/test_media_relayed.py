@@ -156,6 +156,27 @@ def test_a_phone_and_a_browser_hear_each_other() -> None:
     assert any(byte not in (0x7F, 0xFF) for byte in last.payload)
 
 
+@CODECS
+def test_keys_are_no_business_of_its(codec: str) -> None:
+    """Its carrier protects what it carries: given any, it sends and takes the same plain packets, and its neighbour's
+    leave protected as ever."""
+    keys = c.Srtp("AES_CM_128_HMAC_SHA1_80", bytes(range(30)), bytes(range(30, 60)))
+    handed_over = []
+    for given in (None, keys):
+        w, phone = World(), WidePhone("opus") if codec == "opus" else Phone()
+        w.open(kind="relayed").connect(codec=codec, payload_type=NUMBER.get(codec, 0), srtp=given)
+        w.open("phone", port=20002).connect("phone", srtp=keys).do(c.SetLoopback("call", True))
+        for piece in frames(sine(440, 0.8), WIDE_FRAME)[:20]:
+            w.do(c.RelayPacket("call", phone.packet(piece if codec == "opus" else piece[:FRAME]), w.now)).tick()
+        handed_over.append([one.data for one in w.all(c.PacketReady)])
+        assert {(one.leg, len(one.data)) for one in w.sent} == {("phone", rtp.HEADER + FRAME + 10)}
+        w.do(c.CloseLeg("call")).ticks(2)
+        stats = w.all(c.LegClosed)[0].stats
+        assert (stats.packets_received, stats.packets_forged) == (20, 0)
+    assert len(handed_over[0]) == 20
+    assert handed_over[1] == handed_over[0]
+
+
 def test_rtcp_that_is_handed_over_harms_nobody() -> None:
     """Should a carrier do so: it is read as a report."""
     w = World().open(kind="relayed").connect()
