@@ -311,7 +311,7 @@ class Load:
             place = np.unwrap(self._sequences[call, :count].astype(np.int64), period=65536)
             missing += int(np.ptp(place)) + 1 - len(np.unique(place))
             if call in self._times:
-                offset = np.array(self._times[call]) - (place - place[0]) * 20_000_000
+                offset = np.array(self._times[call][:count]) - (place - place[0]) * 20_000_000
                 late.append((offset - offset.min()) / 1e6)
         every = np.concatenate(late) if late else np.zeros(1)
         return Measured(
