@@ -57,12 +57,17 @@ class Line:
         self.plane.command(OpenLeg("call"), self.now, port=port)
         self.network.attend("call", self.sockets)
 
+    def _send(self) -> None:
+        rows, packets, others = self.plane.depart(self.now)
+        self.network.send(rows, packets)
+        self.network.send_others(others)
+
     def connect(self, peer: Peer, srtp: Srtp | None = None) -> None:
         self.plane.command(ConnectLeg("call", *peer.address, "PCMU", 0, 101, srtp=srtp), self.now)
         self.network.follow("call", self.now)
 
     def tick(self) -> list[Said]:
-        self.network.send(self.plane.depart(self.now))
+        self._send()
         while self.network.read(self.now):
             pass
         said = self.plane.receive(self.now, *self.network.take())
@@ -73,7 +78,7 @@ class Line:
     def close(self) -> LegClosed:
         self.network.ignore("call")
         self.plane.command(CloseLeg("call"), self.now)
-        self.network.send(self.plane.depart(self.now))
+        self._send()
         self.network.close("call")
         (closed,) = (s for s in self.plane.receive(self.now, []) if isinstance(s, LegClosed))
         return closed

@@ -30,6 +30,7 @@ from gateway.media.vad import SileroVad
 from gateway.media.wire import FromWorker, Lent, WorkerPulse, WorkerSetup, of_commands, pack
 from gateway.media.worker.lending import Borrower
 from gateway.media.worker.network import LegSockets, Network
+from gateway.media.worker.pacing import in_bursts
 from gateway.media.worker.uring import Rings
 
 log = structlog.get_logger()
@@ -97,7 +98,10 @@ class _Group:
         """Legs whose sockets close when their last packets are out."""
 
     def send(self, due: float) -> None:
-        self.network.send(self.plane.depart(due))
+        rows, packets, others = self.plane.depart(due)
+        for part in in_bursts(len(rows), due):
+            self.network.send(rows[part], packets[part])
+        self.network.send_others(others)
 
     def receive(self, due: float) -> list[Said]:
         said = self.plane.receive(due, *self.network.take())

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import structlog
 
 from gateway.media.commands import LegLatched
-from gateway.media.datagrams import Address, Departures, Received, ToSend, Usual
+from gateway.media.datagrams import Address, Received, ToSend, Usual
 from gateway.media.legs import LegTable
-from gateway.media.ports import Said
+from gateway.media.ports import Int64s, Said
+from gateway.media.rtp import Bytes
 from gateway.media.worker.peers import Peer, Peers, PlainPeers, RingPeers
 from gateway.media.worker.uring import LARGEST, Rings
 
@@ -156,8 +157,8 @@ class Network:
 
     # Packets
 
-    def send(self, departures: Departures) -> None:
-        rows, packets, others = departures
+    def send(self, rows: Int64s, packets: Bytes) -> None:
+        """A packet of `USUAL_SIZE` for each of `rows`, to `LegTable.remote` of the row."""
         try:
             left = self._peers.send(rows, packets)
         except OSError as error:
@@ -165,7 +166,6 @@ class Network:
             left = self._peers.send(rows, packets)
         for k in left:
             self._send_freely(int(rows[k]), packets[k].tobytes())
-        self.send_others(others)
 
     def _send_freely(self, row: int, packet: bytes) -> None:
         """Of a row without a peer; or where the peer's socket told of an earlier packet that had not arrived (by
