@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.call import commands as c
+from gateway.call.journal import lost_recording
 from gateway.call.live import LiveCall
 from gateway.call.ports import Incoming, LineFactory, SuccessorFactory
 from gateway.call.services import DeskOptions, Services
@@ -124,7 +125,7 @@ class Desk:
         assert isinstance(ended, e.CallEnded)
         log.info("call.ended", call=call.id, session=call.session, door=call.incoming.door, step=call.step,
                  reason=ended.reason, by=ended.by, duration_s=ended.duration_s, recording=call.bundle.recording,
-                 **ended.stats)  # fmt: skip
+                 recording_failed=lost_recording(call.journal.events), **ended.stats)  # fmt: skip
         self._leave(call)
 
     def _leave(self, call: LiveCall) -> None:

@@ -49,6 +49,12 @@ def summary(events: list[e.AnyEvent]) -> dict[str, Any]:
     }
 
 
+def lost_recording(events: list[e.AnyEvent]) -> str | None:
+    """Why what the closing log line calls the recording is not whole; None where it is."""
+    failures = [event for event in events if isinstance(event, e.RecordingFailed) and event.what == "recording"]
+    return failures[0].message if failures else None
+
+
 def _response_ms(events: list[e.AnyEvent]) -> float | None:
     """Median time from the end of the caller's speech to the bot's first sample after the turn it ended."""
     gaps: list[float] = []

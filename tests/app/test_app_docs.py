@@ -129,7 +129,7 @@ def test_every_option_of_a_conversation_is_listed_with_its_default() -> None:
 def test_every_key_of_the_closing_line_is_explained() -> None:
     """All that `call.ended` carries, and nothing else."""
     explained = {name for cells in rows(page("docs/operating.md"), "Key") for name in names(cells[0])}
-    fixed = {"call", "session", "door", "step", "reason", "by", "duration_s", "recording"}
+    fixed = {"call", "session", "door", "step", "reason", "by", "duration_s", "recording", "recording_failed"}
     assert explained == fixed | set(LegStats.__struct_fields__) | set(summary([]))
 
 

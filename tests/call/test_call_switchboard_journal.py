@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.call.journal import Journal, summary
+from gateway.call.journal import Journal, lost_recording, summary
 from gateway.call.switchboard import Switchboard
 from gateway.call.worker import SessionWriter
 from gateway.core import events as e
@@ -81,6 +81,15 @@ def test_the_closing_line_counts_what_happened() -> None:
     assert line["digits"] == 1
     assert line["response_ms"] == 1000.0
     assert line["outcome"] == "booked"
+
+
+def test_the_closing_line_tells_of_a_recording_that_is_not_whole() -> None:
+    """By what went wrong first; a lost packet trace is nothing to its listeners."""
+    trace = e.RecordingFailed(1.0, "c", "No space left on device", "trace")
+    events: list[e.AnyEvent] = [trace]
+    assert lost_recording(events) is None
+    events += [e.RecordingFailed(2.0, "c", "the disk is too slow")]
+    assert lost_recording(events) == "the disk is too slow"
 
 
 class ReluctantStore(MemoryStore):
