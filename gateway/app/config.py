@@ -139,6 +139,17 @@ COMMAND_LINE_KEYS = (
 )  # fmt: skip
 
 
+_WITHIN = {
+    "call.max_s": (1.0, 1e9),
+    "call.line_lost_after_s": (0.0, 1e9),
+    "call.voice_gain_db": (-60.0, 30.0),
+    "session.resume_within_s": (0.0, 1e9),
+    "session.keep_days": (0.0, 1e6),
+    "recording.keep_days": (0.0, 1e6),
+}
+"""What values of these keys make sense; what is no number lies nowhere."""
+
+
 def shipped(relative: str) -> Path:
     """A file that comes with the gateway: beside the package in a checkout, under `share/` in an installation."""
     beside = Path(__file__).resolve().parents[2] / relative
@@ -148,13 +159,19 @@ def shipped(relative: str) -> Path:
 def load(path: Path | None, environment: Mapping[str, str], arguments: Mapping[str, Any]) -> GatewayConfig:
     """Raises `ConfigError` naming the file and line, the variable or the option at fault."""
     values = _read_file(path) if path is not None else {}
+    from_elsewhere: dict[str, Any] = {}
     for key in (*COMMAND_LINE_KEYS, "store"):
         variable = ENVIRONMENT_PREFIX + key.upper()
         if variable in environment:
-            values[key] = _typed(key, environment[variable], variable)
+            from_elsewhere[key] = _typed(key, environment[variable], variable)
         if arguments.get(key) is not None:
-            values[key] = arguments[key]
-    return _validated(values, path)
+            from_elsewhere[key] = arguments[key]
+    config = _validated(values | from_elsewhere, path)
+    try:
+        _check_values(config, path)
+    except ConfigError as error:
+        raise _placed(error, path, from_elsewhere) from error
+    return msgspec.structs.replace(config, conversation=_in_own_words(config.conversation))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -181,11 +198,9 @@ def _typed(key: str, text: str, source: str) -> Any:
 
 def _validated(values: dict[str, Any], path: Path | None) -> GatewayConfig:
     try:
-        config = msgspec.convert(values, GatewayConfig)
+        return msgspec.convert(values, GatewayConfig)
     except msgspec.ValidationError as error:
         raise _explained(str(error), path, _trunk_at_fault(values)) from error
-    _check_values(config, path)
-    return msgspec.structs.replace(config, conversation=_in_own_words(config.conversation))
 
 
 def _in_own_words(options: ConversationOptions) -> ConversationOptions:
@@ -225,6 +240,13 @@ def _explained(message: str, path: Path | None, trunk: int | None) -> ConfigErro
         hint = f"; did you mean `{close[0]}`?" if close else "; config/gateway.toml lists every key"
         return ConfigError(f"unknown key `{unknown[1]}`{hint}", path=path, line=line)
     return ConfigError(message, path=path, line=line)
+
+
+def _placed(error: ConfigError, path: Path | None, from_elsewhere: Mapping[str, Any]) -> ConfigError:
+    """With the line of the key that the message begins with, where that stands in the file and counts."""
+    key = re.match(r"(?:\w+\.)?(\w+)", str(error))
+    line = _line_of(path, key[1]) if error.path is None and key and key[1] not in from_elsewhere else None
+    return error if line is None else ConfigError(str(error), path=path, line=line)
 
 
 def _sections() -> tuple[type[msgspec.Struct], ...]:
@@ -271,6 +293,16 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
         raise ConfigError(f"rtp_ports must be at least 4 ports within 1024..65535, not {config.rtp_ports}")
     if not 1 <= config.media_workers <= (os.cpu_count() or 1) * 4:
         raise ConfigError(f"media_workers must lie within 1..{(os.cpu_count() or 1) * 4}, not {config.media_workers}")
+    if (last - first + 1 - first % 2) // 2 < config.media_workers:
+        needed = 2 * config.media_workers
+        raise ConfigError(
+            f"rtp_ports {config.rtp_ports} are too few for media_workers = {config.media_workers}: each needs a pair, "
+            f"even and odd, for every call, so {needed} ports at the very least"
+        )
+    for name, (least, most) in _WITHIN.items():
+        section, key = name.split(".")
+        if not least <= (value := getattr(getattr(config, section), key)) <= most:
+            raise ConfigError(f"{name} must lie within {least:g}..{most:g}, not {value:g}")
     if config.limits.max_calls < 1:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
     for name in ("calls_per_s", "calls_per_s_and_source"):

@@ -72,6 +72,35 @@ def test_values_that_cannot_work_are_refused_by_name(values: dict[str, Any], wor
         load(None, {}, values)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nmedia_workers = 0\n", "gateway.toml:2: media_workers must lie within 1.."),
+        ('codecs = ["PCMU"]\ncodecs_ = 1\n', "gateway.toml:2: unknown key `codecs_`"),
+        ("codecs = []\n", "gateway.toml:1: codecs must name at least one"),
+        ("[call]\nmax_s = 60\nline_lost_after_s = -1\n", "gateway.toml:3: call.line_lost_after_s must lie within 0.."),
+        ("[call]\nvoice_gain_db = nan\n", "gateway.toml:2: call.voice_gain_db must lie within -60..30, not nan"),
+        ("[call]\nmax_s = -inf\n", "gateway.toml:2: call.max_s must lie within 1.."),
+        ("[session]\nkeep_days = -1\n", "gateway.toml:2: session.keep_days must lie within 0.."),
+        ("[limits]\nmax_calls = 0\n", "gateway.toml:2: limits.max_calls must be at least 1"),
+        ('rtp_ports = "30001-30004"\nmedia_workers = 2\n', "rtp_ports 30001-30004 are too few for media_workers = 2"),
+    ],
+)
+def test_a_value_that_cannot_work_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    """Where it stands in the file, and what would do."""
+    with pytest.raises(ConfigError) as refused:
+        load(written(tmp_path, text), {}, {})
+    assert message in str(refused.value)
+
+
+def test_the_file_is_not_blamed_for_the_command_line(tmp_path: Path) -> None:
+    """The key stands in the file too, and is right there."""
+    path = written(tmp_path, "media_workers = 1\n")
+    with pytest.raises(ConfigError) as refused:
+        load(path, {}, {"media_workers": 0})
+    assert str(refused.value).startswith("media_workers must lie within")
+
+
 def test_a_changed_apology_is_not_spoken_by_the_recording_of_the_former_one(tmp_path: Path) -> None:
     """The stored prompt says the shipped words; with other words it counts only when it is named."""
     own = written(tmp_path, '[conversation]\napology = "Pardon?"\n')
