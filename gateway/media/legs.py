@@ -247,7 +247,9 @@ class LegTable:
         leg.sender, leg.copies = sender_for(command, ptime_ms, leg.sender), command.copies
         leg.dtmf_clock_hz = leg.digits.clock_hz = command.dtmf_clock_hz
         number = command.payload_type & 0x7F
-        leg.receives = {0: "PCMU", 8: "PCMA", **command.receives, number: command.codec}
+        # RFC 3264 8.3: what was agreed on before is still on its way.
+        before = {} if command.newcomer else leg.receives
+        leg.receives = {0: "PCMU", 8: "PCMA", **before, **command.receives, number: command.codec}
         self.payload_type[row], self.law[row] = number, law or 0
         self._forget_wide(row)
         self._know_wide(leg)

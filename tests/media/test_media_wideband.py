@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_world import FRAME, Phone, frames, sine, speech
+from media_world import FRAME, PHONE, Phone, frames, sine, speech
 from wide_world import (
     CLOCK,
     NUMBER,
@@ -235,6 +235,25 @@ def test_a_smaller_step_back_brings_nothing_of_the_past_back(codec: str, cells: 
     say(coded(1100, 30), lossy=lossy)
     heard = w.heard()[92 * 160 : -1600]
     assert max(level_at(piece, 500, 8000) for piece in frames(heard, 160)) < 600
+
+
+@pytest.mark.parametrize("codec", ["G722", "opus"])
+def test_what_is_on_its_way_in_the_former_codec_is_heard(codec: str) -> None:
+    """RFC 3264 8.3: whoever offers another codec sends by the former one until our answer is there, and a packet may
+    take longer than that. A newcomer has nothing on its way."""
+    w, phone = world(codec), WidePhone(codec)
+    packets = [phone.packet(piece) for piece in frames(tone_at_16_khz(500, 1.0), WIDE_FRAME)]
+    for packet in packets[:40]:
+        w.tick(packet)
+    w.connect(codec="PCMU")
+    for packet in packets[40:]:
+        w.tick(packet)
+    w.connect(codec="PCMU", host="192.0.2.9", newcomer=True)
+    w.tick(phone.packet(tone_at_16_khz(500, 0.02)), source=("192.0.2.9", PHONE[1]))
+    heard = w.heard()
+    stats = w.all(LegClosed)[0].stats
+    assert (stats.packets_received, stats.packets_lost, stats.packets_malformed) == (50, 0, 1)
+    assert min(np.abs(piece).max() for piece in frames(heard[1600:7800], 80)) > 3000
 
 
 @pytest.mark.parametrize("codec", ["G722", "opus"])
