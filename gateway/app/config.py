@@ -44,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """New SIP calls a second from everybody together, a second's worth at once; the excess gets 503. 0: no limit."""
     calls_per_s_and_source: float = 0.0
     """The same for each source address."""
+    media_late_ms: float = 20.0
+    """New calls get 503 with Retry-After while more than half of a media worker's ticks begin later. 0: never."""
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -308,6 +310,8 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
     for name in ("calls_per_s", "calls_per_s_and_source"):
         if (rate := getattr(config.limits, name)) < 0:
             raise ConfigError(f"limits.{name} must not be negative, and is {rate}; 0 is no limit")
+    if (late_ms := config.limits.media_late_ms) < 0:
+        raise ConfigError(f"limits.media_late_ms must not be negative, and is {late_ms:g}; 0 refuses nobody")
     if config.tls_key is not None and config.tls_certificate is None:
         raise ConfigError("tls_key needs the tls_certificate that it belongs to")
     if config.tls_client_authority is not None and config.tls_certificate is None:

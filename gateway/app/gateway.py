@@ -76,7 +76,7 @@ class Gateway:
             build_noise(kind, slots=1)  # better now than in a call
         self._store = open_store(config.store_url)
         self._media = _media_pool(config, self._clock)
-        self._ticks = TickWatch()
+        self._ticks = TickWatch(self._clock.now, refuse_ms=config.limits.media_late_ms)
         self._media.on_pulse = self._ticks.observe
         self._guests = Guests(config, agents_named(self._dialplan))
         self._bundles = _bundles(config, self._clock) if config.recording.bundles else None
@@ -118,6 +118,7 @@ class Gateway:
             bundle=self._bundle,
             load_prompt=self._shelf,
             load_wide_prompt=self._shelf.wide,
+            overload=self._ticks.overload,
         )
 
     def _door(self, options: SipLineOptions) -> SipDoor:

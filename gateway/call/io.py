@@ -35,7 +35,7 @@ class Desk:
 
     def __init__(self, services: Services, options: DeskOptions) -> None:
         self.services, self.options = services, options
-        self.board: Switchboard[LiveCall] = Switchboard(max_calls=options.max_calls)
+        self.board: Switchboard[LiveCall] = Switchboard(max_calls=options.max_calls, overload=services.overload)
         self.watchers: list[Callable[[LiveCall, e.AnyEvent], None]] = []
         self._writer = SessionWriter(services.store, services.clock)
         self._opening: WeakValueDictionary[Identity, asyncio.Lock] = WeakValueDictionary()

@@ -38,6 +38,8 @@ class Services(msgspec.Struct, frozen=True):
     """The 8 kHz PCM of a stored prompt, or None when there is none."""
     load_wide_prompt: Callable[[str], bytes | None] = lambda name: None
     """The same at 16 kHz, twice as many samples; asked for what a caller on a wideband line hears."""
+    overload: Callable[[], str] = lambda: ""
+    """Why there should be no further call just now; empty when there may."""
     turn_detector: TurnDetector | None = None
     """Decides when a caller has finished; None is the session's own."""
     local_time: Callable[[], datetime] = lambda: datetime.now().astimezone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from gateway.core.errors import CapacityError, MisuseError
@@ -21,10 +21,11 @@ M = TypeVar("M", bound=Member)
 
 
 class Switchboard(Generic[M]):
-    """`max_calls` is the limit of live calls; a full board says so with `CapacityError` (503 and Retry-After)."""
+    """`max_calls` is the limit of live calls; a full board says so with `CapacityError` (503 and Retry-After), and so
+    does one whose `overload` gives a reason."""
 
-    def __init__(self, *, max_calls: int) -> None:
-        self._max = max_calls
+    def __init__(self, *, max_calls: int, overload: Callable[[], str] = lambda: "") -> None:
+        self._max, self._overload = max_calls, overload
         self._calls: dict[str, M] = {}
         self._draining = False
 
@@ -34,6 +35,8 @@ class Switchboard(Generic[M]):
             raise CapacityError("the gateway is draining", retry_after_s=30)
         if len(self._calls) >= self._max:
             raise CapacityError(f"all {self._max} calls are taken", retry_after_s=5)
+        if reason := self._overload():
+            raise CapacityError(reason, retry_after_s=5)
 
     def admit(self, call: M) -> None:
         if call.id in self._calls:

@@ -37,6 +37,19 @@ def test_a_full_board_admits_nobody_and_says_when_to_come_again() -> None:
     board.check_room()
 
 
+def test_an_overloaded_board_admits_nobody_until_it_is_over() -> None:
+    """Live calls come before new ones; who is refused is told why, and when to come again."""
+    reason = "the audio of live calls is 40 ms late"
+    board: Switchboard[Caller] = Switchboard(max_calls=9, overload=lambda: reason)
+    board.admit(Caller("c-1", ALICE))
+    with pytest.raises(CapacityError, match="40 ms late") as refused:
+        board.check_room()
+    assert refused.value.retry_after_s > 0
+    assert board.find("c-1") is not None
+    reason = ""
+    board.check_room()
+
+
 def test_draining_refuses_new_calls_and_keeps_live_ones() -> None:
     """Drain: nobody new, nobody thrown out."""
     board: Switchboard[Caller] = Switchboard(max_calls=9)

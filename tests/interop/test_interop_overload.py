@@ -1,4 +1,4 @@
-"""Twice as many calls as the gateway admits: the excess is told when to come back, the rest is served as ever."""
+"""More calls than the gateway admits, or the machine can do: the excess is told when to come back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gateway_process import NO_WORDS, GatewayProcess
+from raw_caller import RawCaller, Reply
 from sipp_program import scenario, sipp_calls
 from waiting import wait_until
 
@@ -30,3 +31,26 @@ def test_twice_the_admitted_rate_is_half_refused_and_half_served(tmp_path: Path)
         assert offered - served >= offered / 4
         wait_until(lambda: len(gateway.find("call.ended", reason="hangup", by="caller")) == served, within_s=5)
         assert not gateway.troubles()
+
+
+def test_nobody_else_gets_in_while_the_audio_of_live_calls_is_late(tmp_path: Path) -> None:
+    """A microsecond is late here, so that the first call is as much as the machine can do. It goes on; the second one
+    is told to come again, and is let in when the first has ended."""
+    config = f"[limits]\nmedia_late_ms = 0.001\n[recording]\nbundles = false\n{NO_WORDS}"
+    with GatewayProcess(tmp_path / "data", config=config) as gateway:
+        with RawCaller(gateway.sip_port, number="first") as first:
+            first.call(9)
+            gateway.wait_log("media.overloaded", legs=1)
+            reply = invited(gateway)
+            assert (reply.status, reply.header("Retry-After")) == (503, "5")
+            assert len(gateway.get("/api/calls")) == 1
+            first.hang_up()
+        wait_until(lambda: invited(gateway).status == 200, within_s=10)
+        assert len(gateway.find("call.started")) == 2
+
+
+def invited(gateway: GatewayProcess) -> Reply:
+    with RawCaller(gateway.sip_port, number="second") as second:
+        reply = second.ask(second.request("INVITE", second.sdp(9)))
+    assert reply is not None
+    return reply
