@@ -200,12 +200,10 @@ class FolderBundle:
 
     def _make(self) -> bool:
         """The folder itself is made at once: the recording and the trace are opened in it by others."""
-        try:
-            (self._folder / layout.SPEECH).mkdir(parents=True)
-        except OSError as error:
-            self._lose(f"{self._folder}: {error.strerror}")
-            return False
-        return True
+        problem = self._owner.spool.at_once(lambda: (self._folder / layout.SPEECH).mkdir(parents=True))
+        if problem is not None:
+            self._lose(f"{self._folder}: {problem}")
+        return problem is None
 
     def _copy(self, sources: Sources) -> None:
         folder = self._folder / layout.DIALPLAN

@@ -17,10 +17,20 @@ MAX_WAITING = 20_000
 """Jobs that may wait for a disk that hangs before further ones are refused."""
 
 
+PATIENCE_S = 0.25
+"""How long the event loop may wait for the disk, once, before this counts as hanging."""
+
+TOO_SLOW = "the disk is too slow"
+
+
 class Spool(Protocol):
     """Does jobs in the order they came. A job that raises `OSError` is told to its `failed`, and costs nothing else."""
 
     def put(self, job: Job, failed: Failed) -> None: ...
+
+    def at_once(self, job: Job) -> str | None:
+        """Return when this is done, before everything that waits; or why it is not."""
+        ...
 
     def close(self) -> None:
         """Return when all jobs are done."""
@@ -33,6 +43,9 @@ class InlineSpool:
     def put(self, job: Job, failed: Failed) -> None:
         _do(job, failed)
 
+    def at_once(self, job: Job) -> str | None:
+        return _reason(job)
+
     def close(self) -> None:
         pass
 
@@ -40,7 +53,9 @@ class InlineSpool:
 class ThreadSpool:
     """One thread for all bundles of a process. It starts with its first job."""
 
-    def __init__(self, *, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, *, max_waiting: int = MAX_WAITING, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._urgent: threading.Thread | None = None
         self._jobs: queue.Queue[tuple[Job, Failed] | None] = queue.Queue(max_waiting)
         self._thread: threading.Thread | None = None
 
@@ -51,7 +66,17 @@ class ThreadSpool:
         try:
             self._jobs.put_nowait((job, failed))
         except queue.Full:
-            failed("the disk is too slow")
+            failed(TOO_SLOW)
+
+    def at_once(self, job: Job) -> str | None:
+        """Nobody waits for a disk that was found to hang, until it has done what it was asked then."""
+        if self._urgent is not None and self._urgent.is_alive():
+            return TOO_SLOW
+        reasons: list[str | None] = []
+        self._urgent = threading.Thread(target=lambda: reasons.append(_reason(job)), name="bundle", daemon=True)
+        self._urgent.start()
+        self._urgent.join(self._patience_s)
+        return reasons[0] if reasons else TOO_SLOW
 
     def close(self) -> None:
         if self._thread is not None:
@@ -70,6 +95,15 @@ def _do(job: Job, failed: Failed) -> None:
     except OSError as error:
         what = Path(str(error.filename)).name if error.filename else "write"
         failed(f"{what}: {error.strerror or error}")
+
+
+def _reason(job: Job) -> str | None:
+    """Why it failed."""
+    try:
+        job()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 class Appender:

@@ -210,3 +210,25 @@ def test_no_folder_is_no_bundle(tmp_path: Path) -> None:
     """A mistyped path is answered as such."""
     with pytest.raises(ConfigError, match="there is no such bundle"):
         read_bundle(tmp_path / "nothing")
+
+
+def test_a_new_call_waits_for_a_hanging_disk_once_and_briefly(tmp_path: Path) -> None:
+    """The first gives up its bundle after its patience, the next ones at once; when the disk answers, all is well."""
+    import threading
+
+    spool, gate = ThreadSpool(patience_s=0.01), threading.Event()
+
+    def hang() -> None:
+        gate.wait(10)
+
+    assert spool.at_once(hang) == "the disk is too slow"
+    folder = folder_in(tmp_path, spool=spool)
+    unrecorded = folder("c-1")
+    assert (unrecorded.recording, unrecorded.trace) == (None, None)
+    assert not (tmp_path / "calls").exists()
+    gate.set()
+    assert spool._urgent is not None
+    spool._urgent.join(10)
+    patient = folder_in(tmp_path, spool=ThreadSpool(patience_s=10))("c-2")
+    assert patient.recording is not None
+    folder.close()
