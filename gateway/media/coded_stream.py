@@ -79,6 +79,9 @@ class CodedStream:
     state: bytes = b""
     """The decoder's after `last`, where something was made up since."""
 
+    seam: tuple[int, Int16s] | None = None
+    """How what was made up would go on, and in which cell it ends: what really comes there fades in over it."""
+
     without_audio: int = -1
     """Sequence number of the latest packet that was none."""
 
@@ -113,11 +116,13 @@ class CodedStream:
         """The buffer moves on from `first` to `after`."""
         if first < self.head:
             self.decoded.clear()  # it began anew, with a clock that was stepped back
+        if self.seam is not None and self.seam[0] < first:
+            self.seam = None
         self.head = after
 
     def frame(self, start: int) -> Int16s | None:
         """A packet that is the very 20 ms to be played now; None where it is not as usual as that."""
-        if self.decoded or (packet := self.coded.pop(start, None)) is None:
+        if self.decoded or self.seam is not None or (packet := self.coded.pop(start, None)) is None:
             return None
         pcm = self._decode(packet, start)
         if len(pcm) == 2 * WIDE_CELL:
@@ -159,9 +164,13 @@ class CodedStream:
                 self._recover(cell, after)
             if self._is_broken(cell):
                 count = 1 + (cell + 1 < after and self._is_broken(cell + 1))
-                self.decoded |= dict(enumerate(self._let_go_on(count), cell))
+                self.decoded |= dict(enumerate(self._let_go_on(count, cell + count), cell))
         found = self.decoded.get(cell)
-        return found if found is not None and len(found) else None
+        if found is None or not len(found):
+            return None
+        if self.seam is not None and self.seam[0] == cell:
+            found = _crossfade(self.seam[1], found)
+        return found
 
     def _decode_at(self, cell: int) -> None:
         """The packet that holds this cell, if there is one."""
@@ -201,7 +210,8 @@ class CodedStream:
         payload = self.coded[follower].payload
         copied = max(1, int(codecs.opus_frame_ms(payload)) // 10)
         if follower - cell > copied:
-            made = self._make_up(decoder, min(after, follower - copied) - cell)
+            end = min(after, follower - copied)
+            made = self._make_up(decoder, end - cell, end)
         else:
             if self.state and follower - copied == self.end:
                 decoder.state = self.state
@@ -209,30 +219,41 @@ class CodedStream:
                 pcm = decoder.recover(payload, copied * WIDE_CELL)
             except PeerError:
                 return  # and its follower will be found broken in its turn
-            self.recovered += codecs.holds_copy(payload)
+            if codecs.holds_copy(payload):
+                self.recovered += 1
+            else:
+                self._note_seam(decoder, follower)
             made = list(pcm.reshape(-1, WIDE_CELL))[cell - follower :]
         self.decoded |= dict(enumerate(made, cell))
 
     def _go_on(self, end: int, count: int) -> list[Int16s | None]:
         """Cells in which the buffer waits; None where nothing can be said of them, as no packet of Opus ended here."""
-        made = self._let_go_on(count) if self.end == end else []
+        made = self._let_go_on(count, end) if self.end == end else []
         return [*made, None, None][:count]
 
-    def _let_go_on(self, count: int) -> list[Int16s]:
-        """Cells made up, where a packet of Opus was the last; fewer at the end of what can be."""
+    def _let_go_on(self, count: int, until: int) -> list[Int16s]:
+        """As `_make_up`, where a packet of Opus was the last; else nothing."""
         decoder = self.decoders.get("opus")
         if not isinstance(decoder, OpusDecoder) or self.last is None or self.last.codec != "opus":
             return []
-        return self._make_up(decoder, count)
+        return self._make_up(decoder, count, until)
 
-    def _make_up(self, decoder: OpusDecoder, count: int) -> list[Int16s]:
-        """As libopus goes on, until that is silence."""
+    def _make_up(self, decoder: OpusDecoder, count: int, until: int) -> list[Int16s]:
+        """As libopus goes on, until that is silence; the next cell to be played is `until`."""
         count = min(count, self.made_up_before + _FADED - self.made_up)
         if count <= 0:
             return []
         self.made_up += count
         self.state = self.state or decoder.state
-        return list(decoder.recover(b"", count * WIDE_CELL).reshape(-1, WIDE_CELL))
+        made = decoder.recover(b"", count * WIDE_CELL)
+        self._note_seam(decoder, until)
+        return list(made.reshape(-1, WIDE_CELL))
+
+    def _note_seam(self, decoder: OpusDecoder, cell: int) -> None:
+        """What was made up ends before this one."""
+        state = decoder.state
+        self.seam = cell, decoder.recover(b"", WIDE_CELL)
+        decoder.state = state
 
     def _were_lost(self, follower: int) -> bool:
         """Whether packets are missing between the one decoded last and this one. Where none are the peer was silent

@@ -15,6 +15,7 @@ from gateway.media.jitter import Bools
 from gateway.media.ports import Int64s
 from gateway.media.record import Int16s
 from gateway.media.resample import TAPS, double_rate
+from gateway.media.seams import Seams
 
 
 class Sound(NamedTuple):
@@ -30,18 +31,22 @@ class Widener:
 
     def __init__(self, slots: int) -> None:
         self._past = np.zeros((slots, TAPS - 1), np.int16)
+        self._seams = Seams(slots)
 
     def reset(self, row: int) -> None:
         self._past[row] = 0
+        self._seams.reset(row)
 
     def feed(self, rows: Int64s, sound: Sound) -> Int16s:
         """The next frame of each row, (rows, 320)."""
         heard = np.concatenate([self._past[rows], sound.narrow], axis=1)
         self._past[rows] = heard[:, FRAME:]
-        lacking = ~sound.there.all(axis=1)
-        if not lacking.any():
+        needing = self._seams.concern(rows, sound.there)
+        if not needing.any():
+            self._seams.pass_by(rows, sound.wide)
             return sound.wide
+        self._seams.pass_by(rows[~needing], sound.wide[~needing])
         widened = sound.wide.copy()
-        there = np.repeat(sound.there[lacking], FRAME, axis=1)
-        widened[lacking] = np.where(there, sound.wide[lacking], double_rate(heard[lacking]))
+        late = double_rate(heard[needing])
+        widened[needing] = self._seams.join(rows[needing], sound.wide[needing], sound.there[needing], late)
         return widened

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.media.codecs import Int16s
-from gateway.media.coded_stream import MOST_WAITING, WIDE_CELL, CodedPacket, CodedStream
+from gateway.media.coded_stream import MOST_WAITING, CodedPacket, CodedStream
 from gateway.media.decimate import Halver
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import CELL, Bools, JitterBuffer
 from gateway.media.ports import Int64s
 from gateway.media.record_wide import Sound
 from gateway.media.resample import TAPS, double_rate
+from gateway.media.seams import Seams
 
 _WIDE_FRAME = 2 * FRAME
 
@@ -53,6 +54,7 @@ class WideReceiver:
         self._kept_rows: Int64s = np.zeros(0, np.int64)
         self._ring = AudioHistory(slots, 2)
         self._end = np.zeros(slots, np.int64)
+        self._seams = Seams(slots)
         self._frames = np.zeros((slots, _WIDE_FRAME), np.int16)
         self._there = np.zeros((slots, 2), np.bool_)  # which halves of `_frames` came as wideband audio in this tick
 
@@ -73,6 +75,7 @@ class WideReceiver:
     def _begin_to_keep(self, row: int) -> None:
         if not self._kept[row]:
             self._kept[row], self._end[row], self._there[row] = True, -1, False
+            self._seams.reset(row)
             self._kept_rows = np.flatnonzero(self._kept)
 
     def _let_go(self, row: int) -> None:
@@ -190,11 +193,12 @@ class WideReceiver:
         if not len(rows):
             return
         there = self._there[rows]
-        lacking = rows[~there.all(axis=1)]
-        if len(lacking):
-            doubled = double_rate(self._history.read(lacking, position + FRAME, FRAME + TAPS - 1))
-            wide = np.repeat(self._there[lacking], WIDE_CELL, axis=1)
-            self._frames[lacking] = np.where(wide, self._frames[lacking], doubled)
+        needing = self._seams.concern(rows, there)
+        self._seams.pass_by(rows[~needing], self._frames[rows[~needing]])
+        if needing.any():
+            seamed = rows[needing]
+            doubled = double_rate(self._history.read(seamed, position + FRAME, FRAME + TAPS - 1))
+            self._frames[seamed] = self._seams.join(seamed, self._frames[seamed], there[needing], doubled)
         for row in rows[self._end[rows] != position].tolist():
             # The clock jumped, or this is the beginning: nothing older may be taken for what was heard since.
             self._ring.clear(row)
