@@ -17,6 +17,7 @@ from gateway.media import codecs
 from gateway.media.codecs import Decoder, Heard, Int16s
 from gateway.media.jitter import CELL
 from gateway.media.opus_library import OpusDecoder
+from gateway.media.ports import Float32s
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
@@ -169,7 +170,7 @@ class CodedStream:
         if found is None or not len(found):
             return None
         if self.seam is not None and self.seam[0] == cell:
-            found = _crossfade(self.seam[1], found)
+            found = _crossfade(self.seam[1], found, _AFTER_SEAM)
         return found
 
     def _decode_at(self, cell: int) -> None:
@@ -271,8 +272,11 @@ def _by_cell(start: int, packet: CodedPacket, pcm: Int16s) -> dict[int, Int16s]:
     return dict(enumerate(pcm.reshape(count, -1), start))
 
 
-_RISING = (np.arange(WIDE_CELL, dtype=np.float32) + 0.5) / WIDE_CELL
+_RISING = ((np.arange(WIDE_CELL) + 0.5) / WIDE_CELL).astype(np.float32)
+_AFTER_SEAM = np.clip((np.arange(WIDE_CELL) - 11.5) / 16, 0, 1).astype(np.float32)
+"""libopus is 0.7 ms late, so that its own seam lies there. Within a millisecond: by wideband PESQ at 5 and 10 % of loss
+that is worth what no fading is, and 5 ms cost 0.03, 10 ms 0.09."""
 
 
-def _crossfade(one: Int16s, other: Int16s) -> Int16s:
-    return np.rint(one * (1 - _RISING) + other * _RISING).astype(np.int16)
+def _crossfade(one: Int16s, other: Int16s, rising: Float32s = _RISING) -> Int16s:
+    return np.rint(one * (1 - rising) + other * rising).astype(np.int16)
