@@ -20,6 +20,7 @@ from gateway.app.housekeeping import Housekeeping
 from gateway.app.office import Office
 from gateway.app.outbound import Outbound, line_options
 from gateway.app.prompts import PromptShelf
+from gateway.app.reading_agent import ReadingAgent
 from gateway.app.resolver import Resolver
 from gateway.app.ticks import TickWatch
 from gateway.app.trunk_config import nonce_secret, passwords
@@ -111,7 +112,7 @@ class Gateway:
             store=self._store,
             stt=self._guests.stt,
             tts=self._guests.tts,
-            agent=self._guests.agent,
+            agent=lambda name: ReadingAgent(self._guests.agent(name), self._shelf),
             dial=lambda placing: self._outbound.dial(placing),
             turn_detector=self._guests.turn_detector,
             dialplan=lambda: self._dialplan,

@@ -70,6 +70,10 @@ class PromptShelf:
             self._wide[name] = _of_the_same_length(wide, narrow) if narrow and wide else None
         return self._wide[name]
 
+    def knows(self, name: str) -> bool:
+        """Whether it is decided what this name stands for, so that giving it takes no time."""
+        return name in self._narrow
+
     def read_ahead(self, names: Iterable[str]) -> None:
         """Read what will be asked for, in a thread that no call waits for: minutes of sound take a good part of a
         second.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -16,10 +17,12 @@ from gateway.app.config import GatewayConfig
 from gateway.app.gateway import Gateway
 from gateway.app.phone import PhoneLine
 from gateway.app.prompts import PromptShelf
+from gateway.app.reading_agent import ReadingAgent
 from gateway.providers.wav import read_wav, write_wav
 from gateway.replay.layout import PromptPlayed
 from gateway.replay.reading import read_bundle
 from gateway.session.options import ConversationOptions
+from gateway.session.ports import AgentAct, Context, Opened, Prompted, Say
 
 SOUND = b"\1\2" * 16000
 OTHER = b"\3\4" * 8000
@@ -157,3 +160,43 @@ def test_every_file_of_the_conversation_is_known() -> None:
     assert sorted(options.files) == sorted(f"{name}.wav" for name in names)
     none = msgspec.structs.replace(ConversationOptions(), **dict.fromkeys(names))
     assert none.files == ()
+
+
+class Names:
+    """An agent that says a recording twice, and one that is not there."""
+
+    async def respond(self, prompted: Prompted, context: Context) -> AsyncIterator[AgentAct]:
+        for name in ("hello.wav", "hello.wav", "nowhere"):
+            yield Say("Hello.", name)
+
+    async def close(self) -> None: ...
+
+
+async def test_what_only_an_agent_names_is_read_before_it_is_said(tmp_path: Path, reading: Reading) -> None:
+    """At both rates, once, and by another thread than the one that all calls share."""
+    write_wav(tmp_path / "hello.wav", SOUND, 8000)
+    shelf = PromptShelf(tmp_path)
+    given = []
+    async for act in ReadingAgent(Names(), shelf).respond(Opened(), Context("c-1", "alice", "desk")):
+        assert isinstance(act, Say)
+        assert act.prompt is not None
+        given.append((shelf(act.prompt), bool(shelf.wide(act.prompt))))
+    assert given == [(SOUND, True), (SOUND, True), (None, False)]
+    assert reading.by_the_loop == []
+    assert reading.by_others == [("hello.wav", 8000), ("hello.wav", 16000)]
+
+
+async def test_every_call_gets_its_agent_so(tmp_path: Path) -> None:
+    """Whichever it asks for."""
+    scripted = {"kind": "scripted"}
+    config = GatewayConfig(
+        bind="127.0.0.1",
+        sip_port=0,
+        http_port=0,
+        data=str(tmp_path),
+        stt=scripted,
+        tts=scripted,
+        vad={"kind": "energy"},
+    )
+    services = Gateway(config)._services()
+    assert isinstance(services.agent("scripted"), ReadingAgent)
