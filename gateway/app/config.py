@@ -308,9 +308,9 @@ def _check_values(config: GatewayConfig, path: Path | None) -> None:
     if config.limits.max_calls < 1:
         raise ConfigError(f"limits.max_calls must be at least 1, not {config.limits.max_calls}")
     for name in ("calls_per_s", "calls_per_s_and_source"):
-        if (rate := getattr(config.limits, name)) < 0:
+        if not (rate := getattr(config.limits, name)) >= 0:  # nan is no limit either
             raise ConfigError(f"limits.{name} must not be negative, and is {rate}; 0 is no limit")
-    if (late_ms := config.limits.media_late_ms) < 0:
+    if not (late_ms := config.limits.media_late_ms) >= 0:
         raise ConfigError(f"limits.media_late_ms must not be negative, and is {late_ms:g}; 0 refuses nobody")
     if config.tls_key is not None and config.tls_certificate is None:
         raise ConfigError("tls_key needs the tls_certificate that it belongs to")

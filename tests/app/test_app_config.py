@@ -101,11 +101,12 @@ def test_the_file_is_not_blamed_for_the_command_line(tmp_path: Path) -> None:
     assert str(refused.value).startswith("media_workers must lie within")
 
 
+@pytest.mark.parametrize("value", ["-1", "nan"])
 @pytest.mark.parametrize("key", ["calls_per_s", "calls_per_s_and_source", "media_late_ms"])
-def test_a_limit_below_none_is_refused_by_name(tmp_path: Path, key: str) -> None:
+def test_a_limit_below_none_is_refused_by_name(tmp_path: Path, key: str, value: str) -> None:
     """And it is said how to have none: 0."""
     with pytest.raises(ConfigError, match=rf"limits\.{key} must not be negative.* 0 "):
-        load(written(tmp_path, f"[limits]\n{key} = -1\n"), {}, {})
+        load(written(tmp_path, f"[limits]\n{key} = {value}\n"), {}, {})
 
 
 def test_a_changed_apology_is_not_spoken_by_the_recording_of_the_former_one(tmp_path: Path) -> None:
