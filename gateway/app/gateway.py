@@ -119,8 +119,12 @@ class Gateway:
             bundle=self._bundle,
             load_prompt=self._shelf,
             load_wide_prompt=self._shelf.wide,
-            overload=self._ticks.overload,
+            overload=self._overload,
         )
+
+    def _overload(self) -> str:
+        """Why the media could not carry one call more."""
+        return self._ticks.overload() or ("" if self._media.has_room else "no media worker has room")
 
     def _door(self, options: SipLineOptions) -> SipDoor:
         """Where calls come in by SIP."""

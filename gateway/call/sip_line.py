@@ -22,6 +22,9 @@ from gateway.sip.uri import bracketed
 
 __all__ = ["SipDoor", "SipLine", "SipLineOptions"]
 
+_SOON = (("Retry-After", "5"),)
+"""For those who came when the media had no room: calls end all the time."""
+
 
 def nobody_to_replace(dialog: str, incoming: Incoming, line: SuccessorFactory) -> None:
     raise PeerError("no such call", status_hint=481)
@@ -74,7 +77,7 @@ class SipLine(StreamedLine):
                 self._stream.listens_on(self._host, port)
                 self._accept()
             case media.LegFailed():
-                self._send(sip.Reject(self._dialog, 503))
+                self._send(sip.Reject(self._dialog, 503, headers=_SOON))
                 self._tell(c.LineEnded("error", "gateway"))
             case media.MediaDied():
                 self._stream.fail("media failure")

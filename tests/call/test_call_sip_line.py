@@ -192,11 +192,11 @@ def test_an_info_that_is_no_digit_is_none(hall: Hall, body: bytes) -> None:
 
 
 def test_no_leg_is_503_and_ends_the_call(hall: Hall) -> None:
-    """Out of ports: the caller hears it at once."""
+    """Out of ports: the caller hears it at once, and when to come again."""
     hall.offer()
     hall.line.answer()
     hall.line.media_said(media.LegFailed(1.0, "c-1", "no port"))
-    assert hall.sip == [sip.Reject("d-1", 503)]
+    assert hall.sip == [sip.Reject("d-1", 503, headers=(("Retry-After", "5"),))]
     assert hall.told == [c.LineEnded("error", "gateway")]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gateway_process import NO_WORDS, GatewayProcess
+from ports import rtp_ports
 from raw_caller import RawCaller, Reply
 from sipp_program import scenario, sipp_calls
 from waiting import wait_until
@@ -47,6 +48,22 @@ def test_nobody_else_gets_in_while_the_audio_of_live_calls_is_late(tmp_path: Pat
             first.hang_up()
         wait_until(lambda: invited(gateway).status == 200, within_s=10)
         assert len(gateway.find("call.started")) == 2
+
+
+def test_a_call_for_which_there_is_no_rtp_port_is_refused_at_the_door(tmp_path: Path) -> None:
+    """As many calls as the ports carry; one more is no call that began and failed, but told when to come again."""
+    first, _ = rtp_ports()
+    config = f"media_workers = 1\n[recording]\nbundles = false\n{NO_WORDS}"
+    with GatewayProcess(tmp_path / "data", "--rtp-ports", f"{first}-{first + 3}", config=config) as gateway:
+        with RawCaller(gateway.sip_port, number="one") as one, RawCaller(gateway.sip_port, number="two") as two:
+            assert {one.call(9), two.call(9)} == {first, first + 2}
+            reply = invited(gateway)
+            assert (reply.status, reply.header("Retry-After")) == (503, "5")
+            assert len(gateway.find("call.started")) == 2
+            one.hang_up()
+            two.hang_up()
+        gateway.wait_log("call.ended", count=2)
+        assert not gateway.troubles()
 
 
 def invited(gateway: GatewayProcess) -> Reply:

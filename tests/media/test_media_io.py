@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from media_world import FRAME, PHONE, Phone, frames, sine, speech, through_code
 from pylibsrtp import Policy, Session
+from structlog.testing import capture_logs
 
 from gateway.core.clock import LoopClock, SystemClock
 from gateway.core.errors import ConfigError, MisuseError
@@ -364,6 +365,25 @@ async def test_a_port_that_is_taken_is_passed_over(start: Start) -> None:
         late = Caller(pool, "late")
         pool.send(OpenLeg("late"))
         assert (await late.hear(LegFailed)).reason == "no free RTP port"
+
+
+async def test_a_pool_knows_when_it_is_full(start: Start) -> None:
+    """One leg for each pair of its ports, over all workers: then it has no room, says so to who asks for a leg all the
+    same, and to the operator; a leg that closes makes room."""
+    pool = await start(workers=2, ports=free_range(2))
+    callers = [Caller(pool, f"call{k}") for k in range(3)]
+    assert pool.has_room
+    for caller in callers[:2]:
+        await caller.open()
+    assert not pool.has_room
+    with capture_logs() as logs:
+        pool.send(OpenLeg("call2"))
+        assert (await callers[2].hear(LegFailed)).reason == "no media worker has room"
+    assert logs == [
+        {"event": "media.no_leg", "log_level": "warning", "leg": "call2", "reason": "no media worker has room"}
+    ]
+    await callers[0].close()
+    assert pool.has_room
 
 
 def kill(pool: MediaPool, leg: str, sign: signal.Signals = signal.SIGKILL) -> None:

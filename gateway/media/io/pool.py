@@ -81,13 +81,13 @@ class MediaPool:
         """Called with each worker's number and pulse, once a second while it has legs."""
 
     @property
-    def capacity(self) -> int:
-        """Legs the live workers can hold together."""
-        each = (min(self._options.slots, (last - first + 1) // 2) for first, last in self._live_shares())
-        return sum(each)
+    def has_room(self) -> bool:
+        """Whether any worker can take another leg."""
+        return any(map(self._has_room, self._links))
 
-    def _live_shares(self) -> list[tuple[int, int]]:
-        return [link.ports for link in self._links if link.alive]
+    def _has_room(self, link: WorkerLink) -> bool:
+        first, last = link.ports
+        return link.alive and len(link.legs) < min(self._options.slots, (last - first + 1) // 2)
 
     async def start(self) -> None:
         """Start all workers. Raises `GatewayError` when one does not come up."""
@@ -151,12 +151,13 @@ class MediaPool:
         if command.leg in self._link_of:
             # The worker that has it says so.
             return self._link_of[command.leg]
-        live = [link for link in self._beside(command.leg) if link.alive and len(link.legs) < self._options.slots]
-        if not live:
+        roomy = [link for link in self._beside(command.leg) if self._has_room(link)]
+        if not roomy:
             failed = LegFailed(self.now(), command.leg, "no media worker has room")
+            log.warning("media.no_leg", leg=command.leg, reason=failed.reason)
             self._listeners.deliver_soon(command.leg, [failed])
             return None
-        link = min(live, key=lambda link: len(link.legs))
+        link = min(roomy, key=lambda link: len(link.legs))
         if not link.legs:
             link.heard_at = self.now()
         link.legs[command.leg] = None
@@ -192,6 +193,8 @@ class MediaPool:
     def hear(self, said: Said) -> None:
         leg = leg_of(said)
         news = self._roll.heard(leg, said)
+        if isinstance(said, LegFailed):
+            log.warning("media.no_leg", leg=leg, reason=said.reason)
         if type(said) in _TURNS:
             self.losses.count(news)
             if leg not in self._roll:
