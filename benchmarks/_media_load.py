@@ -52,6 +52,9 @@ _HEAD = 4
 _TOO_MANY = 200
 """Packets beyond those a call should get: what comes more often than that is not counted."""
 
+_SETTLED = 100
+"""A timed call's first packets (2 s) are not timed: meanwhile all others begin, a thousand within a second."""
+
 _LATEST = 150
 _AUDIBLE = 30
 """Of the last packets (3 s) of a timed call those are audible that have a sample beyond this, -60 dBFS."""
@@ -108,7 +111,7 @@ class Measured(msgspec.Struct):
     """How late this process sent, at its worst."""
 
     late_ms: list[float]
-    """Arrival against each timed call's own steady clock: p50, p99, p99.9, maximum."""
+    """Arrival against each timed call's own steady clock, once it has settled: p50, p99, p99.9, maximum."""
 
     last_audible: list[float]
     """When the last packet that was not silent came to each timed call, in seconds since the epoch."""
@@ -312,7 +315,8 @@ class Load:
             missing += int(np.ptp(place)) + 1 - len(np.unique(place))
             if call in self._times:
                 offset = np.array(self._times[call][:count]) - (place - place[0]) * 20_000_000
-                late.append((offset - offset.min()) / 1e6)
+                if len(steady := offset[_SETTLED:]):
+                    late.append((steady - steady.min()) / 1e6)
         every = np.concatenate(late) if late else np.zeros(1)
         return Measured(
             sent=self._sent,

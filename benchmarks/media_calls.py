@@ -5,7 +5,8 @@ so does the bot. One line for each number of calls:
 
 lost      packets the workers did not get, and packets the callers did not get
 cpu       of the media workers, in us for a call and a second; of a core, what each worker used
-pacing    how late packets reached the callers against a steady 20 ms, by the kernel's time stamps: p50, p99, p99.9, ms
+pacing    how late packets reached the callers against a steady 20 ms, by the kernel's time stamps: p50, p99, p99.9, ms;
+          from each call's third second on
 tick      how late the workers' steps began: p99, p99.9, ms
 memory    of the workers (PSS), kB a call, by how much it grew from no calls to all
 silent    from the order to be silent (a barge-in) to the caller's last packet with sound: median and worst, ms
