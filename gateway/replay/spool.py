@@ -17,8 +17,9 @@ MAX_WAITING = 20_000
 """Jobs that may wait for a disk that hangs before further ones are refused."""
 
 
-PATIENCE_S = 0.25
-"""How long the event loop may wait for the disk, once, before this counts as hanging."""
+PATIENCE_S = 1.0
+"""How long the event loop may wait for the disk, once, before this counts as hanging. A busy machine may well take a
+tenth of it to begin a thread, and a call that is not recorded for nothing is worse than answers a second late."""
 
 TOO_SLOW = "the disk is too slow"
 
