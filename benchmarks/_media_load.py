@@ -62,9 +62,6 @@ _AUDIBLE = 30
 TIMED = 8
 """One call of so many is timed."""
 
-_MOST = 512
-"""Packets read in one system call."""
-
 _NO_PACKET = 200
 """In each of a packet's first octets it is RTCP's payload type, and counts for nothing."""
 
@@ -265,8 +262,9 @@ class Load:
         if timed.any():
             self._note(ready[timed], self._heads_timed(ready[timed].tolist()))
         plain = ready[~timed]
-        for first in range(0, len(plain), _MOST):
-            calls = plain[first : first + _MOST]
+        most = len(plain) or 1 if self._rings is None else self._rings.most
+        for first in range(0, len(plain), most):
+            calls = plain[first : first + most]
             self._note(calls, self._heads(calls))
         return bool(len(ready))
 
@@ -275,7 +273,7 @@ class Load:
         if self._rings is not None:
             sizes, data = self._rings.receive(self._numbers[calls])
             return np.where((sizes >= _HEAD)[:, None], data[: len(calls), :_HEAD], _NO_PACKET)
-        octets = b"".join(self._sockets[call].recv(_HEAD).ljust(_HEAD, b"\xc8") for call in calls.tolist())
+        octets = b"".join(self._sockets[call].recv(_HEAD).ljust(_HEAD, bytes([_NO_PACKET])) for call in calls.tolist())
         return np.frombuffer(octets, np.uint8).reshape(-1, _HEAD)
 
     def _note(self, calls: Int64s, heads: Bytes) -> None:

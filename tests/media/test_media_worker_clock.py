@@ -23,7 +23,7 @@ from gateway.media.options import PlaneOptions
 from gateway.media.plane import TICK_S
 from gateway.media.ports import Said
 from gateway.media.wire import FromWorker, Guest, WorkerSetup, of_reports, pack
-from gateway.media.worker import loop
+from gateway.media.worker import loop, pacing
 from gateway.media.worker.lending import Borrower
 from gateway.media.worker.loop import Worker
 from gateway.media.worker.uring import Rings
@@ -163,6 +163,37 @@ def test_nobody_is_woken_for_nothing(scene: Scene, monkeypatch: pytest.MonkeyPat
     scene.run(1.0)
     every = 2 if legs < 3 else 1
     assert scene.woken_at == pytest.approx([STEP_S * k for k in range(every, 200, every)])
+
+
+def test_what_waits_in_one_socket_is_read_in_one_step(scene: Scene) -> None:
+    """A burst of three packets for the second of three legs, after a stall somewhere on the way: none of them waits
+    for the next reading, when it would be late, and no other leg's socket is taken for it."""
+    callers = [Caller(scene, f"call{k}") for k in range(3)]
+    for caller in callers:
+        caller.says(sine(440, TICK_S), 5 * TICK_S + 0.001)  # latched by this
+    for _ in range(3):
+        callers[1].says(sine(440, TICK_S), 9 * TICK_S + 0.018)
+    scene.at(10 * TICK_S + 0.005, lambda: scene.tell(*(TellStats(caller.leg) for caller in callers)))
+    scene.at(11 * TICK_S + 0.005, lambda: scene.heard(LegDoing, "call2"))
+    scene.run(0.3)
+    counts = []
+    for caller in callers:
+        doing = scene.heard(LegDoing, caller.leg)
+        assert isinstance(doing, LegDoing)
+        counts.append(doing.stats.packets_received)
+    assert counts == [1, 4, 1]
+
+
+def test_a_step_sends_in_bursts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `pacing` says of when packets leave is what a worker does: here one at a time, a millisecond apart."""
+    for name, value in (("time", scene), ("_BURST", 1), ("_PACKET_S", 1e-3)):
+        monkeypatch.setattr(pacing, name, value)
+    for k in range(3):
+        Caller(scene, f"call{k}")
+    scene.run(0.5)
+    turn = 20 * TICK_S
+    woken = [at - turn for at in scene.woken_at if -0.001 < at - turn < 0.009]
+    assert woken == pytest.approx([0.0, 0.001, 0.002, 0.003], abs=1e-4)
 
 
 def test_the_legs_of_a_call_are_of_one_group(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
