@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Literal, TypeAlias
@@ -75,25 +76,40 @@ def compare(
     before, after = list(meanings(tuple(golden), strict=strict)), list(meanings(tuple(new), strict=strict))
     differences = [Difference(at, "unanswered", what) for at, what in unanswered]
     pairs: list[tuple[Meaning, Meaning]] = []
+    last = _last_moment(golden, tolerance_s), _last_moment(new, tolerance_s)
     for lane in LANES:
         differences += _lane_differences(
-            [one for one in before if one.lane == lane], [one for one in after if one.lane == lane], pairs
+            [one for one in before if one.lane == lane], [one for one in after if one.lane == lane], pairs, last
         )
     differences += _moved(pairs, max(tolerance_s, ROUNDING_S))
     differences += _misnumbered(pairs)
     return Comparison(tuple(sorted(differences, key=lambda one: one.at)), len(before), max(0.0, tolerance_s))
 
 
+def _last_moment(events: Sequence[e.AnyEvent], tolerance_s: float) -> float:
+    """From here on (seconds since the start) the call was as good as over: what the caller still did may be missing."""
+    ended = next((one.at for one in events if isinstance(one, e.CallEnded)), math.inf)
+    return ended - tolerance_s - events[0].at if events and tolerance_s > 0 else math.inf
+
+
 def _lane_differences(
-    before: list[Meaning], after: list[Meaning], pairs: list[tuple[Meaning, Meaning]]
+    before: list[Meaning], after: list[Meaning], pairs: list[tuple[Meaning, Meaning]], last: tuple[float, float]
 ) -> Iterator[Difference]:
     """What is gone and new in a lane; what stayed is added to `pairs`."""
     matcher = SequenceMatcher(None, [one.key for one in before], [one.key for one in after], autojunk=False)
     for step, a, a_end, b, b_end in matcher.get_opcodes():
         if step == "equal":
             pairs += zip(before[a:a_end], after[b:b_end], strict=True)
-        else:
+        elif not (_cut_off(before[a:], after[b:], last[0]) or _cut_off(after[b:], before[a:], last[1])):
             yield from _changed(before[a:a_end], after[b:b_end])
+
+
+def _cut_off(here: list[Meaning], there: list[Meaning], last: float) -> bool:
+    """Whether the caller's events here are too near the end of the call for the other side to have had them.
+
+    A turn that ends and a caller who hangs up milliseconds later change places as any two moments within the tolerance
+    do, only that nothing happens behind the end of a call."""
+    return not there and all(one.lane == "caller" and one.at >= last for one in here)
 
 
 def _changed(gone: list[Meaning], new: list[Meaning]) -> Iterator[Difference]:

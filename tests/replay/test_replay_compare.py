@@ -77,6 +77,27 @@ def test_interim_transcripts_count_only_without_tolerance() -> None:
     assert not compare(CALL, without, tolerance_s=0).same
 
 
+def test_a_turn_that_ends_as_the_caller_hangs_up_may_be_cut_off() -> None:
+    """Two moments within the tolerance may change places, and nothing happens behind the end of a call."""
+    ended = later(CALL[13], -0.571)  # 9 ms after the turn
+    live = [*CALL[:13], ended]
+    cut_off = [*CALL[:11], ended]
+    assert compare(live, cut_off).same
+    assert compare(cut_off, live).same
+    assert not compare(live, cut_off, tolerance_s=0).same
+    assert not compare(CALL, [*CALL[:11], CALL[13]]).same  # 580 ms before the end it was the recogniser's fault
+
+
+def test_at_the_end_of_a_call_other_words_are_still_others() -> None:
+    """Only what is missing altogether is forgiven, and only of the caller: the bot's last words were sent or not."""
+    ended = later(CALL[13], -0.571)
+    live = [*CALL[:13], ended]
+    other = [*CALL[:11], e.TranscriptHeard(107.42, "c-1", 1, "Tuesday", True), CALL[12], ended]
+    assert [one.kind for one in compare(live, other).differences] == ["gone", "new"]
+    said = [*CALL[:13], e.UtterancePlayed(107.42, "c-1", 1, "Good", 0.2, False), ended]
+    assert [one.kind for one in compare(said, live).differences] == ["gone"]
+
+
 def test_what_happened_at_once_may_be_logged_in_either_order() -> None:
     """Between the lanes (bot, caller, states, call, dialplan) only times count; within one, order does."""
     swapped = [*CALL[:6], CALL[7], CALL[6], *CALL[8:]]
