@@ -12,7 +12,7 @@ from gateway.call.ports import Incoming, Line, LineFactory, SuccessorFactory, Te
 from gateway.call.sip_stream import SipLineOptions, SipStream, StreamedLine, Wires, host_of
 from gateway.call.trunks import Screen, Screened, unscreened
 from gateway.core.clock import Clock
-from gateway.core.errors import CapacityError, GatewayError, PeerError
+from gateway.core.errors import ROOM_AGAIN_S, CapacityError, GatewayError, PeerError
 from gateway.media import commands as media
 from gateway.media.ports import MediaControl
 from gateway.sip import commands as sip
@@ -22,12 +22,13 @@ from gateway.sip.uri import bracketed
 
 __all__ = ["SipDoor", "SipLine", "SipLineOptions"]
 
-_SOON = (("Retry-After", "5"),)
-"""For those who came when the media had no room: calls end all the time."""
-
 
 def nobody_to_replace(dialog: str, incoming: Incoming, line: SuccessorFactory) -> None:
     raise PeerError("no such call", status_hint=481)
+
+
+def _retry_after(seconds: float) -> tuple[tuple[str, str], ...]:
+    return (("Retry-After", str(math.ceil(seconds))),)
 
 
 class SipLine(StreamedLine):
@@ -77,7 +78,7 @@ class SipLine(StreamedLine):
                 self._stream.listens_on(self._host, port)
                 self._accept()
             case media.LegFailed():
-                self._send(sip.Reject(self._dialog, 503, headers=_SOON))
+                self._send(sip.Reject(self._dialog, 503, headers=_retry_after(ROOM_AGAIN_S)))
                 self._tell(c.LineEnded("error", "gateway"))
             case media.MediaDied():
                 self._stream.fail("media failure")
@@ -162,8 +163,7 @@ class SipDoor:
         except PeerError as error:
             self._send(sip.Reject(event.dialog, error.status_hint))
         except CapacityError as error:
-            retry = (("Retry-After", str(math.ceil(error.retry_after_s))),)
-            self._send(sip.Reject(event.dialog, 503, headers=retry))
+            self._send(sip.Reject(event.dialog, 503, headers=_retry_after(error.retry_after_s)))
 
     def _bring_in(self, event: heard.CallOffered, screened: Screened) -> None:
         options = self._options.for_trunk(screened.rules)

@@ -34,9 +34,9 @@ class Switchboard(Generic[M]):
         if self._draining:
             raise CapacityError("the gateway is draining", retry_after_s=30)
         if len(self._calls) >= self._max:
-            raise CapacityError(f"all {self._max} calls are taken", retry_after_s=5)
+            raise CapacityError(f"all {self._max} calls are taken")
         if reason := self._overload():
-            raise CapacityError(reason, retry_after_s=5)
+            raise CapacityError(reason)
 
     def admit(self, call: M) -> None:
         if call.id in self._calls:

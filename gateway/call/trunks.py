@@ -24,7 +24,7 @@ INTERNAL = ("replaces",)
 """Facts for the hallway, not for dialplans."""
 LONGEST_FACT = 256
 """In characters: facts are matched and spoken, and come from outside."""
-FULL_RETRY_S, FAST_RETRY_S = 5.0, 1.0
+FAST_RETRY_S = 1.0
 
 
 DtmfMode: TypeAlias = Literal["rfc4733", "info", "inband"]
@@ -129,9 +129,7 @@ class _Seats:
     def take(self, now: float) -> Callable[[], None]:
         rules = self.rules
         if rules.max_calls and self.taken >= rules.max_calls:
-            raise CapacityError(
-                f"all {rules.max_calls} calls of trunk {rules.name} are taken", retry_after_s=FULL_RETRY_S
-            )
+            raise CapacityError(f"all {rules.max_calls} calls of trunk {rules.name} are taken")
         if self._rate is not None and not self._rate.take(now):
             raise CapacityError(f"too many new calls on trunk {rules.name}", retry_after_s=FAST_RETRY_S)
         self.taken += 1

@@ -34,10 +34,14 @@ class MisuseError(GatewayError):
     """Our own caller is wrong: a bug on this side of the wire."""
 
 
+ROOM_AGAIN_S = 5.0
+"""When to come again where all was taken: calls end all the time."""
+
+
 class CapacityError(GatewayError):
     """No room now; worth another try after `retry_after_s`."""
 
-    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = ROOM_AGAIN_S) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
