@@ -163,6 +163,7 @@ class Caller:
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setblocking(False)
         self.received: list[rtp.RtpPacket] = []
+        self._next_due: float | None = None  # of the stream's next packet
         self.unprotect: Callable[[bytes], bytes] = lambda data: data
         pool.subscribe(leg, self._hear)
 
@@ -188,17 +189,27 @@ class Caller:
     async def talk(self, payloads: list[bytes], payload_type: int = 0) -> float:
         """A packet every 20 ms, taking in what comes meanwhile. By how much the latest of them was late, in seconds.
 
-        In real time: what listens is a worker process on the machine's clock, and counts late packets as lost.
+        In real time: what listens is a worker process on the machine's clock, and counts late packets as lost. A
+        telephone's clock goes on between two talks, so its packets keep their distance from the playout.
         """
         clock, late_s = SystemClock(), 0.0
-        start = clock.now()
+        due = self._resume(clock.now())
         for k, payload in enumerate(payloads):
-            late_s = max(late_s, clock.now() - start - 0.02 * k)
+            late_s = max(late_s, clock.now() - due - 0.02 * k)
             self.socket.sendto(self.phone.build(payload_type, payload), self.far_end)
             self.phone.timestamp += FRAME
-            await clock.sleep_until(start + 0.02 * (k + 1))
+            await clock.sleep_until(due + 0.02 * (k + 1))
             self.take()
+        self._next_due = due + 0.02 * len(payloads)
         return late_s
+
+    def _resume(self, now: float) -> float:
+        """When the next packet is due, or was, less than 20 ms ago: as after silence that was not sent."""
+        if self._next_due is None:
+            return now
+        unsent = max(0, int((now - self._next_due) / 0.02))
+        self.phone.timestamp += unsent * FRAME
+        return self._next_due + 0.02 * unsent
 
     def take(self) -> None:
         while True:
