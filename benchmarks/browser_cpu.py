@@ -16,6 +16,7 @@ import multiprocessing
 import time
 from multiprocessing.connection import Connection
 
+import msgspec
 import numpy as np
 import structlog
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -24,7 +25,7 @@ from av import AudioFrame
 
 from gateway.app.browser import connecting
 from gateway.core.clock import Clock, SystemClock
-from gateway.media.commands import NoteReport, OpenLeg, PacketReady, PlayMusic, RelayPacket
+from gateway.media.commands import OpenLeg, PacketReady, PlayMusic, RelayPacket, Srtp
 from gateway.media.io import MediaPool
 from gateway.media.opus_library import Int16s
 from gateway.media.ports import Said
@@ -96,15 +97,11 @@ class Caller:
         self._leg, self._pool, self._clock = f"call-{number}", pool, clock
         self.peer = BrowserPeer(self._leg, self, PeerOptions(bind_host="127.0.0.1"))
         self.came = 0
+        self.over = False
 
     async def answer(self, offer: str, voice: Int16s) -> str:
-        answer = await self.peer.accept(offer)
-        leg = self._leg
-        self._pool.subscribe(leg, self._hear)
-        self._pool.send(OpenLeg(leg, "relayed"))
-        self._pool.send(connecting(leg, self.peer))
-        self._pool.send(PlayMusic(leg, voice[::2].tobytes(), wide=voice.tobytes()))
-        return answer
+        self._voice = voice
+        return await self.peer.accept(offer)
 
     def _hear(self, said: Said) -> None:
         if isinstance(said, PacketReady):
@@ -114,17 +111,19 @@ class Caller:
         self.came += 1
         self._pool.send(RelayPacket(self._leg, packet, self._clock.now()))
 
-    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        self._pool.send(NoteReport(self._leg, percent_lost, lost, round_trip_s))
-
-    def can_hear(self) -> None:
-        pass
+    def can_hear(self, keys: Srtp) -> None:
+        leg, voice = self._leg, self._voice
+        self._pool.subscribe(leg, self._hear)
+        self._pool.send(OpenLeg(leg, "relayed"))
+        self._pool.send(msgspec.structs.replace(connecting(leg, self.peer), srtp=keys))
+        self._pool.send(PlayMusic(leg, voice[::2].tobytes(), wide=voice.tobytes()))
 
     def digit_pressed(self, digit: str) -> None:
         pass
 
     def browser_lost(self, reason: str) -> None:
-        raise AssertionError(reason)
+        if not self.over:
+            raise AssertionError(reason)
 
 
 async def serve(browsers: Connection, calls: int, seconds: float) -> None:
@@ -147,6 +146,8 @@ async def serve(browsers: Connection, calls: int, seconds: float) -> None:
         f"{calls} browsers, us a call and second: {1e6 * spent_s / calls / took_s:.0f} in the gateway's process, "
         f"{worker:.0f} in the media worker's; {packets:.1f} packets a second of each"
     )
+    for caller in callers:
+        caller.over = True
     browsers.send("")
     for caller in callers:
         await caller.peer.close()

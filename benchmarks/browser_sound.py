@@ -29,14 +29,13 @@ from scipy.signal import resample_poly
 from benchmarks.media_wideband import FRAME, Always, Score, material
 from gateway.app.browser import OPUS_BITS_PER_S
 from gateway.core.ids import SeededIds
-from gateway.media import rtp
+from gateway.media import rtcp, rtp
 from gateway.media.codecs import RATE
 from gateway.media.commands import (
     Codec,
     ConnectLeg,
     HeardAudio,
     Listen,
-    NoteReport,
     OpenLeg,
     PacketReady,
     QueueAudio,
@@ -70,7 +69,7 @@ def said_by(plane: MediaPlane, pcm: Int16s) -> list[rtp.RtpPacket]:
     narrow, both = (b"".join(pieces) for pieces in zip(resampler.feed(pcm.tobytes()), resampler.finish(), strict=True))
     plane.command(QueueAudio("call", 1, narrow, last=True, wide=both), 0.0)
     said = [one for n in range(len(pcm) // FRAME + 10) for one in plane.tick(TICK_S * n, []).said]
-    return [rtp.parse(one.data) for one in said if isinstance(one, PacketReady)]
+    return [rtp.parse(one.data) for one in said if isinstance(one, PacketReady) and not rtp.is_rtcp(one.data)]
 
 
 def heard_of(packets: Sequence[bytes | None], codec: Codec) -> Int16s:
@@ -119,7 +118,8 @@ def heard_by_recogniser(pcm: Int16s, codec: Codec, *, copies: bool = False, loss
 
 def bot_over_a_bad_line(pcm: Int16s, bits_per_s: int, *, copies: bool, loss: float) -> Int16s:
     plane = leg("opus", copies=copies, bits_per_s=bits_per_s)
-    plane.command(NoteReport("call", 1, 1), 0.0)
+    block = rtcp.Block(int(plane.table.ssrc[0]), fraction=2, lost=1, highest=0, jitter=0, last_report=0, delay=0)
+    plane.command(RelayPacket("call", rtcp.build(rtcp.Report(7, None, (block,)), "browser"), 0.0), 0.0)
     return heard_of(_lost([packet.payload for packet in said_by(plane, pcm)], loss), "opus")
 
 

@@ -13,7 +13,7 @@ from gateway.call.ports import Incoming, Tell
 from gateway.call.relayed_line import RelayedLine
 from gateway.core import events as e
 from gateway.core.clock import Clock
-from gateway.media.commands import ConnectLeg
+from gateway.media.commands import ConnectLeg, Srtp
 from gateway.media.ports import MediaControl
 from gateway.ops.ports import BrowserAnswer
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
@@ -28,7 +28,7 @@ class _Caller:
     def __init__(self, door: BrowserDoor, token: str, options: PeerOptions) -> None:
         self._door = door
         self._line: RelayedLine | None = None
-        self._ready = False
+        self._keys: Srtp | None = None
         self._lost_early: str | None = None
         self.peer = BrowserPeer(token, self, options)
 
@@ -43,8 +43,8 @@ class _Caller:
             trace=trace,
             gone=lambda: self._door.gone(call_id),
         )
-        if self._ready:
-            self._line.far_side_ready()
+        if self._keys is not None:
+            self._line.far_side_ready(self._keys)
         return self._line
 
     def admitted(self) -> None:
@@ -52,10 +52,10 @@ class _Caller:
         if self._lost_early is not None:
             self.browser_lost(self._lost_early)
 
-    def can_hear(self) -> None:
-        self._ready = True
+    def can_hear(self, keys: Srtp) -> None:
+        self._keys = keys
         if self._line is not None:
-            self._line.far_side_ready()
+            self._line.far_side_ready(keys)
 
     def send(self, packet: bytes) -> None:
         self.peer.send(packet)
@@ -66,10 +66,6 @@ class _Caller:
     def packet_came(self, packet: bytes) -> None:
         if self._line is not None:
             self._line.receive(packet, self._door.clock.now())
-
-    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        if self._line is not None:
-            self._line.note_report(percent_lost, lost, round_trip_s)
 
     def browser_lost(self, reason: str) -> None:
         """A closed page is a goodbye; a peer that just stops is a lost line."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from gateway.call import commands as c
 from gateway.call.ports import Tell
 from gateway.media import commands as media
@@ -17,7 +19,7 @@ SILENT_AFTER_S = 5.0
 
 class Carrier(Protocol):
     def send(self, packet: bytes) -> None:
-        """An RTP packet for the far side."""
+        """A datagram for the far side, RTP or RTCP."""
         ...
 
     def hang_up(self) -> None:
@@ -28,9 +30,9 @@ class Carrier(Protocol):
 class RelayedLine:
     """Implements `gateway.call.ports.Line`.
 
-    `agreed` is what offer and answer came to: there is nothing left to negotiate. The owner calls `far_side_ready` when
-    the far side can hear (a browser: ICE and DTLS are through); only then is the line answered, so that no greeting
-    plays to nobody.
+    `agreed` is what offer and answer came to: there is nothing left to negotiate but keys. The owner calls
+    `far_side_ready` with them when the far side can hear (a browser: ICE and DTLS are through); only then is the leg
+    opened and the line answered, so that no greeting plays to nobody.
     """
 
     def __init__(
@@ -47,23 +49,24 @@ class RelayedLine:
         self._id, self._agreed, self._carrier, self._leg, self._gone = agreed.leg, agreed, carrier, leg, gone
         self.tell = tell
         self._open = media.OpenLeg(self._id, kind="relayed", record=record, trace=trace, silent_after_s=SILENT_AFTER_S)
-        self._opened = self._leg_ready = self._far_ready = False
+        self._wanted = self._opened = False
 
-    def far_side_ready(self) -> None:
-        self._far_ready = True
-        self._tell_when_ready()
-
-    def _tell_when_ready(self) -> None:
-        if self._leg_ready and self._far_ready:
-            self.tell(c.LineAnswered(self._agreed.codec))
+    def far_side_ready(self, keys: media.Srtp) -> None:
+        self._agreed = msgspec.structs.replace(self._agreed, srtp=keys)
+        self._open_when_ready()
 
     def ring(self) -> None:
         pass
 
     def answer(self) -> None:
-        self._opened = True
-        self._leg.send(self._open)
-        self._leg.send(self._agreed)
+        self._wanted = True
+        self._open_when_ready()
+
+    def _open_when_ready(self) -> None:
+        if self._wanted and self._agreed.srtp is not None and not self._opened:
+            self._opened = True
+            self._leg.send(self._open)
+            self._leg.send(self._agreed)
 
     def reject(self, status: int, reason: str | None) -> None:
         self._carrier.hang_up()
@@ -91,20 +94,14 @@ class RelayedLine:
         self._gone()
 
     def receive(self, packet: bytes, at: float) -> None:
-        """An RTP packet from the far side, that came at `at`."""
+        """A datagram from the far side, RTP or RTCP, that came at `at`."""
         if self._opened:
             self._leg.send(media.RelayPacket(self._id, packet, at))
-
-    def note_report(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        """What the far side tells of what it was sent."""
-        if self._opened:
-            self._leg.send(media.NoteReport(self._id, percent_lost, lost, round_trip_s))
 
     def media_said(self, report: media.AnyReport) -> None:
         match report:
             case media.LegOpened():
-                self._leg_ready = True
-                self._tell_when_ready()
+                self.tell(c.LineAnswered(self._agreed.codec))
             case media.PacketReady(data=data):
                 self._carrier.send(data)
             case media.LegFailed() | media.MediaDied():

@@ -42,8 +42,8 @@ class Again(msgspec.Struct, frozen=True):
 class OpenLeg(Command, frozen=True, tag=True):
     """Reserve a slot, and for `rtp` legs a port pair; answered by `LegOpened` or `LegFailed`.
 
-    A `relayed` leg is as one of `rtp`, but somebody else has its socket (a browser's DTLS): packets come by
-    `RelayPacket` and leave by `PacketReady`, and RTCP is not its business. A `pcm` leg has no packets at all: audio
+    A `relayed` leg is as one of `rtp`, but somebody else has its socket (a browser's ICE): RTP and RTCP come by
+    `RelayPacket` and leave by `PacketReady`, as they are on the wire. A `pcm` leg has no packets at all: audio
     comes by `PushPcm`, 20 ms at a time, and what is said, at 16 kHz with `wide`, is only recorded. `record` is a path
     for a stereo WAV (left the caller, right the bot), or None; it is of 16 kHz where the leg speaks wideband when it
     is connected first, whatever comes later. `trace` is a path for the packets and their timing, which a replay needs,
@@ -83,7 +83,7 @@ class ConnectLeg(Command, frozen=True, tag=True):
     With `srtp` nothing leaves unprotected and nothing is taken that is; keys as before go on as they are. Without it,
     the leg is plain.
     Of all this a `pcm` leg, which has no peer, obeys `direction` and `inband_digits`; a `relayed` one has its peer
-    wherever it is, unprotected.
+    wherever it is, RTP and RTCP on one path.
     """
 
     host: str
@@ -213,19 +213,10 @@ class TellStats(Command, frozen=True, tag=True):
 
 
 class RelayPacket(Command, frozen=True, tag=True):
-    """An RTP packet for a `relayed` leg, that came at `at` of the plane's clock."""
+    """A datagram for a `relayed` leg, RTP or RTCP, that came at `at` of the plane's clock."""
 
     data: bytes
     at: float
-
-
-class NoteReport(Command, frozen=True, tag=True):
-    """The latest report of a `relayed` leg's peer on what it was sent: the share that was lost of late, how many were
-    in all, and the time to it and back, where that is known."""
-
-    percent_lost: int
-    lost: int
-    round_trip_s: float | None = None
 
 
 class PushPcm(Command, frozen=True, tag=True):
@@ -237,7 +228,7 @@ class PushPcm(Command, frozen=True, tag=True):
 AnyCommand: TypeAlias = (
     OpenLeg | ConnectLeg | CloseLeg | QueueAudio | PausePlayout | ResumePlayout | FlushPlayout
     | SetLoopback | Bridge | SetTone | Listen | SendDigits | PushPcm | TellStats
-    | RelayPacket | NoteReport | PlayMusic | SetGain | SetNoise | HearTones
+    | RelayPacket | PlayMusic | SetGain | SetNoise | HearTones
 )  # fmt: skip
 
 
@@ -294,7 +285,7 @@ class HeardAudio(Report, frozen=True, tag=True):
 
 
 class PacketReady(Report, frozen=True, tag=True):
-    """An RTP packet of a `relayed` leg, to be sent at once."""
+    """A datagram of a `relayed` leg, RTP or RTCP, to be sent at once."""
 
     data: bytes
 

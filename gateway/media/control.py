@@ -39,7 +39,7 @@ class ControlChannel:
     def report(self, leg: Leg, now: float, *, bye: bool = False) -> ToSend | None:
         """A compound packet of this leg; None while nobody is there to get it."""
         remote, row = self._table.remote[leg.row], leg.row
-        if remote is None or leg.kind != "rtp":
+        if remote is None or leg.kind == "pcm":
             return None
         sender: rtcp.SenderInfo | None = None
         blocks: tuple[rtcp.Block, ...] = ()
@@ -72,13 +72,9 @@ class ControlChannel:
             # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
             turn = (rtcp.middle(rtcp.ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
             round_trip_s = turn / 65536
-        self.learn(leg, math.ceil(100 * block.fraction / 256), block.lost, round_trip_s)
-
-    def learn(self, leg: Leg, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        """What the peer tells of what it was sent."""
-        leg.remote_lost = lost
+        leg.remote_lost = block.lost
         if leg.sender is not None and leg.copies:
-            leg.sender.note_loss(percent_lost)
+            leg.sender.note_loss(math.ceil(100 * block.fraction / 256))
         if round_trip_s is not None and round_trip_s < _LONGEST_ROUND_TRIP_S:
             leg.round_trip_s = round_trip_s
 

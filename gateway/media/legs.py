@@ -217,6 +217,7 @@ class LegTable:
     def connect(self, leg: Leg, command: ConnectLeg, now: float) -> None:
         if leg.kind == "relayed":
             self.latch(leg, RELAY)
+            leg.rtcp_mux = True
             self._agree(leg, command)
         elif leg.kind == "rtp":
             self._find(leg, command)

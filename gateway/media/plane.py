@@ -169,7 +169,8 @@ class MediaPlane:
     def _close(self, leg: Leg, command: c.CloseLeg, now: float) -> None:
         self._bridges.part(leg)
         self._said += self._flush_clips(leg, now)
-        if goodbye := self._control.report(leg, now, bye=True):
+        # Whoever carries a leg's packets ends the connection himself.
+        if leg.kind == "rtp" and (goodbye := self._control.report(leg, now, bye=True)):
             self._parting += self._secure.protect([goodbye])
         stats = self._control.stats(leg)
         self._began.pop(leg.row, None)
@@ -249,10 +250,6 @@ class MediaPlane:
         if leg.kind == "relayed":
             self._relayed.append(Received(leg.name, command.data, RELAY, command.at))
 
-    def _note_report(self, leg: Leg, command: c.NoteReport, now: float) -> None:
-        if leg.kind == "relayed":
-            self._control.learn(leg, command.percent_lost, command.lost, command.round_trip_s)
-
     # Ticks
 
     def tick(self, now: float, received: Sequence[Received]) -> Tick:
@@ -274,13 +271,17 @@ class MediaPlane:
         self._said += said
         others = self._secure.protect(others + self._control.due(now)) + self._parting
         self._parting = []
+        handed_over = [one for one in others if one.destination is RELAY]
+        if handed_over:
+            others = [one for one in others if one.destination is not RELAY]
+            self._said += [c.PacketReady(now, one.leg, one.data) for one in handed_over]
         return Departures(rows, packets, others)
 
     def receive(self, now: float, received: Sequence[Received], usual: Usual | None = None) -> list[Said]:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
-        received = self._secure.open(received)
         if self._relayed:
             received, self._relayed = [*received, *self._relayed], []
+        received = self._secure.open(received)
         self._archive.trace(received, self._position, now)
         self._said += self._receiver.take(received, usual or Usual.of([], [], []), now)
         self._pushed.take()
@@ -419,7 +420,6 @@ _CARRY_OUT: dict[type[AnyCommand], Callable[[MediaPlane, Leg, Any, float], None]
     c.SendDigits: MediaPlane._send_digits,
     c.PushPcm: MediaPlane._push_pcm,
     c.RelayPacket: MediaPlane._relay,
-    c.NoteReport: MediaPlane._note_report,
     c.PlayMusic: MediaPlane._play_music,
     c.SetGain: MediaPlane._set_gain,
     c.TellStats: MediaPlane._tell_stats,

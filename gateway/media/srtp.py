@@ -188,6 +188,16 @@ class SecureLegs:
         return genuine
 
 
+def session_of_ours(keys: Srtp) -> Session:
+    """For those who send without a plane. Raises `MisuseError` for keys that are none."""
+    return _session(keys.suite, keys.ours, Policy.SSRC_ANY_OUTBOUND)
+
+
+def session_of_theirs(keys: Srtp) -> Session:
+    """For those who receive without a plane. Raises `MisuseError` for keys that are none."""
+    return _session(keys.suite, keys.theirs, Policy.SSRC_ANY_INBOUND)
+
+
 def _session(suite: str, key: bytes, kind: int) -> Session:
     profile = _PROFILES.get(suite)
     if profile is None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.media import comfort, g711, rtp, tones
-from gateway.media.commands import ClipFinished, ClipStarted, PacketReady
-from gateway.media.datagrams import Address, Departures, ToSend
+from gateway.media.commands import ClipFinished, ClipStarted
+from gateway.media.datagrams import Departures, ToSend
 from gateway.media.dtmf import DigitSender, EventPacket
 from gateway.media.echo import EchoGuard
 from gateway.media.history import FRAME, AudioHistory
 from gateway.media.jitter import Bools
-from gateway.media.legs import RELAY, Leg, LegTable
+from gateway.media.legs import Leg, LegTable
 from gateway.media.music import Music
 from gateway.media.playout import Passed, Playouts
 from gateway.media.ports import Int64s, Said
@@ -52,9 +52,6 @@ class Transmitter:
         self._sent_wide: WideFrames | None = None
         """The same at 16 kHz, in this tick."""
 
-        self._relayed: list[tuple[str, bytes]] = []
-        """This tick's packets of legs that somebody else carries."""
-
     def reset(self, row: int) -> None:
         self._tones.pop(row, None)
         self._keys.pop(row, None)
@@ -88,10 +85,9 @@ class Transmitter:
             del self._keys[row]
 
     def tick(self, now: float, position: int) -> tuple[Departures, list[Said]]:
-        """This tick's packets, those of relayed legs in what is said. `position` is where the history ends."""
-        rows, self._sent_wide, self._relayed = self._table.sending, None, []
+        """This tick's packets. `position` is where the history ends."""
+        rows, self._sent_wide = self._table.sending, None
         departures, said = self._speak(rows, now, position) if len(rows) else (Departures.nothing(), [])
-        said += [PacketReady(now, leg, data) for leg, data in self._relayed]
         self._table.timestamp[self._table.rows] += FRAME
         return departures, said
 
@@ -220,18 +216,12 @@ class Transmitter:
 
     def _addressed(self, rows: Int64s, packets: g711.Bytes) -> list[ToSend]:
         """Packets that have to be looked at one by one on their way."""
-        table, to_send = self._table, list[ToSend]()
-        for row, data in zip(rows.tolist(), packets, strict=True):
-            if (remote := table.remote[row]) is not None:
-                to_send += self._to(remote, table.names[row], data.tobytes())
-        return to_send
-
-    def _to(self, remote: Address, leg: str, data: bytes) -> list[ToSend]:
-        """Nothing, where it does not leave by a socket of ours."""
-        if remote is not RELAY:
-            return [ToSend(leg, data, remote)]
-        self._relayed.append((leg, data))
-        return []
+        table = self._table
+        return [
+            ToSend(table.names[row], data.tobytes(), remote)
+            for row, data in zip(rows.tolist(), packets, strict=True)
+            if (remote := table.remote[row]) is not None
+        ]
 
     def _plain_packets(self, rows: Int64s, codes: g711.Bytes) -> g711.Bytes:
         """(rows, `USUAL_SIZE`): the usual packet of each row, counted as sent."""
@@ -301,4 +291,4 @@ class Transmitter:
         self._table.sequence[row] += 1
         self._table.sent[row] += 1
         packet = rtp.RtpPacket(kind, sequence, timestamp * leg.clock_ratio & 0xFFFFFFFF, ssrc, payload, marker)
-        return self._to(remote, leg.name, rtp.build(packet))
+        return [ToSend(leg.name, rtp.build(packet), remote)]

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pylibsrtp import Error
+from pylibsrtp import Session as Protection
 
 from gateway.core import events as e
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import CapacityError, PeerError, SessionError
 from gateway.core.ids import RandomIds
 from gateway.media import codecs, g711, rtp
+from gateway.media.commands import Srtp
 from gateway.media.relapses import Losses
+from gateway.media.srtp import session_of_ours, session_of_theirs
 from gateway.ops.http import HttpOffice
 from gateway.ops.logs import configure
 from gateway.ops.ports import BrowserAnswer, CallSummary, RouteInfo, TrunkInfo
@@ -53,7 +57,12 @@ class ParrotCall:
         self.ending: asyncio.Task[None] | None = None
         self._clock = clock
         self._opus: codecs.Decoder | None = None
+        self._theirs: Protection | None = None
+        self._ours: Protection | None = None
+        self._sent = 0
         self._recent: deque[bytes] = deque(maxlen=15)
+        """Payloads."""
+
         self._spoken: list[bytes] = []
         self._loud = self._quiet = 0
         self._to_say: deque[bytes] = deque()
@@ -71,21 +80,27 @@ class ParrotCall:
         self.changed = asyncio.Event()
 
     def packet_came(self, packet: bytes) -> None:
-        try:
-            loud = float(np.sqrt(np.mean(self._sound(rtp.parse(packet)) ** 2))) > LOUD
-        except PeerError:
+        if self._theirs is None or rtp.is_rtcp(packet):
             return
+        try:
+            came = rtp.parse(self._theirs.unprotect(packet))
+            loud = float(np.sqrt(np.mean(self._sound(came) ** 2))) > LOUD
+        except (PeerError, Error):
+            return
+        self._hear(came.payload, loud)
+        self._speak()
+
+    def _hear(self, payload: bytes, loud: bool) -> None:
         self._loud = self._loud + 1 if loud else 0
         self._quiet = 0 if loud else self._quiet + 1
         if self._spoken:
-            self._spoken.append(packet)
+            self._spoken.append(payload)
             if self._quiet == END_PACKETS or len(self._spoken) == MOST_PACKETS:
                 self._turn_over()
         else:
-            self._recent.append(packet)
+            self._recent.append(payload)
             if self._loud == BEGIN_PACKETS:
                 self._speech_began()
-        self._speak()
 
     def _sound(self, packet: rtp.RtpPacket) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Raises `PeerError` for what is none."""
@@ -102,7 +117,8 @@ class ParrotCall:
             self.tell(e.CallEnded, reason, by, self._clock.wall() - self.started_at)
             self.ending = asyncio.create_task(self.peer.close())
 
-    def can_hear(self) -> None:
+    def can_hear(self, keys: Srtp) -> None:
+        self._ours, self._theirs = session_of_ours(keys), session_of_theirs(keys)
         self.tell(e.CallAnswered, self.peer.codec)
         self._become("listening")
 
@@ -129,10 +145,17 @@ class ParrotCall:
 
     def _speak(self) -> None:
         if self._to_say:
-            self.peer.send(self._to_say.popleft())
+            self._send(self._to_say.popleft())
             self._said += 1
             if not self._to_say:
                 self._finish_saying(complete=True)
+
+    def _send(self, payload: bytes) -> None:
+        assert self._ours is not None, "the browser can hear"
+        self._sent += 1
+        timestamp = self._sent * (160 if self.peer.codec == "PCMU" else 960)
+        packet = rtp.RtpPacket(self.peer.payload_type, self._sent & 0xFFFF, timestamp & 0xFFFFFFFF, 1, payload)
+        self.peer.send(self._ours.protect(rtp.build(packet)))
 
     def _finish_saying(self, *, complete: bool) -> None:
         self._to_say.clear()
@@ -143,9 +166,6 @@ class ParrotCall:
     def _become(self, state: e.State) -> None:
         previous, self.state = self.state, state
         self.tell(e.StateChanged, previous, state)
-
-    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        pass
 
     def digit_pressed(self, digit: str) -> None:
         self.tell(e.DigitPressed, digit, 100, "page")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -20,15 +19,14 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStatsReport, RTCTransportStats
 
-from gateway.core.errors import MisuseError, PeerError
+from gateway.core.errors import ConfigError, MisuseError, PeerError
 from gateway.core.events import AnyEvent
 from gateway.media.codecs import available
-from gateway.media.commands import Codec
+from gateway.media.commands import Codec, Srtp
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.page import CHANNEL, digit_from_page, for_page
-from gateway.webrtc.relay import Outgoing, tap
+from gateway.webrtc.relay import Path, without_rtp
 from gateway.webrtc.sdp import CODECS, Offer, spoken_codec, with_parameters
 
 log = structlog.get_logger()
@@ -61,15 +59,11 @@ class Owner(Protocol):
     """Who has a browser's call. All comes on the event loop."""
 
     def packet_came(self, packet: bytes) -> None:
-        """RTP of the browser's microphone, in the order of coming."""
+        """SRTP or SRTCP of the browser, in the order of coming; none before `can_hear`."""
         ...
 
-    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        """What the browser says of the packets it was sent: lost of late, and in all."""
-        ...
-
-    def can_hear(self) -> None:
-        """ICE and DTLS are through."""
+    def can_hear(self, keys: Srtp) -> None:
+        """ICE and DTLS are through; with these keys its packets are protected, and ours are to be."""
         ...
 
     def digit_pressed(self, digit: str) -> None:
@@ -88,13 +82,13 @@ class BrowserPeer:
     def __init__(self, call_id: str, owner: Owner, options: PeerOptions | None = None) -> None:
         self._call_id, self._owner = call_id, owner
         self._options = options or PeerOptions()
-        self._outgoing = Outgoing()
         self._connection: RTCPeerConnection | None = None
+        self._path: Path | None = None
         self._channel: RTCDataChannel | None = None
         self._unsent: deque[str] = deque(maxlen=MAX_UNSENT_EVENTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
-        self._over = False
+        self._hears = self._over = False
         self.codec: Codec = "PCMU"
         self.payload_type = 0
         self.copies = False
@@ -103,22 +97,28 @@ class BrowserPeer:
     async def accept(self, offer_sdp: str) -> str:
         """Answer the browser's offer, all candidates included (no trickle).
 
-        Raises `PeerError`: hint 400 for a bad offer, 488 for one without audio that we can speak.
+        Raises `PeerError`: hint 400 for a bad offer, 488 for one without audio that we can speak; and `ConfigError` for
+        an aiortc that is made otherwise than we know it.
         """
         if self._connection is not None:
             raise MisuseError("a BrowserPeer accepts one offer")
         offer = Offer.parse(offer_sdp)
         connection = self._connection = _new_connection(self._options)
         self._listen(connection)
-        transceiver = connection.addTransceiver(self._outgoing, direction="sendrecv")
+        transceiver = connection.addTransceiver("audio", direction="sendrecv")
         transceiver.setCodecPreferences(_our_codecs())
-        tap(transceiver.receiver, self._take)
+        without_rtp(transceiver)
         answer = await self._negotiate(connection, offer)
+        try:
+            path = self._path = Path(transceiver.receiver.transport, self._take)
+        except ConfigError:
+            await self.close()
+            raise
         self.codec, self.payload_type = spoken_codec(answer)
         if self.codec == "opus":
-            self._outgoing.clock_hz, self.copies = 48000, offer.wants(COPIES)
+            self.copies = offer.wants(COPIES)
             answer = with_parameters(answer, self.payload_type, COPIES)
-        self._start(self._watch(connection))
+        self._start(self._watch(path))
         return offer.complete(answer, self._options.advertise_host)
 
     async def connected(self) -> None:
@@ -126,8 +126,9 @@ class BrowserPeer:
         await self._connected.wait()
 
     def send(self, packet: bytes) -> None:
-        """RTP for the browser, as the media plane sends it."""
-        self._outgoing.send(packet)
+        """SRTP or SRTCP for the browser. None leaves before it can hear, nor after we closed."""
+        if self._path is not None and not self._over:
+            self._path.send(packet)
 
     def tell(self, event: AnyEvent) -> None:
         """Show an event to the page, if it is for the page. Kept until the data channel opens."""
@@ -208,14 +209,14 @@ class BrowserPeer:
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
     def _take(self, packet: bytes) -> None:
-        if self._over:
+        if self._over or not self._hears:
             return
         try:
             self._owner.packet_came(packet)
-        except Exception as error:  # in aiortc's hands it would end the connection as if the page had
+        except Exception as error:  # to be told as ours, and once
             self._break(error)
 
-    async def _watch(self, connection: RTCPeerConnection) -> None:
+    async def _watch(self, path: Path) -> None:
         """Notice what aiortc does not tell in time: a browser that never came, or went without a word.
 
         ICE consent (RFC 7675) would take aioice 30 s to give up on.
@@ -225,23 +226,15 @@ class BrowserPeer:
         except TimeoutError:
             return self._lose("never_connected")
         log.info("webrtc.connected", call=self._call_id, codec=self.codec)
-        self._owner.can_hear()
+        self._hears = True
+        self._owner.can_hear(path.keys())
         now = asyncio.get_running_loop().time
-        received, heard_at = -1, now()
+        came, heard_at = path.came, now()
         while now() - heard_at < self._options.lost_after_s:
-            report = await connection.getStats()
-            self._pass_on(report)
-            if (count := _packets_received(report)) != received:
-                received, heard_at = count, now()
             await asyncio.sleep(self._options.lost_after_s / 8)
+            if path.came != came:
+                came, heard_at = path.came, now()
         return self._lose("went_silent")
-
-    def _pass_on(self, report: RTCStatsReport) -> None:
-        """What of it the browser has told; its round trip is known from its second report on."""
-        told = next((one for one in report.values() if isinstance(one, RTCRemoteInboundRtpStreamStats)), None)
-        if told is not None:
-            percent_lost = math.ceil(100 * told.fractionLost / 256)
-            self._owner.report_came(percent_lost, told.packetsLost, told.roundTripTime)
 
     def _lose(self, reason: str) -> None:
         if not self._over:
@@ -275,7 +268,3 @@ def _our_codecs() -> list[Any]:
     codecs = RTCRtpSender.getCapabilities("audio").codecs
     ours = [name for name, codec in CODECS.items() if available(codec)]
     return [codec for name in ours for codec in codecs if codec.mimeType.lower() == f"audio/{name}"]
-
-
-def _packets_received(report: RTCStatsReport) -> int:
-    return sum(stats.packetsReceived for stats in report.values() if isinstance(stats, RTCTransportStats))

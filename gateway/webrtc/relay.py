@@ -1,90 +1,87 @@
-"""A browser's audio between aiortc, which carries its packets, and a media leg, which understands them.
+"""A browser's datagrams between aiortc, which finds the way (ICE) and agrees on keys (DTLS), and a media leg, which has
+the rest: SRTP, RTCP, and whatever the packets hold.
 
-What aiortc makes of packets itself is not for a live conversation: its jitter buffer holds back four of them always
-(80 ms), and fifteen (300 ms) for the rest of the call once a single one was lost; lost ones leave silence, and each of
-the others goes through a thread. So they leave it as they came, and those of the leg enter it as they are.
+aiortc's own RTP is not for live conversations by the hundred. Its jitter buffer holds back four packets always (80 ms),
+and fifteen (300 ms) for the rest of the call once a single one was lost; a packet passes through two tasks, two queues
+and a thread, which takes three times as long as all that is left here.
+
+The one place where we reach into aiortc and aioice.
 """
 
 from __future__ import annotations
 
-import asyncio
-import fractions
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCRtpReceiver
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from aiortc.rtp import RtpPacket
-from av import Packet
+from aiortc import RTCDtlsTransport, RTCRtpTransceiver
 
-from gateway.core.errors import ConfigError
-from gateway.media import rtp
+from gateway.core.errors import ConfigError, PeerError
+from gateway.media.commands import Srtp
 
-MOST_WAITING = 6
-"""Packets for the browser. More wait only where this loop was stuck: a call is live, late audio is worth less than
-current audio."""
+_SUITES = {
+    b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
+    b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
+    b"SRTP_AEAD_AES_256_GCM": ("AEAD_AES_256_GCM", 32, 12),
+}
+"""By OpenSSL's name: RFC 4568's, and the octets of a master key and of its salt."""
 
-_BUFFER = "_RTCRtpReceiver__jitter_buffer"
+_LABEL = b"EXTRACTOR-dtls_srtp"
+_AUDIO = 1
+"""The component of ICE: the only one, as RTCP comes the same way."""
 
 
-class Tap:
-    """Stands in for `aiortc.jitterbuffer.JitterBuffer`: gives each packet to `take`, and aiortc nothing to decode."""
+class Path:
+    """The way to one browser and back."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, dtls: RTCDtlsTransport, take: Callable[[bytes], None]) -> None:
+        """Its RTP and RTCP go to `take` from now on, as they came; DTLS stays aiortc's. Raises `ConfigError` for an
+        aiortc that is made otherwise."""
+        self._dtls: Any = dtls
         self._take = take
+        try:
+            connection: Any = self._dtls.transport._connection
+            self._keep = connection.data_received
+            self._pairs = connection._nominated
+        except AttributeError as error:
+            raise ConfigError(f"this aiortc is made otherwise ({error}); {_REMEDY}") from None
+        connection.data_received = self._come  # each datagram that is no STUN
+        self.came = 0
+        """Datagrams so far, but for those of ICE itself."""
 
-    def add(self, packet: RtpPacket) -> tuple[bool, None]:
-        """The first value asks for a video key frame: never."""
-        kind, sequence, marker = packet.payload_type, packet.sequence_number, bool(packet.marker)
-        plain = rtp.RtpPacket(kind, sequence, packet.timestamp, packet.ssrc, packet.payload, marker)
-        self._take(rtp.build(plain))
-        return False, None
+    def _come(self, data: bytes, component: int) -> None:
+        self.came += 1
+        if data and 128 <= data[0] <= 191:  # RFC 7983
+            self._take(data)
+        else:
+            self._keep(data, component)
+
+    def send(self, datagram: bytes) -> None:
+        """As it is. To nobody, before ICE has found the browser or after it was lost."""
+        pair = self._pairs.get(_AUDIO)
+        if pair is not None:
+            pair.protocol.transport.sendto(datagram, pair.remote_addr)
+
+    def keys(self) -> Srtp:
+        """What DTLS has agreed on (RFC 5764 4.2). Raises `PeerError` where it has not."""
+        tls = self._dtls._ssl
+        suite, key, salt = _SUITES.get(tls.get_selected_srtp_profile(), ("", 0, 0))
+        if not suite:
+            raise PeerError("no SRTP profile was agreed on")
+        octets: bytes = tls.export_keying_material(_LABEL, 2 * (key + salt))
+        client, server = (octets[key * k : key * (k + 1)] + octets[2 * key + salt * k :][:salt] for k in (0, 1))
+        ours, theirs = (server, client) if self._dtls._role == "server" else (client, server)
+        return Srtp(suite, ours, theirs)
 
 
-def tap(receiver: RTCRtpReceiver, take: Callable[[bytes], None]) -> None:
-    """Give the receiver's packets to `take`, as RTP without header extensions. The one place where we reach into
-    aiortc; raises `ConfigError` for one that is made otherwise."""
-    if not hasattr(receiver, _BUFFER):
-        raise ConfigError("this aiortc keeps its packets elsewhere; remedy: pip install 'aiortc>=1.9,<1.17'")
-    setattr(receiver, _BUFFER, Tap(take))
+def without_rtp(transceiver: RTCRtpTransceiver) -> None:
+    """Let aiortc negotiate this stream, and then neither send nor receive any of it."""
+
+    async def nothing(parameters: object) -> None:
+        pass
+
+    sender: Any = transceiver.sender
+    receiver: Any = transceiver.receiver
+    sender.send = receiver.receive = nothing
 
 
-class Outgoing(MediaStreamTrack):
-    """What the browser is sent: the leg's packets, each as soon as it is there. Their pace is the leg's."""
-
-    kind = "audio"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock_hz = 8000
-        """Of the packets' timestamps; to be set before the first one."""
-
-        self._packets: asyncio.Queue[rtp.RtpPacket] = asyncio.Queue(MOST_WAITING)
-        self._wanted = False
-        self._timestamp: int | None = None
-        self._pts = 0
-
-    def send(self, data: bytes) -> None:
-        """An RTP packet. Those from before the browser can hear come to nothing."""
-        if not self._wanted:
-            return
-        if self._packets.full():
-            self._packets.get_nowait()
-        self._packets.put_nowait(rtp.parse(data))
-
-    async def recv(self) -> Packet[Any]:
-        """aiortc asks for the next one, and sends its payload as it is, under numbers of its own."""
-        if self.readyState != "live":
-            raise MediaStreamError
-        self._wanted = True
-        packet = await self._packets.get()
-        self._pts += self._step(packet.timestamp)
-        coded: Packet[Any] = Packet(packet.payload)
-        coded.pts, coded.time_base = self._pts, fractions.Fraction(1, self.clock_hz)
-        return coded
-
-    def _step(self, timestamp: int) -> int:
-        """From the packet before. Where the leg was opened anew, its clock is another one; the browser's goes on."""
-        before, self._timestamp = self._timestamp, timestamp
-        ahead = 0 if before is None else timestamp - before & 0xFFFFFFFF
-        return ahead if ahead <= self.clock_hz else self.clock_hz // 50
+_REMEDY = "remedy: pip install 'aiortc>=1.9,<1.17'"

@@ -121,13 +121,17 @@ class Offer:
     def complete(self, answer: str, advertise_host: str | None = None) -> str:
         """aiortc's answer to `taken()`, with the rejected m-lines in their places again.
 
-        `advertise_host` replaces the address of every host candidate: that of a 1:1 NAT in front of us.
+        It names no SSRC: the leg's is chosen later, and is another one when another process takes the leg over. And no
+        header extensions: then the browser knows our one stream by its payload type (RFC 9143 9.2), where Chromium
+        would else wait for the name of the m-line in each packet. `advertise_host` replaces the address of every host
+        candidate: that of a 1:1 NAT in front of us.
         """
         head, answered = _split(answer)
         ours = iter(answered)
         lines = list(head)
         for index, section in enumerate(self.sections):
             lines += next(ours).lines if self._takes(index) else section.rejected()
+        lines = [line for line in lines if not line.startswith(("a=ssrc", "a=extmap:"))]
         if advertise_host is not None:
             lines = [_advertised(line, advertise_host) for line in lines]
         return _join(lines)

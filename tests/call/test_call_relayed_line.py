@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hallway import NotingLeg
 
 from gateway.call import commands as c
 from gateway.call.relayed_line import RelayedLine
 from gateway.media import commands as media
+
+KEYS = media.Srtp("AES_CM_128_HMAC_SHA1_80", bytes(30), bytes(30))
 
 
 class Carrier:
@@ -37,45 +40,45 @@ class Scene:
 
 
 def test_the_leg_is_told_all_that_offer_and_answer_agreed_on() -> None:
-    """Opened and connected at once: there is nothing left to negotiate."""
+    """Opened and connected at once, with the keys: there is nothing left to negotiate."""
     scene = Scene()
     scene.line.answer()
+    scene.line.far_side_ready(KEYS)
     assert scene.leg.sent == [
         media.OpenLeg("c-1", "relayed", record="call.wav", trace="packets.trace", silent_after_s=5.0),
-        scene.agreed,
+        msgspec.structs.replace(scene.agreed, srtp=KEYS),
     ]
     assert scene.line.wideband
     assert not Scene("PCMU").line.wideband
 
 
 @pytest.mark.parametrize("browser_first", [True, False])
-def test_it_is_answered_when_leg_and_browser_are_ready(browser_first: bool) -> None:
-    """Whichever comes first: no greeting is played to nobody."""
+def test_it_is_answered_when_the_browser_can_hear_and_the_leg_is_there(browser_first: bool) -> None:
+    """Whether the hallway answers before the browser can hear or behind: no greeting is played to nobody, and nothing
+    leaves without keys."""
     scene = Scene()
-    scene.line.answer()
-    steps = [scene.line.far_side_ready, lambda: scene.line.media_said(media.LegOpened(1.0, "c-1", 0, 7))]
+    steps = [lambda: scene.line.far_side_ready(KEYS), scene.line.answer]
     first, second = steps if browser_first else steps[::-1]
     first()
-    assert scene.heard == []
+    assert (scene.heard, scene.leg.sent) == ([], [])
     second()
+    assert len(scene.leg.sent) == 2
+    assert scene.heard == []
+    scene.line.media_said(media.LegOpened(1.0, "c-1", 0, 7))
     assert scene.heard == [c.LineAnswered("opus")]
 
 
-def test_packets_and_reports_go_to_the_leg_and_its_packets_to_the_carrier() -> None:
+def test_packets_go_to_the_leg_and_its_packets_to_the_carrier() -> None:
     """None before the leg is there: a browser may be quicker than the hallway."""
     scene = Scene()
     scene.line.receive(b"early", 0.5)
-    scene.line.note_report(1, 1, None)
+    scene.line.far_side_ready(KEYS)
+    scene.line.receive(b"early", 0.5)
     assert scene.leg.sent == []
     scene.line.answer()
     scene.line.receive(b"packet", 1.5)
-    scene.line.note_report(12, 7, 0.08)
     scene.line.press("1#")
-    assert scene.leg.sent[2:] == [
-        media.RelayPacket("c-1", b"packet", 1.5),
-        media.NoteReport("c-1", 12, 7, 0.08),
-        media.SendDigits("c-1", "1#"),
-    ]
+    assert scene.leg.sent[2:] == [media.RelayPacket("c-1", b"packet", 1.5), media.SendDigits("c-1", "1#")]
     scene.line.media_said(media.PacketReady(2.0, "c-1", b"answer"))
     assert scene.carrier.sent == [b"answer"]
 
@@ -85,17 +88,22 @@ def test_without_its_leg_the_line_ends(gone: media.AnyReport) -> None:
     """As our fault, and the browser is let go."""
     scene = Scene()
     scene.line.answer()
+    scene.line.far_side_ready(KEYS)
     scene.line.media_said(gone)
     assert scene.heard == [c.LineEnded("error", "gateway")]
     assert scene.carrier.over
 
 
-@pytest.mark.parametrize("answered", [True, False])
-def test_its_leg_is_given_back(answered: bool) -> None:
+@pytest.mark.parametrize(("answered", "connected"), [(True, True), (True, False), (False, True)])
+def test_its_leg_is_given_back(answered: bool, connected: bool) -> None:
     """If there was one; and whoever keeps the browser learns that the call is over."""
     scene = Scene()
     if answered:
         scene.line.answer()
+    if connected:
+        scene.line.far_side_ready(KEYS)
+    opened = bool(scene.leg.sent)
+    assert opened == (answered and connected)
     scene.line.release()
-    assert scene.leg.sent[2:] == ([media.CloseLeg("c-1")] if answered else [])
+    assert scene.leg.sent[2:] == ([media.CloseLeg("c-1")] if opened else [])
     assert scene.left == ["c-1"]

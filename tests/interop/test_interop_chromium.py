@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -14,15 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiortc import RTCRtpReceiver
-from aiortc.rtp import RtpPacket
 from callers import BOOK_WHOLLY, IS_THAT_RIGHT, WHAT_TO_DO, soon
 from gateway_process import GatewayProcess
 from playwright.async_api import Browser, Page, async_playwright, expect
 from replays import expect_replay
-from sounds import GREETING, Sound, read_wav, silence, speech
+from sounds import GREETING, Sound, likeness_in_pieces, read_wav, silence, speech
 
-from gateway.media import opus_library, rtp
+from gateway.media import opus_library, rtcp, rtp
 from gateway.ops.http import HttpOffice
 from gateway.ops.parrot import ParrotCall, ParrotDesk
 
@@ -114,21 +114,26 @@ async def test_a_browser_calls_talks_hears_the_answer_and_hangs_up(page: Page) -
 async def test_chromium_sends_copies_once_it_is_told_of_losses(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every eighth packet never comes. By our answer and our reports Chromium knows what that calls for."""
     holds_copy = opus_library._loaded().opus_packet_has_lbrr
-    take, hear = RTCRtpReceiver._handle_rtp_packet, ParrotCall.packet_came
+    take, hear = ParrotCall.packet_came, ParrotCall._sound
     came, found = count(), asyncio.Event()
 
-    async def lossy(receiver: RTCRtpReceiver, packet: RtpPacket, arrival_time_ms: int) -> None:
-        if next(came) % 8:
-            await take(receiver, packet, arrival_time_ms)
+    def lossy(parrot: ParrotCall, packet: bytes) -> None:
+        number = next(came)
+        if number % 8:
+            take(parrot, packet)
+        if number % 25 == 24 and not rtp.is_rtcp(packet):
+            sequence, source = int.from_bytes(packet[2:4]), int.from_bytes(packet[8:12])
+            lost = rtcp.Block(source, 256 // 8, number // 8, sequence, jitter=0, last_report=0, delay=0)
+            assert parrot._ours is not None
+            parrot.peer.send(parrot._ours.protect_rtcp(rtcp.build(rtcp.Report(1, None, (lost,)), "parrot")))
 
-    def watched(parrot: ParrotCall, packet: bytes) -> None:
-        payload = rtp.parse(packet).payload
-        if holds_copy(payload, len(payload)) == 1:
+    def watched(parrot: ParrotCall, packet: rtp.RtpPacket) -> Any:
+        if holds_copy(packet.payload, len(packet.payload)) == 1:
             found.set()
-        hear(parrot, packet)
+        return hear(parrot, packet)
 
-    monkeypatch.setattr(RTCRtpReceiver, "_handle_rtp_packet", lossy)
-    monkeypatch.setattr(ParrotCall, "packet_came", watched)
+    monkeypatch.setattr(ParrotCall, "packet_came", lossy)
+    monkeypatch.setattr(ParrotCall, "_sound", watched)
     await call(page)
     await asyncio.wait_for(found.wait(), 20)
 
@@ -392,3 +397,32 @@ async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway
     await expect(desk_page.locator("#log")).to_contain_text("Welcome back. So far I have: a booking.")
     await expect(desk_page.locator("#log")).to_contain_text("Which service would you like?", timeout=10_000)
     assert (await soon(gateway.ended, first))["by"] == "caller"
+
+
+@pytest.mark.alone
+async def test_a_browsers_call_outlives_its_media_worker(tmp_path: Path) -> None:
+    """kill -9 in the bot's greeting: another process goes on under the same keys, as another source of sound. The page
+    plays what that one says, the rest of the greeting included, and it understands the caller."""
+    arguments = (GRANT, "--autoplay-policy=no-user-gesture-required")
+    with GatewayProcess(tmp_path / "data", config="media_workers = 1\n") as gateway:
+        async with opened_page(gateway.http_url, tmp_path, *arguments, script=SPEAKING_MICROPHONE) as page:
+            await page.locator("input[value=desk]").check(force=True)
+            await page.evaluate(EAVESDROP)
+            await page.click("#call")
+            call = await soon(gateway.call, within_s=15)
+            await soon(call.wait, "UtteranceStarted")
+            os.kill(gateway.wait_log("media.worker_started", count=1)["pid"], signal.SIGKILL)
+            await soon(call.wait, "AudioInterrupted")
+            await soon(call.wait_asked, WHAT_TO_DO)
+            await say(page, BOOK_WHOLLY, tmp_path)
+            await soon(call.wait_asked, IS_THAT_RIGHT)
+            pcm = np.frombuffer(base64.b64decode(await page.evaluate(OVERHEARD)), "<f4")
+            await page.click("#hangup")
+            ended = await soon(gateway.ended, call)
+    assert (ended["reason"], ended["by"]) == ("hangup", "caller")
+    assert (ended["packets_forged"], ended["packets_malformed"]) == (0, 0)
+    heard, bot = Sound(32768.0 * pcm.astype(float), RATE).at(8000), call.recording()[1].at(8000)
+    clips = [likeness_in_pieces(bot.cut(*spoke), heard) for spoke in call.bot_spoke()]
+    assert len(clips) == 4
+    assert min(clips) > 0.8
+    await asyncio.to_thread(expect_replay, call, tolerance_s=0.25)  # a gateway's first call takes its time

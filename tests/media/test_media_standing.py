@@ -313,7 +313,7 @@ def test_everything_that_holds_is_told_again() -> None:
 
 def test_every_command_is_noted_or_of_the_moment() -> None:
     """A new one has to be thought of: does it still hold when the leg is opened again?"""
-    of_the_moment = {c.OpenLeg, c.SendDigits, c.PushPcm, c.RelayPacket, c.NoteReport}
+    of_the_moment = {c.OpenLeg, c.SendDigits, c.PushPcm, c.RelayPacket}
     assert set(_TOLD) | of_the_moment == set(get_args(c.AnyCommand))
     assert not set(_TOLD) & of_the_moment
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import fractions
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av import AudioFrame
 
 from gateway.core.clock import SystemClock
-from gateway.media import codecs, g711, rtp
+from gateway.media import codecs, g711, rtcp, rtp
+from gateway.media.commands import Srtp
+from gateway.media.srtp import session_of_ours, session_of_theirs
 from gateway.webrtc.addresses import gathering_on
 from gateway.webrtc.peer import BrowserPeer, PeerOptions
 
@@ -108,11 +110,17 @@ class Browser:
 
     def lose(self, numbers: set[int]) -> None:
         """Let the network lose the audio packets of these numbers, counted from now; `sent` counts them all."""
+        transport = self.connection.getTransceivers()[0].sender.transport
+        send, sent = transport._send_rtp, itertools.count(1)
 
-        def count(number: int) -> None:
-            self.sent = number
+        async def lossy(data: bytes) -> None:
+            if not rtp.is_rtcp(data):
+                self.sent = next(sent)
+                if self.sent in numbers:
+                    return
+            await send(data)
 
-        lose(self.connection, numbers, count)
+        transport._send_rtp = lossy
 
     def vanish(self) -> None:
         """As when the machine loses its network: nothing is said, the sockets are just gone."""
@@ -136,39 +144,25 @@ class Browser:
                 self.heard.put_nowait(samples[:: len(frame.layout.channels)])
 
 
-def lose(connection: RTCPeerConnection, numbers: set[int], count: Callable[[int], None] = lambda number: None) -> None:
-    """Let the network lose the audio packets of these numbers that leave by `connection`, counted from now."""
-    transport = connection.getTransceivers()[0].sender.transport
-    send, sent = transport._send_rtp, itertools.count(1)
-
-    async def lossy(data: bytes) -> None:
-        if not 72 <= data[1] & 0x7F <= 79:  # RTCP, by RFC 5761
-            number = next(sent)
-            count(number)
-            if number in numbers:
-                return
-        await send(data)
-
-    transport._send_rtp = lossy
-
-
 class Ours:
     """Who owns a `BrowserPeer`: writes down what it is told, and has a leg's part in the sound."""
 
     def __init__(self, **options: float) -> None:
         self.packets: asyncio.Queue[rtp.RtpPacket] = asyncio.Queue()
-        self.reports: asyncio.Queue[tuple[int, int, float | None]] = asyncio.Queue()
+        self.reports: asyncio.Queue[rtcp.Report] = asyncio.Queue()
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.digits: asyncio.Queue[str] = asyncio.Queue()
         self.ready = asyncio.Event()
+        self.ssrc = 1
         self.peer = BrowserPeer("call-1", self, PeerOptions(bind_host="127.0.0.1", **options))
         self._opus = codecs.decoder("opus")
 
     def packet_came(self, packet: bytes) -> None:
-        self.packets.put_nowait(rtp.parse(packet))
-
-    def report_came(self, percent_lost: int, lost: int, round_trip_s: float | None) -> None:
-        self.reports.put_nowait((percent_lost, lost, round_trip_s))
+        if not rtp.is_rtcp(packet):
+            self.packets.put_nowait(rtp.parse(self._theirs.unprotect(packet)))
+            return
+        for report in rtcp.parse(self._theirs.unprotect_rtcp(packet)):
+            self.reports.put_nowait(report)
 
     def browser_lost(self, reason: str) -> None:
         self.lost.put_nowait(reason)
@@ -176,7 +170,8 @@ class Ours:
     def digit_pressed(self, digit: str) -> None:
         self.digits.put_nowait(digit)
 
-    def can_hear(self) -> None:
+    def can_hear(self, keys: Srtp) -> None:
+        self._ours, self._theirs = session_of_ours(keys), session_of_theirs(keys)
         self.ready.set()
 
     @property
@@ -194,8 +189,9 @@ class Ours:
             return self._opus.decode(payload)
         return g711.decode(np.frombuffer(payload, np.uint8), 0)
 
-    async def say(self, *hz: float) -> None:
-        """Sines, a packet each 20 ms, in real time, as aiortc takes no other."""
+    async def say(self, *hz: float, lost: frozenset[int] = frozenset()) -> None:
+        """Sines, a packet each 20 ms, in real time. The network loses those of these numbers, counted from 0."""
+        await self.ready.wait()
         clock, coder = SystemClock(), codecs.encoder("opus") if self.peer.codec == "opus" else None
         pcm = np.sum([tone(one, 1.0, rate=self.rate) for one in hz], axis=0).astype(np.int16)
         pieces, start = pcm.reshape(50, -1), clock.now()
@@ -204,8 +200,9 @@ class Ours:
             piece = pieces[number % 50]
             payload = g711.encode(piece, 0).tobytes() if coder is None else coder.encode(piece)
             at = number * (160 if coder is None else 960)
-            packet = rtp.RtpPacket(self.peer.payload_type, number & 0xFFFF, at & 0xFFFFFFFF, 1, payload)
-            self.peer.send(rtp.build(packet))
+            packet = rtp.RtpPacket(self.peer.payload_type, number & 0xFFFF, at & 0xFFFFFFFF, self.ssrc, payload)
+            if number not in lost:
+                self.peer.send(self._ours.protect(rtp.build(packet)))
 
 
 @contextlib.asynccontextmanager

@@ -1,129 +1,115 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver
-from aiortc.rtp import RtpPacket
-from av import Packet
-from hypothesis import given
-from hypothesis import strategies as st
-from waiting import turns
+from aiortc import RTCPeerConnection
+from aiortc_browser import WITHIN_S, Browser, connected
 
-from gateway.core.errors import ConfigError
-from gateway.core.loops import run_virtual
-from gateway.media import rtp
-from gateway.webrtc.relay import MOST_WAITING, Outgoing, Tap, tap
+from gateway.core.errors import ConfigError, PeerError
+from gateway.webrtc.relay import Path, without_rtp
 
 
-def packet(number: int, timestamp: int | None = None) -> bytes:
-    at = 960 * number if timestamp is None else timestamp
-    return rtp.build(rtp.RtpPacket(96, number & 0xFFFF, at & 0xFFFFFFFF, 7, b"%d" % number))
+class Place:
+    """Where aiortc and aioice keep what we reach for."""
+
+    def __init__(self, profile: bytes = b"SRTP_AES128_CM_SHA1_80", role: str = "server") -> None:
+        self.kept, self.sent = list[tuple[bytes, int]](), list[tuple[bytes, object]]()
+        self.connection = SimpleNamespace(data_received=lambda *data: self.kept.append(data), _nominated={})
+        self.dtls = SimpleNamespace(
+            transport=SimpleNamespace(_connection=self.connection),
+            _ssl=SimpleNamespace(
+                get_selected_srtp_profile=lambda: profile,
+                export_keying_material=lambda label, length: bytes(range(length)),
+            ),
+            _role=role,
+        )
+
+    def find(self, remote: object) -> None:
+        """As ICE does."""
+        transport = SimpleNamespace(sendto=lambda data, to: self.sent.append((data, to)))
+        self.connection._nominated[1] = SimpleNamespace(
+            protocol=SimpleNamespace(transport=transport), remote_addr=remote
+        )
 
 
-async def listening() -> tuple[Outgoing, asyncio.Task[Packet]]:
-    """With a browser that waits for its first packet."""
-    outgoing = Outgoing()
-    outgoing.clock_hz = 48000
-    first = asyncio.create_task(outgoing.recv())
-    await turns()
-    return outgoing, first
+def test_rtp_and_rtcp_go_to_the_leg_and_dtls_to_aiortc() -> None:
+    """By the first octet (RFC 7983), each in its order, an empty datagram too; all count as signs of life."""
+    place, taken = Place(), list[bytes]()
+    path = Path(place.dtls, taken.append)
+    for first in (20, 63, 127, 128, 191, 192):
+        place.connection.data_received(bytes([first, 1]), 1)
+    place.connection.data_received(b"", 1)
+    assert [data[0] for data in taken] == [128, 191]
+    assert [data[:1] for data, _ in place.kept] == [b"\x14", b"\x3f", b"\x7f", b"\xc0", b""]
+    assert path.came == 7
 
 
-def test_aiortc_has_nothing_to_decode_and_the_leg_gets_everything() -> None:
-    """Swapped, doubled and empty ones too, without the header extensions: what is to be made of them it knows best."""
-    taken: list[bytes] = []
-    stand_in = Tap(taken.append)
-    for number in (5, 7, 6, 6):
-        made = RtpPacket(payload_type=96, sequence_number=number, timestamp=960 * number, marker=number == 5)
-        made.ssrc, made.payload = 7, b"%d" % number if number != 7 else b""
-        made.extensions.mid = "0"
-        assert stand_in.add(made) == (False, None)
-    assert [rtp.parse(data) for data in taken] == [
-        rtp.RtpPacket(96, 5, 4800, 7, b"5", True),
-        rtp.RtpPacket(96, 7, 6720, 7, b"", False),
-        rtp.RtpPacket(96, 6, 5760, 7, b"6", False),
-        rtp.RtpPacket(96, 6, 5760, 7, b"6", False),
-    ]
-    assert all(data[0] == 0x80 for data in taken)
+def test_what_leaves_goes_where_ice_has_found_the_browser() -> None:
+    """To nobody before that, and none of it is kept: it would be late for the rest of the call."""
+    place = Place()
+    path = Path(place.dtls, lambda data: None)
+    path.send(b"early")
+    place.find(("192.0.2.1", 40000))
+    path.send(b"one")
+    place.find(("192.0.2.1", 40002))
+    path.send(b"two")
+    assert place.sent == [(b"one", ("192.0.2.1", 40000)), (b"two", ("192.0.2.1", 40002))]
 
 
-async def test_aiortc_still_keeps_its_packets_where_we_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upgrade that moves them is noticed here, and by whoever installs it all the same with the remedy."""
+@pytest.mark.parametrize(
+    ("profile", "suite", "key", "salt"),
+    [
+        (b"SRTP_AES128_CM_SHA1_80", "AES_CM_128_HMAC_SHA1_80", 16, 14),
+        (b"SRTP_AEAD_AES_128_GCM", "AEAD_AES_128_GCM", 16, 12),
+        (b"SRTP_AEAD_AES_256_GCM", "AEAD_AES_256_GCM", 32, 12),
+    ],
+)
+def test_keys_are_laid_out_as_dtls_has_them(profile: bytes, suite: str, key: int, salt: int) -> None:
+    """The client's key, the server's, the client's salt, the server's (RFC 5764 4.2); ours by our part in it."""
+    octets = bytes(range(2 * (key + salt)))
+    client = octets[:key] + octets[2 * key : 2 * key + salt]
+    server = octets[key : 2 * key] + octets[2 * key + salt :]
+    as_server, as_client = (Path(Place(profile, role).dtls, print).keys() for role in ("server", "client"))
+    assert (as_server.suite, as_server.ours, as_server.theirs) == (suite, server, client)
+    assert (as_client.suite, as_client.ours, as_client.theirs) == (suite, client, server)
+
+
+def test_without_a_profile_there_are_no_keys() -> None:
+    """A browser that agreed to none of ours cannot be heard; told, not guessed."""
+    with pytest.raises(PeerError, match="no SRTP profile"):
+        Path(Place(b"").dtls, print).keys()
+
+
+async def test_an_aiortc_that_is_made_otherwise_is_told_with_the_remedy() -> None:
+    """An upgrade that moves what we reach for is noticed here, and by whoever installs it all the same."""
     connection = RTCPeerConnection()
-    receiver = connection.addTransceiver("audio").receiver
-    tap(receiver, lambda data: None)
-    assert isinstance(receiver._RTCRtpReceiver__jitter_buffer, Tap)
-    monkeypatch.delattr(receiver, "_RTCRtpReceiver__jitter_buffer")
-    with pytest.raises(ConfigError, match="pip install 'aiortc"):
-        tap(receiver, lambda data: None)
-    assert isinstance(receiver, RTCRtpReceiver)
+    dtls = connection.addTransceiver("audio").receiver.transport
+    Path(dtls, lambda data: None)
+    for missing in (SimpleNamespace(transport=SimpleNamespace()), SimpleNamespace()):
+        with pytest.raises(ConfigError, match="pip install 'aiortc"):
+            Path(missing, lambda data: None)  # type: ignore[arg-type]
     await connection.close()
 
 
-def test_a_packet_leaves_as_soon_as_it_is_there() -> None:
-    """Nothing is held back, and nothing made up where the leg sends nothing."""
-
-    async def scenario() -> None:
-        outgoing, first = await listening()
-        outgoing.send(packet(1, 777))
-        sent = await first
-        assert (bytes(sent), sent.pts * sent.time_base) == (b"1", 0)
-        waits = asyncio.create_task(outgoing.recv())
-        made_up, _ = await asyncio.wait({waits}, timeout=5)
-        assert not made_up
-        outgoing.send(packet(2, 777 + 960))
-        sent = await waits
-        assert (bytes(sent), sent.pts * sent.time_base) == (b"2", Fraction(1, 50))
-
-    run_virtual(scenario())
+async def test_aiortc_has_no_part_in_the_audio() -> None:
+    """It starts none of its tasks and threads for it, and sends no report of its own: under our keys, a second stream
+    would be a fault."""
+    async with connected() as (ours, _):
+        await asyncio.wait_for(ours.receive(0.5), WITHIN_S)
+        (transceiver,) = ours.peer._connection.getTransceivers()
+        assert transceiver.receiver._RTCRtpReceiver__decoder_thread is None
+        assert transceiver.sender._RTCRtpSender__started is transceiver.receiver._RTCRtpReceiver__started is False
 
 
-def test_what_comes_before_the_browser_can_hear_is_not_kept_for_it() -> None:
-    """It would be late for the rest of the call."""
-
-    async def scenario() -> None:
-        outgoing = Outgoing()
-        for number in range(4):
-            outgoing.send(packet(number))
-        first = asyncio.create_task(outgoing.recv())
-        await turns()
-        outgoing.send(packet(4))
-        assert bytes(await first) == b"4"
-
-    run_virtual(scenario())
-
-
-@pytest.mark.parametrize(("jump", "step"), [(960, 960), (2880, 2880), (2**31, 960), (-5000, 960), (10**6, 960)])
-def test_the_browsers_clock_goes_on_where_the_legs_begins_anew(jump: int, step: int) -> None:
-    """As when another media process took the leg over; what is left out keeps its time."""
-
-    async def scenario() -> None:
-        outgoing, first = await listening()
-        outgoing.send(packet(1, 2**32 - 100))
-        outgoing.send(packet(2, 2**32 - 100 + jump))
-        began = (await first).pts
-        assert (await outgoing.recv()).pts - began == step
-
-    run_virtual(scenario())
-
-
-@given(st.lists(st.booleans(), max_size=200))
-def test_what_waits_never_grows_and_keeps_its_order(steps: list[bool]) -> None:
-    """However late this loop is: the oldest are left out, and no other."""
-
-    async def scenario() -> None:
-        outgoing, first = await listening()
-        outgoing.send(packet(0))
-        await first
-        waiting = deque[int](maxlen=MOST_WAITING)
-        for number, send in enumerate(steps):
-            if send:
-                outgoing.send(packet(number))
-                waiting.append(number)
-            elif waiting:
-                assert bytes(await outgoing.recv()) == b"%d" % waiting.popleft()
-
-    run_virtual(scenario())
+async def test_a_stream_without_rtp_is_negotiated_all_the_same() -> None:
+    """The answer takes the browser's audio, both ways."""
+    browser, connection = Browser(), RTCPeerConnection()
+    without_rtp(connection.addTransceiver("audio"))
+    await browser.connection.setLocalDescription()
+    await connection.setRemoteDescription(browser.connection.localDescription)
+    await connection.setLocalDescription()
+    assert "a=sendrecv" in connection.localDescription.sdp
+    await connection.close()
+    await browser.close()

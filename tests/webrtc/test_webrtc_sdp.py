@@ -117,6 +117,15 @@ def test_behind_a_nat_the_advertised_address_is_offered() -> None:
     assert "c=IN IP6 2001:db8::1" in offer.complete(text(HEAD, audio()), "2001:db8::1")
 
 
+def test_an_answer_promises_no_source_and_no_header_extension() -> None:
+    """The leg chooses its SSRC later, and Chromium would wait for extensions that were agreed on."""
+    answer = text(HEAD, [*audio(), "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid", "a=ssrc:7 cname:x", "a=sendrecv"])
+    completed = Offer.parse(text(HEAD, audio())).complete(answer)
+    assert "a=ssrc" not in completed
+    assert "a=extmap" not in completed
+    assert "a=sendrecv\r\n" in completed
+
+
 def test_an_offer_says_what_its_codecs_want() -> None:
     """RFC 7587 6.1; of the audio alone, and of no parameter that only begins so."""
     wish = "a=fmtp:111 minptime=10; useinbandfec=1"
