@@ -4,13 +4,12 @@ A window of 256 samples with the 32 before it becomes four spectra, four convolu
 128 features, a recurrent cell carries them on, and one unit tells the probability of speech. Every layer is a matrix
 product over all rows. Equal to onnxruntime on the published `silero_vad.onnx` within 1e-5.
 
-Up to the features, rows are columns: what a convolution sees then stands below each other already, and nothing is
-copied between the layers. The cell has a row for each call, as its state is kept by row.
+Each call is a row, and its frames stand beside each other: what a convolution sees is a stretch of it, and nothing is
+copied between the layers.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,11 @@ _CELL = 128
 _BINS = 65
 _FRAMES = 4
 _FRAME, _HOP = 128, 64
+_FRAMED = _FRAME + _HOP * (_FRAMES - 1)
+"""Samples in all frames: the last one lacks its end, which is what was heard last, mirrored."""
 
-_NOTHING = np.zeros(_CELL, np.float32)
-
-_BATCH = 208
-"""Rows at once: with more of them, what passes between the layers no longer fits the processor's cache."""
+_FIRST, _SECOND = 128, 64
+"""Features of a frame behind the first convolution, and of two behind the second."""
 
 
 class SileroVad:
@@ -50,53 +49,54 @@ class SileroVad:
             state[rows] = 0.0
 
     def probabilities(self, rows: Int64s, audio: Float32s) -> Float32s:
-        if len(rows) <= _BATCH:
-            return self._step(rows, audio)
-        # Equal parts: a small rest would cost nearly as much as a whole batch.
-        parts = -(-len(rows) // _BATCH)
-        cuts = [len(rows) * k // parts for k in range(parts + 1)]
-        found = [self._step(rows[a:b], audio[a:b]) for a, b in pairwise(cuts)]
-        return np.concatenate(found)
-
-    def _step(self, rows: Int64s, audio: Float32s) -> Float32s:
-        heard = np.empty((len(rows), _HEARD), np.float32)
-        heard[:, :_CONTEXT], heard[:, _CONTEXT:] = self._context[rows], audio
-        self._context[rows] = heard[:, -_CONTEXT:]
+        heard = np.empty((len(rows), _FRAMED), np.float32)
+        heard[:, :_CONTEXT], heard[:, _CONTEXT:_HEARD] = self._context[rows], audio
+        heard[:, _HEARD:] = heard[:, _HEARD - 2 : 2 * _HEARD - 2 - _FRAMED : -1]
+        self._context[rows] = audio[:, -_CONTEXT:]
         said = self._remember(rows, self._features(self._magnitudes(heard)))
-        return _sigmoid(np.maximum(said, _NOTHING) @ self._w["out"] + self._w["out_bias"])
+        return _sigmoid(_rectify(said) @ self._w["out"] + self._w["out_bias"])
 
     def _magnitudes(self, heard: Float32s) -> Float32s:
-        """(4 * 65, rows): the spectra of four frames, 64 samples apart, below each other."""
-        parts = np.empty((_FRAMES, _FRAME, len(heard)), np.float32)
-        for k in range(_FRAMES - 1):
-            np.matmul(self._w["spectrum"], heard[:, _HOP * k : _HOP * k + _FRAME].T, out=parts[k])
-        np.matmul(self._w["last_spectrum"], heard[:, _HOP * (_FRAMES - 1) :].T, out=parts[-1])
-        np.multiply(parts, parts, out=parts)
-        magnitudes = parts[:, :_BINS]
-        magnitudes[:, 1:-1] += parts[:, _BINS:]
-        return np.sqrt(magnitudes).reshape(_FRAMES * _BINS, -1)
+        """(rows, 4 * 65): the spectra of four frames, 64 samples apart, beside each other.
+
+        The window is symmetric and so are cosines, about the middle of the frame; sines are so but for their sign. So
+        sums of the samples on either side give the real parts, and differences the imaginary ones, by half as many
+        weights each. The first sample of a frame has no opposite, and no weight.
+        """
+        onward = heard[:, 1 : 1 + _HOP * _FRAMES]
+        back = heard[:, _HOP:].reshape(-1, _FRAMES, _HOP)[:, :, ::-1].reshape(-1, _HOP * _FRAMES)
+        real = (onward + back).reshape(-1, _HOP) @ self._w["cosines"]
+        imaginary = (onward - back).reshape(-1, _HOP) @ self._w["sines"]
+        real *= real
+        imaginary *= imaginary
+        real[:, :-1] += imaginary
+        return np.sqrt(real, out=real).reshape(-1, _FRAMES * _BINS)
 
     def _features(self, spectra: Float32s) -> Float32s:
-        """(64, rows), the last layer's input. A layer looks at three frames; beyond the edges there is nothing."""
+        """(rows, 64), the last layer's input. A layer looks at three frames; beyond the edges there is nothing."""
         conv = self._w["conv0"]
-        first = np.empty((_FRAMES * 128, spectra.shape[1]), np.float32)
-        np.matmul(conv[:, _BINS:], spectra[: 2 * _BINS], out=first[:128])
-        np.matmul(conv, spectra[: 3 * _BINS], out=first[128:256])
-        np.matmul(conv, spectra[_BINS:], out=first[256:384])
-        np.matmul(conv[:, : 2 * _BINS], spectra[2 * _BINS :], out=first[384:])
-        _rectify(first.reshape(_FRAMES, 128, -1), self._w["bias0"])
+        first = np.empty((len(spectra), _FRAMES * _FIRST), np.float32)
+        np.matmul(spectra[:, : 2 * _BINS], conv[_BINS:], out=first[:, :_FIRST])
+        np.matmul(spectra[:, : 3 * _BINS], conv, out=first[:, _FIRST : 2 * _FIRST])
+        np.matmul(spectra[:, _BINS:], conv, out=first[:, 2 * _FIRST : 3 * _FIRST])
+        np.matmul(spectra[:, 2 * _BINS :], conv[: 2 * _BINS], out=first[:, 3 * _FIRST :])
+        first += self._w["bias0"]
+        _rectify(first)
         conv = self._w["conv1"]
-        pair = np.empty((2 * 64, spectra.shape[1]), np.float32)
-        np.matmul(conv[:, 128:], first[:256], out=pair[:64])
-        np.matmul(conv, first[128:], out=pair[64:])
-        _rectify(pair.reshape(2, 64, -1), self._w["bias1"])
-        return _rectify(self._w["conv2"] @ pair, self._w["bias2"])
+        pair = np.empty((len(spectra), 2 * _SECOND), np.float32)
+        np.matmul(first[:, : 2 * _FIRST], conv[_FIRST:], out=pair[:, :_SECOND])
+        np.matmul(first[:, _FIRST:], conv, out=pair[:, _SECOND:])
+        pair += self._w["bias1"]
+        third: Float32s = _rectify(pair) @ self._w["conv2"]
+        third += self._w["bias2"]
+        return _rectify(third)
 
     def _remember(self, rows: Int64s, last: Float32s) -> Float32s:
         """The last layer and one step of the LSTM; moves the rows' state on and gives its output."""
         inputs = np.empty((len(rows), 2 * _CELL), np.float32)
-        np.matmul(last.T, self._w["conv3"], out=inputs[:, :_CELL])
-        _rectify(inputs[:, :_CELL], self._w["bias3"])
+        fourth = np.matmul(last, self._w["conv3"], out=inputs[:, :_CELL])
+        fourth += self._w["bias3"]
+        _rectify(fourth)
         inputs[:, _CELL:] = self._said[rows]
         gates = inputs @ self._w["lstm"]
         gates += self._w["lstm_bias"]
@@ -120,29 +120,26 @@ class SileroVad:
 
 def _prepared(w: dict[str, Float32s]) -> dict[str, Float32s]:
     """The weights as the layers want them."""
-    # Of 65 bins the first and the last have no imaginary part: 128 columns, and the product is a fifth quicker.
-    spectrum = np.delete(w["spectrum"], [_BINS, 2 * _BINS - 1], axis=1)
-    # Columns of input first; the last frame lacks its end, which is the window's end mirrored.
-    there = _HEARD - _HOP * (_FRAMES - 1)
-    last = spectrum[:there].copy()
-    last[2 * there - 2 - np.arange(there, _FRAME)] += spectrum[there:]
+    # From a frame's second sample to its middle, which is its own opposite and comes twice.
+    spectrum = w["spectrum"][1 : _HOP + 1].copy()
+    spectrum[-1] *= np.float32(0.5)
     # sigmoid(x) is (1 + tanh(x / 2)) / 2: all gates are one tanh, that cannot overflow.
     halves = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], np.float32), _CELL)
     return {
         **w,
-        "spectrum": np.ascontiguousarray(spectrum.T),
-        "last_spectrum": np.ascontiguousarray(last.T),
-        **{f"conv{k}": np.ascontiguousarray(w[f"conv{k}"].T) for k in range(3)},
-        **{f"bias{k}": w[f"bias{k}"][:, None] for k in range(3)},
+        "cosines": np.ascontiguousarray(spectrum[:, :_BINS]),
+        "sines": np.ascontiguousarray(spectrum[:, _BINS:-1]),  # the last one has no imaginary part
+        "bias0": np.tile(w["bias0"], _FRAMES),
+        "bias1": np.tile(w["bias1"], 2),
         "lstm": w["lstm"] * halves,
         "lstm_bias": w["lstm_bias"] * halves,
     }
 
 
-def _rectify(summed: Float32s, bias: Float32s) -> Float32s:
-    summed += bias
-    # Against as many zeros as biases: against a lone one numpy is three times as slow.
-    return np.maximum(summed, np.zeros_like(bias), out=summed)
+def _rectify(summed: Float32s) -> Float32s:
+    """In place. Gives the same array."""
+    # Against a row of zeros: against a lone one numpy is three times as slow.
+    return np.maximum(summed, np.zeros(summed.shape[1], np.float32), out=summed)
 
 
 def _sigmoid(x: Float32s) -> Float32s:
