@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from gateway.core.errors import CapacityError, PeerError
-from gateway.sip.admission import Network, TokenBucket
+from gateway.core.token_bucket import TokenBucket
+from gateway.sip.admission import Network
 from gateway.sip.commands import Headers, SessionPolicy
 from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.events import CallOffered

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.core.errors import ConfigError
 from gateway.core.ids import Ids
+from gateway.core.token_bucket import TokenBucket
 from gateway.sip.auth import DigestServer, Verified
 from gateway.sip.extension import Refusal
 from gateway.sip.flow import Flow
@@ -32,26 +33,6 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 Admission: TypeAlias = Admitted | Dropped | Refusal
-
-
-class TokenBucket:
-    """`rate` per second on average, `burst` at once."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 class Doorkeeper:

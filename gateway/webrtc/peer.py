@@ -110,7 +110,7 @@ class BrowserPeer:
         without_rtp(transceiver)
         answer = await self._negotiate(connection, offer)
         try:
-            path = self._path = Path(transceiver.receiver.transport, self._take)
+            path = self._path = Path(transceiver.receiver.transport, self._take, asyncio.get_running_loop().time)
         except ConfigError:
             await self.close()
             raise

@@ -16,6 +16,7 @@ from typing import Any
 from aiortc import RTCDtlsTransport, RTCRtpTransceiver
 
 from gateway.core.errors import ConfigError, PeerError
+from gateway.core.token_bucket import TokenBucket
 from gateway.media.commands import Srtp
 
 _SUITES = {
@@ -25,6 +26,10 @@ _SUITES = {
 }
 """By OpenSSL's name: RFC 4568's, and the octets of a master key and of its salt."""
 
+MOST_PER_S, MOST_AT_ONCE = 250.0, 150.0
+"""Datagrams that are taken. A browser sends 50 a second, or 100 short ones, and two seconds' worth at once where its
+network stood still. Anybody can send to this port: a flood costs this call, not the way to the media workers."""
+
 _LABEL = b"EXTRACTOR-dtls_srtp"
 _AUDIO = 1
 """The component of ICE: the only one, as RTCP comes the same way."""
@@ -33,11 +38,12 @@ _AUDIO = 1
 class Path:
     """The way to one browser and back."""
 
-    def __init__(self, dtls: RTCDtlsTransport, take: Callable[[bytes], None]) -> None:
-        """Its RTP and RTCP go to `take` from now on, as they came; DTLS stays aiortc's. Raises `ConfigError` for an
-        aiortc that is made otherwise."""
+    def __init__(self, dtls: RTCDtlsTransport, take: Callable[[bytes], None], now: Callable[[], float]) -> None:
+        """Its RTP and RTCP go to `take` from now on, as they came; DTLS stays aiortc's. `now` in seconds. Raises
+        `ConfigError` for an aiortc that is made otherwise."""
         self._dtls: Any = dtls
-        self._take = take
+        self._take, self._now = take, now
+        self._allowed = TokenBucket(MOST_PER_S, MOST_AT_ONCE)
         try:
             connection: Any = self._dtls.transport._connection
             self._keep = connection.data_received
@@ -51,7 +57,8 @@ class Path:
     def _come(self, data: bytes, component: int) -> None:
         self.came += 1
         if data and 128 <= data[0] <= 191:  # RFC 7983
-            self._take(data)
+            if self._allowed.take(self._now()):
+                self._take(data)
         else:
             self._keep(data, component)
 

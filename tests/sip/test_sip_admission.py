@@ -7,7 +7,7 @@ from sip_wire import PEER, Line, invite, request, statuses
 
 from gateway.core.errors import ConfigError
 from gateway.core.ids import SeededIds
-from gateway.sip.admission import TokenBucket
+from gateway.core.token_bucket import TokenBucket
 from gateway.sip.auth import DigestClient
 from gateway.sip.commands import Credentials
 from gateway.sip.events import CallOffered

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from aiortc import RTCPeerConnection
 from aiortc_browser import WITHIN_S, Browser, connected
 
 from gateway.core.errors import ConfigError, PeerError
-from gateway.webrtc.relay import Path, without_rtp
+from gateway.webrtc.relay import MOST_AT_ONCE, MOST_PER_S, Path, without_rtp
 
 
 class Place:
@@ -34,10 +35,18 @@ class Place:
         )
 
 
+def nobody(data: bytes) -> None:
+    pass
+
+
+def path_of(place: Place, take: Callable[[bytes], None] = nobody, now: Callable[[], float] = float) -> Path:
+    return Path(place.dtls, take, now)  # type: ignore[arg-type]
+
+
 def test_rtp_and_rtcp_go_to_the_leg_and_dtls_to_aiortc() -> None:
     """By the first octet (RFC 7983), each in its order, an empty datagram too; all count as signs of life."""
     place, taken = Place(), list[bytes]()
-    path = Path(place.dtls, taken.append)
+    path = path_of(place, taken.append)
     for first in (20, 63, 127, 128, 191, 192):
         place.connection.data_received(bytes([first, 1]), 1)
     place.connection.data_received(b"", 1)
@@ -46,10 +55,26 @@ def test_rtp_and_rtcp_go_to_the_leg_and_dtls_to_aiortc() -> None:
     assert path.came == 7
 
 
+def test_a_flood_costs_its_own_call_only() -> None:
+    """What is too much for a browser is not passed on to the media workers; that it came is still a sign of life, and
+    DTLS is never left out."""
+    place, taken, now = Place(), list[bytes](), [100.0]
+    path = path_of(place, taken.append, lambda: now[0])
+    for _ in range(1000):
+        place.connection.data_received(b"\x80", 1)
+        place.connection.data_received(b"\x14", 1)
+    assert (len(taken), len(place.kept), path.came) == (MOST_AT_ONCE, 1000, 2000)
+    taken.clear()
+    for _ in range(1000):
+        now[0] += 0.001
+        place.connection.data_received(b"\x80", 1)
+    assert len(taken) == pytest.approx(MOST_PER_S, abs=1)
+
+
 def test_what_leaves_goes_where_ice_has_found_the_browser() -> None:
     """To nobody before that, and none of it is kept: it would be late for the rest of the call."""
     place = Place()
-    path = Path(place.dtls, lambda data: None)
+    path = path_of(place)
     path.send(b"early")
     place.find(("192.0.2.1", 40000))
     path.send(b"one")
@@ -71,7 +96,7 @@ def test_keys_are_laid_out_as_dtls_has_them(profile: bytes, suite: str, key: int
     octets = bytes(range(2 * (key + salt)))
     client = octets[:key] + octets[2 * key : 2 * key + salt]
     server = octets[key : 2 * key] + octets[2 * key + salt :]
-    as_server, as_client = (Path(Place(profile, role).dtls, print).keys() for role in ("server", "client"))
+    as_server, as_client = (path_of(Place(profile, role)).keys() for role in ("server", "client"))
     assert (as_server.suite, as_server.ours, as_server.theirs) == (suite, server, client)
     assert (as_client.suite, as_client.ours, as_client.theirs) == (suite, client, server)
 
@@ -79,17 +104,17 @@ def test_keys_are_laid_out_as_dtls_has_them(profile: bytes, suite: str, key: int
 def test_without_a_profile_there_are_no_keys() -> None:
     """A browser that agreed to none of ours cannot be heard; told, not guessed."""
     with pytest.raises(PeerError, match="no SRTP profile"):
-        Path(Place(b"").dtls, print).keys()
+        path_of(Place(b"")).keys()
 
 
 async def test_an_aiortc_that_is_made_otherwise_is_told_with_the_remedy() -> None:
     """An upgrade that moves what we reach for is noticed here, and by whoever installs it all the same."""
     connection = RTCPeerConnection()
     dtls = connection.addTransceiver("audio").receiver.transport
-    Path(dtls, lambda data: None)
+    Path(dtls, nobody, float)
     for missing in (SimpleNamespace(transport=SimpleNamespace()), SimpleNamespace()):
         with pytest.raises(ConfigError, match="pip install 'aiortc"):
-            Path(missing, lambda data: None)  # type: ignore[arg-type]
+            Path(missing, nobody, float)  # type: ignore[arg-type]
     await connection.close()
 
 

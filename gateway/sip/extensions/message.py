@@ -10,7 +10,7 @@ import unicodedata
 from itertools import count
 
 from gateway.core.errors import PeerError
-from gateway.sip.admission import TokenBucket
+from gateway.core.token_bucket import TokenBucket
 from gateway.sip.commands import AnswerMessage, AnyCommand
 from gateway.sip.confirmed import ConfirmedCall
 from gateway.sip.core import Core
