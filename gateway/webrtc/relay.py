@@ -65,7 +65,7 @@ class Path:
     def send(self, datagram: bytes) -> None:
         """As it is. To nobody, before ICE has found the browser or after it was lost."""
         pair = self._pairs.get(_AUDIO)
-        if pair is not None:
+        if pair is not None and not pair.protocol.transport.is_closing():
             pair.protocol.transport.sendto(datagram, pair.remote_addr)
 
     def keys(self) -> Srtp:

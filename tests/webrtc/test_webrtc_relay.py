@@ -16,6 +16,7 @@ class Place:
     """Where aiortc and aioice keep what we reach for."""
 
     def __init__(self, profile: bytes = b"SRTP_AES128_CM_SHA1_80", role: str = "server") -> None:
+        self.socket_is_gone = False
         self.kept, self.sent = list[tuple[bytes, int]](), list[tuple[bytes, object]]()
         self.connection = SimpleNamespace(data_received=lambda *data: self.kept.append(data), _nominated={})
         self.dtls = SimpleNamespace(
@@ -29,7 +30,9 @@ class Place:
 
     def find(self, remote: object) -> None:
         """As ICE does."""
-        transport = SimpleNamespace(sendto=lambda data, to: self.sent.append((data, to)))
+        transport = SimpleNamespace(
+            sendto=lambda data, to: self.sent.append((data, to)), is_closing=lambda: self.socket_is_gone
+        )
         self.connection._nominated[1] = SimpleNamespace(
             protocol=SimpleNamespace(transport=transport), remote_addr=remote
         )
@@ -80,6 +83,8 @@ def test_what_leaves_goes_where_ice_has_found_the_browser() -> None:
     path.send(b"one")
     place.find(("192.0.2.1", 40002))
     path.send(b"two")
+    place.socket_is_gone = True
+    path.send(b"late")
     assert place.sent == [(b"one", ("192.0.2.1", 40000)), (b"two", ("192.0.2.1", 40002))]
 
 
