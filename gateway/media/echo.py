@@ -173,7 +173,7 @@ class EchoGuard:
         """What is sent to `rows` at `position`, a multiple of FRAME."""
         loud: Bools = np.asarray(frames.view(np.int64).any(axis=1), np.bool_)
         rings: Bools = np.logical_or(loud, np.equal(self._audible[rows], position))
-        if rings.any():
+        if np.count_nonzero(rings):
             rows, loud, frames, frame = rows[rings], loud[rings], frames[rings], position // FRAME
             first = self._audible[rows] != position
             self._spill[rows[first]] = 0
@@ -184,10 +184,10 @@ class EchoGuard:
 
     def patch(self, rows: Int64s, position: int, have: Bools) -> None:
         """Note in which rows the frame at `position` is not all there, (rows, 2): what stands in for it is nobody's."""
-        if (new := self._since[rows] == _NEVER).any():
+        if np.count_nonzero(new := self._since[rows] == _NEVER):
             self._since[rows[new]] = position
-        whole = have.all(axis=1)
-        if not whole.all():
+        whole = have[:, 0] & have[:, 1]
+        if np.count_nonzero(whole) < len(rows):
             self._patched[rows[~whole], position // FRAME % _FRAMES] = position // FRAME
             self._patched_at[rows[~whole]] = position + FRAME
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import BinaryIO, NamedTuple, Protocol
 
 MOST_WAITING = 64 << 20
@@ -128,9 +128,8 @@ class QueuedFiles:
 
     def poll(self) -> list[FileNews]:
         news = []
-        with contextlib.suppress(Empty):
-            while True:
-                news.append(self._news.get_nowait())
+        while not self._news.empty():
+            news.append(self._news.get_nowait())
         return news
 
     def run(self) -> None:

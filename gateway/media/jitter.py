@@ -98,12 +98,12 @@ class JitterBuffer:
         stray = late | (lead + length > _FARTHEST)
         self._strays[rows] = strays = np.where(stray, self._strays[rows] + 1, 0)
         fresh = ~self._anchored[rows] | (strays >= PATIENCE)
-        if late.any():
+        if np.count_nonzero(late):
             self._note_late(rows[late], lead[late])
-        if fresh.any():
+        if np.count_nonzero(fresh):
             self._restart(rows[fresh], cells[fresh])
         wanted = fresh | ~stray
-        if not wanted.all():
+        if np.count_nonzero(wanted) < len(rows):
             rows, cells, pcm = rows[wanted], cells[wanted], pcm[wanted]
         self._store(rows, cells, pcm.reshape(len(rows), length, CELL))
         return positions
@@ -114,7 +114,8 @@ class JitterBuffer:
         positions = np.where(self._anchored[rows], self._position[rows] + step, 0)
         self._timestamp[rows], self._position[rows] = timestamps, positions
         cells, odd = np.divmod(positions + self._shift[rows], CELL)
-        self._shift[rows] -= odd
+        if np.count_nonzero(odd):
+            self._shift[rows] -= odd
         return positions, cells
 
     def _restart(self, rows: Int64s, cells: Int64s) -> None:
@@ -128,7 +129,7 @@ class JitterBuffer:
     def _skip_silence(self, rows: Int64s, ends: Int64s) -> None:
         """What comes to an empty buffer from far ahead comes after a silence: its place is right here."""
         far = (self._newest[rows] <= self._head[rows]) & (ends - self._head[rows] > _FARTHEST) & self._anchored[rows]
-        if far.any():
+        if np.count_nonzero(far):
             self._head[rows[far]] = self._newest[rows[far]] = ends[far] - _FARTHEST // 2
             self._dry[rows[far]] = True
 
@@ -142,8 +143,8 @@ class JitterBuffer:
     def _store(self, rows: Int64s, cells: Int64s, pcm: Int16s) -> None:
         length = pcm.shape[1]
         tags = cells[:, None] + np.arange(length)
-        self._tag[rows[:, None], tags % _CELLS] = tags
-        self._audio[rows[:, None] * _CELLS + tags % _CELLS] = pcm
+        flat = rows[:, None] * _CELLS + tags % _CELLS
+        self._tag.reshape(-1)[flat], self._audio[flat] = tags, pcm
         self._newest[rows] = np.maximum(self._newest[rows], cells + length)
         self._oldest[rows] = np.minimum(self._oldest[rows], cells)
         self._slack[rows] = np.minimum(self._slack[rows], cells - self._head[rows])
@@ -161,16 +162,16 @@ class JitterBuffer:
         head = self._head[rows]
         self.popped[rows] = head
         pcm, have = self._read(rows, head, 2)
-        moved = np.clip(self._newest[rows] - head, 0, 2)
+        moved = np.minimum(np.maximum(self._newest[rows] - head, 0), 2)
         self._head[rows] = head + moved
         self._dry[rows] = moved == 0
         waits = self._wait[rows] & (moved > 0)
-        if waits.any():
+        if np.count_nonzero(waits):
             self._hold(rows[waits], moved[waits])
             have[waits] = False
         spare = np.minimum(self._slack[rows], self._slack_before[rows]) - PREFILL
         full = (spare > 0) & (self._next_cut[rows] <= self._tick) & (self._newest[rows] >= head + 3) & ~waits
-        if full.any():
+        if np.count_nonzero(full):
             pcm[full], have[full] = self._cut(rows[full], pcm[full], have[full], spare[full])
         return pcm.reshape(-1, 2 * CELL), have
 

@@ -181,8 +181,8 @@ class Playouts:
     def take(self, rows: Int64s, frames: Int16s, wide: WideFrames | None = None) -> list[Passed]:
         """Write the next 20 ms of `rows` into `frames` (rows, 160), which holds silence, and move on. Those of them
         that are in `wide` are written there, too."""
-        read = self._read[rows]
-        available = np.where(self._held[rows], 0, np.minimum(self._write[rows] - read, FRAME))
+        read, write = self._read[rows], self._write[rows]
+        available = np.minimum(write - read, FRAME) * ~self._held[rows]
         self._voice.take(rows, read, available, frames)
         if wide is not None:
             here, there = wide.among(rows)
@@ -192,10 +192,10 @@ class Playouts:
         reached = read + available
         self._read[rows] = reached
         due = reached >= self._mark[rows]
-        low = self._more[rows] & (self._write[rows] - reached < _REFILL)
+        low = self._more[rows] & (write - reached < _REFILL)
         for row in rows[low]:
             self._fill(int(row))
-        return [passed for k in np.flatnonzero(due) for passed in self._pass_marks(int(rows[k]), int(read[k]))]
+        return [passed for k in due.nonzero()[0] for passed in self._pass_marks(int(rows[k]), int(read[k]))]
 
     def _pass_marks(self, row: int, before: int) -> list[Passed]:
         """Which clips began and ended between `before` and where the pointer is now."""

@@ -45,9 +45,9 @@ class Concealer:
 
     def conceal(self, rows: Int64s, position: int, pcm: Int16s, have: Bools) -> None:
         """Fill in place what `have` (rows, 2) misses of `pcm` (rows, 160), the frame at `position` of the history."""
-        whole = have.all(axis=1)
+        whole = have[:, 0] & have[:, 1]
         lost = self._lost[rows]
-        troubled = np.flatnonzero(~whole | ((lost > 0) & (lost < _SILENT)))
+        troubled = (~whole | ((lost > 0) & (lost < _SILENT))).nonzero()[0]
         for half in (0, 1) if len(troubled) else ():
             self._half(rows[troubled], position, pcm, troubled, have[troubled, half], half)
         self._lost[rows[whole]] = 0

@@ -90,7 +90,7 @@ class Receiver:
         headers = rtp.parse_many(usual.data)
         good = self._table.expects(usual.rows, headers)
         rest: list[tuple[int, Received]] = []
-        if not good.all():
+        if np.count_nonzero(good) < len(good):
             rest = self._singly(usual.pick(~good))
             usual, headers = usual.pick(good), headers.pick(good)
         rows, data, at = usual
@@ -109,7 +109,7 @@ class Receiver:
 
     def _laws(self, rows: Int64s) -> Int64s | int:
         laws = self._table.heard_law[rows]
-        return int(laws[0]) if (laws == laws[0]).all() else laws
+        return laws if np.count_nonzero(laws != laws[0]) else int(laws[0])
 
     def _accept(self, audio: _Audio) -> None:
         """Into the jitter buffer, in rounds in which each row comes once."""

@@ -72,9 +72,9 @@ class CodedReceiver:
 def in_rounds(rows: Int64s) -> list[Int64s | None]:
     """Index sets in which no row repeats, in the order of arrival; [None] when that holds as it stands."""
     counts = np.bincount(rows)
-    if (most := counts.max()) == 1:
+    if np.count_nonzero(counts) == len(rows):
         return [None]
     by_row = rows.argsort(kind="stable")
     turn = np.empty(len(rows), np.int64)
     turn[by_row] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows[by_row]]
-    return [np.flatnonzero(turn == n) for n in range(most)]
+    return [np.flatnonzero(turn == n) for n in range(counts.max())]

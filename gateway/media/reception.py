@@ -44,9 +44,10 @@ class Reception:
 
     def count(self, rows: Int64s, sequences: Int64s) -> None:
         """Packets of any kind came, one for each of `rows`."""
-        known = self._first[rows] >= 0
-        self._first[rows] = np.where(known, self._first[rows], sequences)
-        highest = np.where(known, self._highest[rows], sequences)
+        new = self._first[rows] < 0
+        if np.count_nonzero(new):
+            self._first[rows[new]] = self._highest[rows[new]] = sequences[new]
+        highest = self._highest[rows]
         step = (sequences - highest + 0x8000) % 0x10000 - 0x8000
         self._highest[rows] = np.maximum(highest, highest + step)
         self.received[rows] += 1

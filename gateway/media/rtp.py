@@ -71,27 +71,27 @@ class Headers(NamedTuple):
         return Headers(self.plain[chosen], *of)
 
 
+_FIELDS = np.dtype([("flags", "u1"), ("kind", "u1"), ("sequence", ">u2"), ("timestamp", ">u4"), ("ssrc", ">u4")])
+
+
 def parse_many(packets: Bytes) -> Headers:
     """The headers of packets laid under each other, (packets, octets)."""
-    words = np.ascontiguousarray(packets[:, 2:HEADER])
-    sequences = words[:, 0:2].copy().view(">u2")[:, 0]
-    fields = words[:, 2:10].copy().view(">u4")
+    fields = packets[:, :HEADER].view(_FIELDS)[:, 0]
     return Headers(
-        packets[:, 0] == 0x80,
-        (packets[:, 1] & 0x7F).astype(np.int64),
-        sequences.astype(np.int64),
-        fields[:, 0].astype(np.int64),
-        fields[:, 1].astype(np.int64),
+        fields["flags"] == 0x80,
+        (fields["kind"] & 0x7F).astype(np.int64),
+        fields["sequence"].astype(np.int64),
+        fields["timestamp"].astype(np.int64),
+        fields["ssrc"].astype(np.int64),
     )
 
 
 def build_many(headers: Headers, markers: npt.NDArray[np.bool_], payloads: Bytes) -> Bytes:
     """Packets laid under each other, (packets, 12 + payload)."""
     packets = np.empty((len(payloads), HEADER + payloads.shape[1]), np.uint8)
-    packets[:, 0] = 0x80
-    packets[:, 1] = headers.payload_types | (markers.astype(np.int64) << 7)
-    packets[:, 2:4] = headers.sequences.astype(">u2")[:, None].view(np.uint8)
-    packets[:, 4:8] = headers.timestamps.astype(">u4")[:, None].view(np.uint8)
-    packets[:, 8:12] = headers.ssrcs.astype(">u4")[:, None].view(np.uint8)
+    fields = packets[:, :HEADER].view(_FIELDS)[:, 0]
+    fields["flags"] = 0x80
+    fields["kind"] = headers.payload_types | 0x80 * markers
+    fields["sequence"], fields["timestamp"], fields["ssrc"] = headers.sequences, headers.timestamps, headers.ssrcs
     packets[:, HEADER:] = payloads
     return packets

@@ -88,10 +88,11 @@ class SpeechDetector:
         return self._decide(due, ends, probabilities)
 
     def _watch(self, rows: Int64s, energies: Float32s) -> None:
-        stands_out = energies > np.maximum(self._floor[rows] * _STANDS_OUT, _FAINTEST)
+        floor = self._floor[rows]
+        stands_out = energies > np.maximum(floor * _STANDS_OUT, _FAINTEST)
         self._open_for[rows] = np.where(stands_out, _GATE_HANGOVER, self._open_for[rows] - 1)
         # Digital silence says nothing of the line's noise: the floor does not follow it below where the gate is shut.
-        self._floor[rows] = np.minimum(self._floor[rows] * _FLOOR_RISE, np.maximum(energies, _FAINTEST / _STANDS_OUT))
+        self._floor[rows] = np.minimum(floor * _FLOOR_RISE, np.maximum(energies, _FAINTEST / _STANDS_OUT))
 
     def _probabilities(self, rows: Int64s) -> Float32s:
         """0 for rows whose gate is shut."""
@@ -118,8 +119,8 @@ class SpeechDetector:
 
     def _decide(self, rows: Int64s, ends: Int64s, probabilities: Float32s) -> list[SpeechChange]:
         options, step = self._options, self._window_ms
-        likely = np.where(probabilities >= options.begin_probability, self._likely_ms[rows] + step, 0)
-        unlikely = np.where(probabilities < options.end_probability, self._unlikely_ms[rows] + step, 0)
+        likely = (self._likely_ms[rows] + step) * (probabilities >= options.begin_probability)
+        unlikely = (self._unlikely_ms[rows] + step) * (probabilities < options.end_probability)
         speaking = self.speaking[rows]
         if self._echo is not None:
             speech = np.where(speaking, (unlikely == 0) & (ends >= self._settled[rows]), likely >= options.begin_ms)
@@ -127,15 +128,16 @@ class SpeechDetector:
             unlikely = np.where(echo, self._unlikely_ms[rows] + step, unlikely)
             likely = np.where(unsure, options.begin_ms - step, np.where(echo, 0, likely))
         self._likely_ms[rows], self._unlikely_ms[rows] = likely, unlikely
-        begins = ~speaking & (likely >= options.begin_ms)
-        stops = speaking & (unlikely >= options.end_ms)
-        self.speaking[rows] = (speaking | begins) & ~stops
+        changes = np.where(speaking, unlikely >= options.end_ms, likely >= options.begin_ms)
+        self.speaking[rows] = speaking ^ changes
         return [
-            SpeechChange(int(rows[k]), True, int(ends[k] - 8 * likely[k]), float(probabilities[k]))
-            for k in np.flatnonzero(begins)
-        ] + [
-            SpeechChange(int(rows[k]), False, int(ends[k] - 8 * unlikely[k]), float(probabilities[k]))
-            for k in np.flatnonzero(stops)
+            SpeechChange(
+                int(rows[k]),
+                not speaking[k],
+                int(ends[k] - 8 * (unlikely if speaking[k] else likely)[k]),
+                float(probabilities[k]),
+            )
+            for k in changes.nonzero()[0]
         ]
 
     def _bot_alone(self, rows: Int64s, ends: Int64s, speech: Bools) -> Verdict:
@@ -143,7 +145,7 @@ class SpeechDetector:
         assert self._echo is not None
         echo = speech & self._echo.possible(rows, ends)
         unsure = np.zeros_like(echo)
-        if len(asked := np.flatnonzero(echo)):
+        if len(asked := echo.nonzero()[0]):
             echo[asked], unsure[asked] = self._echo.judge(rows[asked], ends[asked])
             callers = asked[~(echo[asked] | unsure[asked])]
             self._settled[rows[callers]] = ends[callers] + self._echo.settled(rows[callers])

@@ -108,7 +108,7 @@ class Transmitter:
         for special in (self._tones, self._keys):
             if special:
                 busy |= np.isin(rows, list(special))
-        if not busy.any():
+        if not np.count_nonzero(busy):
             return self._play(rows, frames, wide)
         spoken = np.zeros((int((~busy).sum()), FRAME), np.int16)
         passed = self._play(rows[~busy], spoken, wide)
@@ -177,25 +177,25 @@ class Transmitter:
     ) -> Departures:
         table = self._table
         laws = table.law[rows]
-        codes = g711.encode(frames, int(laws[0]) if (laws == laws[0]).all() else laws)
+        codes = g711.encode(frames, laws if np.count_nonzero(laws != laws[0]) else int(laws[0]))
         audio = table.reachable[rows]
         others: list[ToSend] = []
         for row, packets in events:
             audio[np.searchsorted(rows, row)] = False
             others += self._event_packets(table.at(row), packets)
-        if table.may_rest[rows].any():
+        if np.count_nonzero(table.may_rest[rows]):
             others += self._rest(rows, frames, audio)
         usual = table.usual[rows]
         if wide is not None:
             others += self._wide_packets(rows, wide, codes, audio, usual)
-        for k in np.flatnonzero(audio & ~usual):
-            others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
         plain = audio & usual
-        if not plain.all():
+        if np.count_nonzero(plain) < len(rows):
+            for k in np.flatnonzero(audio & ~usual):
+                others += self._repacked(table.at(int(rows[k])), codes[k].tobytes())
             rows, codes = rows[plain], codes[plain]
         made_packets = self._plain_packets(rows, codes)
         singly = table.singly[rows]
-        if singly.any():
+        if np.count_nonzero(singly):
             others += self._addressed(rows[singly], made_packets[singly])
             rows, made_packets = rows[~singly], made_packets[~singly]
         return Departures(rows, made_packets, others)

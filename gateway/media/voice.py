@@ -73,7 +73,7 @@ class VoiceRing:
 
     def take(self, rows: Int64s, positions: Int64s, available: Int64s, frames: Int16s) -> None:
         """Write 20 ms of `rows` into `frames`, which hold silence: of each, `available` samples from its position."""
-        playing = np.flatnonzero(available)
+        playing = available.nonzero()[0]
         if len(playing):
             self._copy(rows[playing], positions[playing], available[playing], playing, frames)
         if self._tails:
@@ -81,7 +81,7 @@ class VoiceRing:
 
     def _copy(self, rows: Int64s, positions: Int64s, available: Int64s, at: Int64s, frames: Int16s) -> None:
         frames[at] = self._frames[rows * self._width + self._scale * positions % self._size]
-        for k in np.flatnonzero(available < FRAME):
+        for k in (available < FRAME).nonzero()[0]:
             frames[at[k], self._scale * available[k] :] = 0
         if self._fading_in:
             for k in np.flatnonzero(np.isin(rows, list(self._fading_in))):

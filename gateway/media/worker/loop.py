@@ -168,7 +168,8 @@ class Worker:
     def _is_wanted(self, step: int) -> bool:
         """Whether any packet may be due, or waiting. While one group has all calls, for half of the steps there is
         nothing to wake up for."""
-        return any(group.plane.busy for group in self._in_step(step))
+        group, opposite = self._in_step(step)
+        return group.plane.busy or opposite.plane.busy
 
     def _in_step(self, step: int) -> tuple[_Group, _Group]:
         """Whose turn it is, and whose turn is in half a tick."""

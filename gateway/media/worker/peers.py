@@ -156,7 +156,7 @@ class RingPeers:
         for first in range(0, len(rows), self._rings.most):
             batch = slice(first, first + self._rings.most)
             sent = self._rings.send(self._number[rows[batch]], packets[batch])
-            left += (np.flatnonzero(sent < 0) + first).tolist()
+            left += ((sent < 0).nonzero()[0] + first).tolist()
         return left
 
     def read(self, now: float, again: bool = False) -> Came | None:
@@ -176,7 +176,7 @@ class RingPeers:
         sizes, data = self._rings.receive(self._polled.numbers[places])
         rows = self._rows[places]
         usual = (sizes == USUAL_SIZE) & self._table.usual_source[rows]
-        if usual.all():
+        if np.count_nonzero(usual) == len(rows):
             return Came(Usual(rows, data[: len(rows), :USUAL_SIZE].copy(), np.full(len(rows), now)), [])
         others = np.flatnonzero((sizes >= 0) & ~usual).tolist()
         return Came(

@@ -39,9 +39,16 @@ _GET_EVENTS = 1
 _REQUESTS_AT = 0x10000000
 _SEND, _RECEIVE = 26, 27
 
-# Not CDLL: letting the thread that writes recordings run in between could make the tick wait for it.
-_syscall = ctypes.PyDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
+
+def _system_call(*argument_types: Any) -> Any:
+    # Not CDLL: letting the thread that writes recordings run in between could make the tick wait for it.
+    call = ctypes.PyDLL(None, use_errno=True).syscall
+    call.argtypes, call.restype = (ctypes.c_long, *argument_types), ctypes.c_long
+    return call
+
+
+_setup = _system_call(ctypes.c_uint, ctypes.c_void_p)
+_enter = _system_call(ctypes.c_int, *[ctypes.c_uint] * 3, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def _numbers(*names: str) -> list[tuple[str, type[ctypes.c_uint32]]]:
@@ -92,7 +99,7 @@ class _Ring:
         """Room for `most` (a power of two) at once. Raises OSError where the kernel cannot or must not do it."""
         self.most = most
         params = _Params(flags=_SINGLE_ISSUER | _DEFER_TASKRUN)
-        self._fd = _syscall(ctypes.c_long(_SETUP), ctypes.c_uint(most), ctypes.byref(params))
+        self._fd = _setup(_SETUP, most, ctypes.byref(params))
         if self._fd < 0:
             raise _error("io_uring_setup")
         try:
@@ -147,8 +154,7 @@ class _Ring:
         """Until all results are there, at the end of which the kernel's own count is `done`."""
         left = count
         while left or self._finished[0] != done:
-            numbers = ctypes.c_uint(left), ctypes.c_uint(count), ctypes.c_uint(_GET_EVENTS)
-            taken = _syscall(ctypes.c_long(_ENTER), ctypes.c_int(self._fd), *numbers, None, ctypes.c_size_t(0))
+            taken = _enter(_ENTER, self._fd, left, count, _GET_EVENTS, None, 0)
             if taken >= 0:
                 left -= taken
             elif ctypes.get_errno() != errno.EINTR:
