@@ -98,13 +98,15 @@ class SileroVad:
         fourth += self._w["bias3"]
         _rectify(fourth)
         inputs[:, _CELL:] = self._said[rows]
+        # A product for each gate: every one lies together then, and of a few rows OpenBLAS makes such small ones
+        # without copying the weights first.
         gates = inputs @ self._w["lstm"]
         gates += self._w["lstm_bias"]
         np.tanh(gates, out=gates)
         # Of sigmoids, (1 + tanh(x / 2)) / 2, the first halving is in the weights (see `_prepared`), and the last one
         # comes when all is summed up: to halve is exact.
-        gates[:, : 3 * _CELL] += np.float32(1.0)
-        take, keep, give, new = (gates[:, k * _CELL : (k + 1) * _CELL] for k in range(4))
+        gates[:3] += np.float32(1.0)
+        take, keep, give, new = gates
         memory = self._memory[rows]
         memory *= keep
         new *= take
@@ -124,15 +126,15 @@ def _prepared(w: dict[str, Float32s]) -> dict[str, Float32s]:
     spectrum = w["spectrum"][1 : _HOP + 1].copy()
     spectrum[-1] *= np.float32(0.5)
     # sigmoid(x) is (1 + tanh(x / 2)) / 2: all gates are one tanh, that cannot overflow.
-    halves = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], np.float32), _CELL)
+    halves = np.array([0.5, 0.5, 0.5, 1.0], np.float32)[:, None, None]
     return {
         **w,
         "cosines": np.ascontiguousarray(spectrum[:, :_BINS]),
         "sines": np.ascontiguousarray(spectrum[:, _BINS:-1]),  # the last one has no imaginary part
         "bias0": np.tile(w["bias0"], _FRAMES),
         "bias1": np.tile(w["bias1"], 2),
-        "lstm": w["lstm"] * halves,
-        "lstm_bias": w["lstm_bias"] * halves,
+        "lstm": np.ascontiguousarray(w["lstm"].reshape(2 * _CELL, 4, _CELL).transpose(1, 0, 2)) * halves,
+        "lstm_bias": w["lstm_bias"].reshape(4, 1, _CELL) * halves,
     }
 
 
