@@ -225,9 +225,10 @@ class BrowserPeer:
             await asyncio.wait_for(self._connected.wait(), self._options.connect_within_s)
         except TimeoutError:
             return self._lose("never_connected")
-        log.info("webrtc.connected", call=self._call_id, codec=self.codec)
+        keys = path.keys()
+        log.info("webrtc.connected", call=self._call_id, codec=self.codec, srtp=keys.suite)
         self._hears = True
-        self._owner.can_hear(path.keys())
+        self._owner.can_hear(keys)
         now = asyncio.get_running_loop().time
         came, heard_at = path.came, now()
         while now() - heard_at < self._options.lost_after_s:

@@ -399,7 +399,6 @@ async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway
     assert (await soon(gateway.ended, first))["by"] == "caller"
 
 
-@pytest.mark.alone
 async def test_a_browsers_call_outlives_its_media_worker(tmp_path: Path) -> None:
     """kill -9 in the bot's greeting: another process goes on under the same keys, as another source of sound. The page
     plays what that one says, the rest of the greeting included, and it understands the caller."""
@@ -412,7 +411,7 @@ async def test_a_browsers_call_outlives_its_media_worker(tmp_path: Path) -> None
             call = await soon(gateway.call, within_s=15)
             await soon(call.wait, "UtteranceStarted")
             os.kill(gateway.wait_log("media.worker_started", count=1)["pid"], signal.SIGKILL)
-            await soon(call.wait, "AudioInterrupted")
+            goes_on = (await soon(call.wait, "AudioInterrupted"))["at"]
             await soon(call.wait_asked, WHAT_TO_DO)
             await say(page, BOOK_WHOLLY, tmp_path)
             await soon(call.wait_asked, IS_THAT_RIGHT)
@@ -422,7 +421,9 @@ async def test_a_browsers_call_outlives_its_media_worker(tmp_path: Path) -> None
     assert (ended["reason"], ended["by"]) == ("hangup", "caller")
     assert (ended["packets_forged"], ended["packets_malformed"]) == (0, 0)
     heard, bot = Sound(32768.0 * pcm.astype(float), RATE).at(8000), call.recording()[1].at(8000)
-    clips = [likeness_in_pieces(bot.cut(*spoke), heard) for spoke in call.bot_spoke()]
-    assert len(clips) == 4
+    since = call.second(goes_on)
+    spoken = [(max(begun, since), over) for begun, over in call.bot_spoke() if over > since + 1.0]
+    clips = [likeness_in_pieces(bot.cut(*each), heard) for each in spoken]
+    assert len(clips) >= 3
     assert min(clips) > 0.8
     await asyncio.to_thread(expect_replay, call, tolerance_s=0.25)  # a gateway's first call takes its time
