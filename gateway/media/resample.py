@@ -2,6 +2,9 @@
 
 The filter is a Kaiser-windowed sinc at 4 kHz, split into its two phases: each input sample and the 44 before it make
 two output samples. Ripple 0.0005 dB and images below -90 dB over 300-3400 Hz; it delays the audio by 2.75 ms.
+
+Samples and weights are whole numbers of a unit, and few enough that no sum of them is rounded: whatever is computed
+together, and by whichever processor's code, every sample is the same. Replays rest on that.
 """
 
 from __future__ import annotations
@@ -20,15 +23,20 @@ DELAY_S = (TAPS - 1) / 16000
 """How much later an input sample appears in the output."""
 
 
-def _phases() -> npt.NDArray[np.float32]:
+_UNIT = 2.0**-24
+"""Of the weights: 16 bits of a sample, 24 of a weight and 6 of their number are less than the 53 of a double."""
+
+
+def _phases() -> npt.NDArray[np.float64]:
     """(TAPS, 2): the weights of an input window, oldest sample first, for the two samples it gives."""
     length = 2 * TAPS - 1
     offset = np.arange(length) - (length - 1) / 2
     # Both phases pass a constant unchanged, so that the interpolated samples hold the level of the given ones.
     kernel = np.append(np.sinc(offset / 2) * np.kaiser(length, 9.0), 0.0)
     phases = kernel.reshape(TAPS, 2)[::-1]
-    level: npt.NDArray[np.float32] = (phases / phases.sum(axis=0)).astype(np.float32)
-    return level
+    weights: npt.NDArray[np.float64] = np.rint(phases / phases.sum(axis=0) / _UNIT) * _UNIT
+    weights[TAPS // 2] += 1.0 - weights.sum(axis=0)
+    return weights
 
 
 _PHASES = _phases()
@@ -36,7 +44,7 @@ _PHASES = _phases()
 
 def double_rate(audio: Int16s | npt.NDArray[np.float32]) -> Int16s:
     """(rows, TAPS - 1 + n) at 8 kHz to (rows, 2n) at 16 kHz: the first TAPS - 1 samples are what came before."""
-    windows = np.lib.stride_tricks.sliding_window_view(audio.astype(np.float32), TAPS, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(audio.astype(np.float64), TAPS, axis=1)
     doubled = (windows @ _PHASES).reshape(len(audio), -1)
     pcm: Int16s = np.clip(np.rint(doubled), -32768, 32767).astype(np.int16)
     return pcm
