@@ -1,4 +1,4 @@
-"""What a browser's call costs: the gateway's own process (ICE, DTLS-SRTP), and the media worker that codes and decodes.
+"""What a browser's call costs: the gateway's own process (ICE, DTLS), and the media worker, which has the rest.
 
     python -m benchmarks.browser_cpu [--calls 10] [--seconds 10]
 

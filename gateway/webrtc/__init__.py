@@ -1,1 +1,1 @@
-"""Side door: a browser peer becomes a `pcm` media leg, over ICE, DTLS-SRTP and Opus or PCMU (aiortc)."""
+"""Side door: a browser peer becomes a `relayed` media leg, over ICE and DTLS (aiortc)."""

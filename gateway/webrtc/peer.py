@@ -59,7 +59,7 @@ class Owner(Protocol):
     """Who has a browser's call. All comes on the event loop."""
 
     def packet_came(self, packet: bytes) -> None:
-        """SRTP or SRTCP of the browser, in the order of coming; none before `can_hear`."""
+        """SRTP or SRTCP of the browser, in the order of coming; a browser may be quicker than `can_hear`."""
         ...
 
     def can_hear(self, keys: Srtp) -> None:
@@ -88,7 +88,7 @@ class BrowserPeer:
         self._unsent: deque[str] = deque(maxlen=MAX_UNSENT_EVENTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
-        self._hears = self._over = False
+        self._over = False
         self.codec: Codec = "PCMU"
         self.payload_type = 0
         self.copies = False
@@ -126,8 +126,8 @@ class BrowserPeer:
         await self._connected.wait()
 
     def send(self, packet: bytes) -> None:
-        """SRTP or SRTCP for the browser. None leaves before it can hear, nor after we closed."""
-        if self._path is not None and not self._over:
+        """SRTP or SRTCP for the browser. None leaves before it can hear."""
+        if self._path is not None:
             self._path.send(packet)
 
     def tell(self, event: AnyEvent) -> None:
@@ -209,7 +209,7 @@ class BrowserPeer:
             await asyncio.wait_for(delivered.wait(), DELIVER_WITHIN_S)
 
     def _take(self, packet: bytes) -> None:
-        if self._over or not self._hears:
+        if self._over:
             return
         try:
             self._owner.packet_came(packet)
@@ -227,7 +227,6 @@ class BrowserPeer:
             return self._lose("never_connected")
         keys = path.keys()
         log.info("webrtc.connected", call=self._call_id, codec=self.codec, srtp=keys.suite)
-        self._hears = True
         self._owner.can_hear(keys)
         now = asyncio.get_running_loop().time
         came, heard_at = path.came, now()

@@ -3,7 +3,7 @@ the rest: SRTP, RTCP, and whatever the packets hold.
 
 aiortc's own RTP is not for live conversations by the hundred. Its jitter buffer holds back four packets always (80 ms),
 and fifteen (300 ms) for the rest of the call once a single one was lost; a packet passes through two tasks, two queues
-and a thread, which takes three times as long as all that is left here.
+and a thread, which takes longer than all that is left here.
 
 The one place where we reach into aiortc and aioice.
 """

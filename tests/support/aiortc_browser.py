@@ -158,6 +158,8 @@ class Ours:
         self._opus = codecs.decoder("opus")
 
     def packet_came(self, packet: bytes) -> None:
+        if not self.ready.is_set():
+            return
         if not rtp.is_rtcp(packet):
             self.packets.put_nowait(rtp.parse(self._theirs.unprotect(packet)))
             return

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiortc import RTCPeerConnection
-from aiortc_browser import WITHIN_S, Browser, connected
+from aiortc_browser import WITHIN_S, Browser, Ours, connected
 
 from gateway.core.errors import ConfigError, PeerError
 from gateway.webrtc.relay import MOST_AT_ONCE, MOST_PER_S, Path, without_rtp
@@ -121,6 +121,20 @@ async def test_an_aiortc_that_is_made_otherwise_is_told_with_the_remedy() -> Non
         with pytest.raises(ConfigError, match="pip install 'aiortc"):
             Path(missing, nobody, float)  # type: ignore[arg-type]
     await connection.close()
+
+
+async def test_an_offer_to_such_an_aiortc_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever mends the installation finds no sockets of calls that never were."""
+
+    def otherwise(*facts: object) -> Path:
+        raise ConfigError("this aiortc is made otherwise")
+
+    monkeypatch.setattr("gateway.webrtc.peer.Path", otherwise)
+    ours, browser = Ours(), Browser()
+    with pytest.raises(ConfigError):
+        await ours.peer.accept(await browser.offer())
+    assert ours.peer._connection.connectionState == "closed"
+    await browser.close()
 
 
 async def test_aiortc_has_no_part_in_the_audio() -> None:
