@@ -7,7 +7,6 @@ from sip_wire import PEER, Line, invite, request, statuses
 
 from gateway.core.errors import ConfigError
 from gateway.core.ids import SeededIds
-from gateway.core.token_bucket import TokenBucket
 from gateway.sip.auth import DigestClient
 from gateway.sip.commands import Credentials
 from gateway.sip.events import CallOffered
@@ -131,9 +130,3 @@ def test_twice_the_admitted_rate_is_half_refused_with_retry_after() -> None:
     refused = [answer for answer in answers if statuses([answer]) == [503]]
     assert {answer.required("Retry-After") for answer in refused} == {"3"}
     assert abs(statuses(answers).count(100) - 110) <= 2
-
-
-def test_a_bucket_fills_up_to_its_burst_only() -> None:
-    """A quiet hour is no credit for a flood."""
-    bucket = TokenBucket(1.0, 2.0)
-    assert [bucket.take(1000.0) for _ in range(3)] == [True, True, False]
