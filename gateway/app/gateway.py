@@ -35,6 +35,7 @@ from gateway.call.sip_stream import SipLineOptions
 from gateway.core.clock import Clock, SystemClock
 from gateway.core.errors import ConfigError, StoreError
 from gateway.core.ids import RandomIds
+from gateway.core.loops import all_of
 from gateway.dialplan import agents as agents_named
 from gateway.dialplan import files as files_named
 from gateway.dialplan import load as load_dialplan
@@ -160,10 +161,7 @@ class Gateway:
     async def start(self) -> None:
         config = self.config
         try:
-            await self._open_store()
-            await self._media.start()
-            await self._guests.start()
-            await self._read_sounds()
+            await all_of(self._open_store(), self._media.start(), self._guests.start(), self._read_sounds())
             await self.desk.start()
             await self._open_sip()
             await self.http.start(config.bind, config.http_port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -16,15 +17,22 @@ log = structlog.get_logger()
 
 async def start_engines(*engines: SpeechToText | TextToSpeech) -> None:
     """Start those that have something to start. One that cannot is logged now, and again when a call needs it."""
-    for engine in engines:
-        warm = getattr(engine, "warm", None)
-        if warm is not None:
-            try:
-                await warm()
-            except Exception as error:  # a provider is anybody's code, and others may do without it
-                log.error("provider.unavailable", provider=type(engine).__name__, error=_told(error))
-        if rate := getattr(engine, "sample_rate", None):
-            to_8k(bytes(rate), rate)  # numpy's first convolution of a size costs 100 ms; no greeting should pay it
+    await asyncio.gather(*map(_start, engines), *map(_make_filter, engines))
+
+
+async def _start(engine: SpeechToText | TextToSpeech) -> None:
+    warm = getattr(engine, "warm", None)
+    if warm is not None:
+        try:
+            await warm()
+        except Exception as error:  # a provider is anybody's code, and others may do without it
+            log.error("provider.unavailable", provider=type(engine).__name__, error=_told(error))
+
+
+async def _make_filter(engine: SpeechToText | TextToSpeech) -> None:
+    """The filter of a voice's rate, after a long import: no greeting should wait for that, nor the loop."""
+    if rate := getattr(engine, "sample_rate", None):
+        await asyncio.to_thread(to_8k, bytes(rate), rate)
 
 
 async def speak_ahead(voice: TextToSpeech, texts: Sequence[str]) -> None:

@@ -63,6 +63,17 @@ def rarely_collect() -> None:
     gc.set_threshold(50_000)
 
 
+async def all_of(*steps: Coroutine[Any, Any, None]) -> None:
+    """All at once. The first fault ends the others, and is raised when they have come to their ends."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Alarm:
     """Rings once at a moment on the clock; setting it anew forgets the former moment."""
 

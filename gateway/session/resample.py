@@ -2,6 +2,8 @@
 
 A polyphase FIR filter with memory: the pieces of a stream give the same samples as the whole at once. Offline quality
 at live cost; the group delay is taken out, so that nothing is shifted.
+
+`scipy.signal` takes up to a second to import, and 70 MB: it is imported where a rate really has to be converted.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from math import gcd
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import firwin, upfirdn
 
 LINE_RATE = 8000
 WIDE_RATE = 16000
@@ -56,6 +57,8 @@ class Resampler:
 
     def _convert(self, samples: Floats, until: int) -> bytes:
         """Output samples `_given` up to `until`, as far as the input that is there determines them."""
+        from scipy.signal import upfirdn
+
         self._window = np.concatenate((self._window, samples))
         wanted = until - self._given
         if wanted <= 0:
@@ -107,6 +110,8 @@ def _taps(up: int, down: int) -> Floats:
     wider = max(up, down)
     if wider == 1:
         return np.ones(1)
+    from scipy.signal import firwin
+
     length = 2 * HALF_WIDTH * wider + 1
     return np.asarray(firwin(length, 0.95 / wider, window=("kaiser", KAISER_BETA)) * up)
 

@@ -12,7 +12,7 @@ from virtual_time import elapse
 
 from gateway.core.clock import LoopClock, SystemClock
 from gateway.core.errors import MisuseError
-from gateway.core.loops import VirtualLoop, run_virtual
+from gateway.core.loops import VirtualLoop, all_of, run_virtual
 
 
 def test_a_month_passes_at_once() -> None:
@@ -124,6 +124,40 @@ def test_the_loop_closes_cleanly() -> None:
     loop.run_until_complete(elapse(0.0))
     loop.close()
     assert loop.is_closed()
+
+
+def test_steps_go_on_at_once() -> None:
+    """Three steps of one to three seconds take three."""
+
+    async def main() -> float:
+        await all_of(elapse(1.0), elapse(3.0), elapse(2.0))
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 3.0
+
+
+def test_a_step_that_fails_ends_the_others_first() -> None:
+    """Whoever is told of the fault finds nothing still under way, not even what others had to put in order."""
+    ended: list[float] = []
+
+    async def fail() -> None:
+        await elapse(1.0)
+        raise ValueError("mine")
+
+    async def tidy_up_slowly() -> None:
+        try:
+            await elapse(60.0)
+        finally:
+            await elapse(2.0)
+            ended.append(asyncio.get_running_loop().time())
+
+    async def main() -> float:
+        with pytest.raises(ValueError, match="mine"):
+            await all_of(tidy_up_slowly(), fail(), tidy_up_slowly())
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 3.0
+    assert ended == [3.0, 3.0]
 
 
 async def test_the_system_clock_is_the_loops_own() -> None:
