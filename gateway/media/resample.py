@@ -22,9 +22,15 @@ TAPS = 45
 DELAY_S = (TAPS - 1) / 16000
 """How much later an input sample appears in the output."""
 
-
 _UNIT = 2.0**-24
-"""Of the weights: 16 bits of a sample, 24 of a weight and 6 of their number are less than the 53 of a double."""
+"""Of the weights: 16 bits of a sample, 24 of a weight and 7 of their number are less than the 53 of a double."""
+
+
+def exact(kernels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(taps, kernels), each of them with a sum of 1, in whole numbers of `_UNIT`."""
+    weights: npt.NDArray[np.float64] = np.rint(kernels / kernels.sum(axis=0) / _UNIT) * _UNIT
+    weights[len(kernels) // 2] += 1.0 - weights.sum(axis=0)
+    return weights
 
 
 def _phases() -> npt.NDArray[np.float64]:
@@ -33,10 +39,7 @@ def _phases() -> npt.NDArray[np.float64]:
     offset = np.arange(length) - (length - 1) / 2
     # Both phases pass a constant unchanged, so that the interpolated samples hold the level of the given ones.
     kernel = np.append(np.sinc(offset / 2) * np.kaiser(length, 9.0), 0.0)
-    phases = kernel.reshape(TAPS, 2)[::-1]
-    weights: npt.NDArray[np.float64] = np.rint(phases / phases.sum(axis=0) / _UNIT) * _UNIT
-    weights[TAPS // 2] += 1.0 - weights.sum(axis=0)
-    return weights
+    return exact(kernel.reshape(TAPS, 2)[::-1])
 
 
 _PHASES = _phases()
