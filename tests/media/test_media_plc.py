@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from media_world import FRAME, frames, sine, speech, through_code
 
 from gateway.media.history import AudioHistory
-from gateway.media.plc import Concealer
+from gateway.media.plc import _COMPARED, _LONGEST, _PAST, _SHORTEST, Concealer, _most_alike
 
 
 def concealed(pcm: np.ndarray, lost: set[int], row: int = 1) -> np.ndarray:
@@ -45,6 +47,22 @@ def test_nothing_but_the_loss_is_changed() -> None:
     for start, end in ((50, 52), (120, 121)):
         untouched[start * FRAME : end * FRAME + FRAME // 2] = False
     assert np.array_equal(heard[untouched], pcm[: len(heard)][untouched])
+
+
+@pytest.mark.parametrize("hz", [100, 250, 400, 440, 697, 1000])
+def test_the_same_period_of_a_tone_is_repeated_on_every_machine(hz: int) -> None:
+    """By sums in whole numbers, whatever the order in which a processor's code adds: between the periods of a tone the
+    last digits decide."""
+    tones = np.array([sine(hz, 0.1, amplitude)[k : k + _PAST] for amplitude in (300, 9000, 32000) for k in range(40)])
+    best = []
+    for past in tones.astype(int).tolist():
+        recent, scores = past[-_COMPARED:], {}
+        for lag in range(_LONGEST, _SHORTEST - 1, -1):
+            window = past[_PAST - _COMPARED - lag :][:_COMPARED]
+            likeness = sum(a * b for a, b in zip(window, recent, strict=True))
+            scores[lag] = likeness / math.sqrt(max(sum(a * a for a in window), 1))
+        best.append(max(scores, key=lambda lag: (scores[lag], lag)))
+    assert _most_alike(tones).tolist() == best
 
 
 def test_a_long_loss_falls_silent_within_80_ms() -> None:
