@@ -8,12 +8,13 @@ falls at once; within one it falls only where it would clip. It never attenuates
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.media.ports import Float32s, Int64s
+from gateway.media.ports import Float64s, Int64s
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Int16s: TypeAlias = npt.NDArray[np.int16]
@@ -45,28 +46,28 @@ class GainControl:
         """A stretch of speech begins, and this is what there is of it."""
         known = float(self._level[row])
         if not known and len(onset) >= _FRAME:
-            self._level[row] = _ONSET * _loudest(onset[None].astype(np.float32))[0]
+            self._level[row] = _ONSET * _loudest(onset[None])[0]
         level = float(self._level[row])
-        wanted = min(max((_TARGET / level) ** 0.5, 1.0), _MOST) if level else 1.0
+        wanted = min(max(math.sqrt(_TARGET / level), 1.0), _MOST) if level else 1.0
         self._gain[row] = min(wanted, float(self._gain[row]) * _RISE) if known else wanted
 
     def apply(self, rows: Int64s, pcm: Int16s, speech: Bools) -> Int16s:
         """The next piece of each row, (rows, samples), raised. `speech` tells those that hold some."""
+        self._follow(rows[speech], pcm[speech])
         samples = pcm.astype(np.float32)
-        self._follow(rows[speech], samples[speech])
         before = self._gain[rows]
         self._gain[rows] = gain = np.minimum(before, np.maximum(_CLIPS / (np.abs(samples).max(axis=1) + 1), 1.0))
         samples *= gain[:, None]
         raised: Int16s = np.rint(samples).astype(np.int16)
         return raised
 
-    def _follow(self, rows: Int64s, samples: Float32s) -> None:
-        if len(rows) and samples.shape[1] >= _FRAME:
-            self._level[rows] = np.maximum(_loudest(samples), self._level[rows] * _FALL)
+    def _follow(self, rows: Int64s, pcm: Int16s) -> None:
+        if len(rows) and pcm.shape[1] >= _FRAME:
+            self._level[rows] = np.maximum(_loudest(pcm), self._level[rows] * _FALL)
 
 
-def _loudest(samples: Float32s) -> Float32s:
-    """(rows,): mean square of the loudest 20 ms (10 at 16 kHz)."""
-    whole = samples[:, : samples.shape[1] // _FRAME * _FRAME]
-    loudest: Float32s = np.square(whole).reshape(len(samples), -1, _FRAME).mean(axis=2).max(axis=1)
+def _loudest(pcm: Int16s) -> Float64s:
+    """(rows,): mean square of the loudest 20 ms (10 at 16 kHz). In doubles no sum is rounded, on no machine."""
+    whole = pcm[:, : pcm.shape[1] // _FRAME * _FRAME].astype(np.float64)
+    loudest: Float64s = np.square(whole).reshape(len(pcm), -1, _FRAME).mean(axis=2).max(axis=1)
     return loudest

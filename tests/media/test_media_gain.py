@@ -11,7 +11,7 @@ from media_world import Phone, World, speech
 
 from gateway.core.events import SpeechBegan, SpeechEnded
 from gateway.media.commands import CloseLeg, HeardAudio, Listen
-from gateway.media.gain import GainControl
+from gateway.media.gain import GainControl, _loudest
 from gateway.media.options import PlaneOptions
 from gateway.media.vad import SileroVad
 
@@ -50,6 +50,15 @@ def test_the_gain_is_limited_and_never_lowers() -> None:
     loud, gain = tone(20000, 3), GainControl(1)
     gain.begin(0, loud[0][0])
     assert all(np.array_equal(gain.apply(ROW, piece, np.array([True])), piece) for piece in loud)
+
+
+def test_every_machine_hears_a_caller_as_loud() -> None:
+    """In whole numbers: the last digit of a gain is one unit of some samples, and replays are compared to the byte."""
+    pcm = np.random.default_rng(4).integers(-32768, 32768, (200, PIECE)).astype(np.int16)
+    whole = [
+        max(sum(sample**2 for sample in row[k : k + 160]) / 160 for k in range(0, 800, 160)) for row in pcm.tolist()
+    ]
+    assert _loudest(pcm).tolist() == whole
 
 
 def test_noise_between_words_does_not_raise_the_gain() -> None:
