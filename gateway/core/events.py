@@ -186,6 +186,7 @@ class SpeechBegan(Event, frozen=True, tag=True):
 
     began_at: float
     probability: float = 1.0
+    """The detector's, in hundredths: what is behind these depends on the processor."""
 
 
 class SpeechEnded(Event, frozen=True, tag=True):

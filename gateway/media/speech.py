@@ -135,7 +135,7 @@ class SpeechDetector:
                 int(rows[k]),
                 not speaking[k],
                 int(ends[k] - 8 * (unlikely if speaking[k] else likely)[k]),
-                float(probabilities[k]),
+                round(float(probabilities[k]), 2),
             )
             for k in changes.nonzero()[0]
         ]
