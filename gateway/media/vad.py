@@ -10,13 +10,14 @@ copied between the layers.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from gateway.media.ports import Float32s, Int64s
 
-_WEIGHTS = Path(__file__).parent / "data" / "silero_vad_8k.npz"
+_FILE = Path(__file__).parent / "data" / "silero_vad_8k.npz"
 
 _WINDOW = 256
 _CONTEXT = 32
@@ -38,8 +39,7 @@ class SileroVad:
     window = _WINDOW
 
     def __init__(self, slots: int) -> None:
-        with np.load(_WEIGHTS) as weights:
-            self._w = _prepared({name: weights[name] for name in weights.files})
+        self._w = _weights()
         self._context = np.zeros((slots, _CONTEXT), np.float32)
         self._said = np.zeros((slots, _CELL), np.float32)
         self._memory = np.zeros((slots, _CELL), np.float32)
@@ -120,8 +120,11 @@ class SileroVad:
         return said
 
 
-def _prepared(w: dict[str, Float32s]) -> dict[str, Float32s]:
-    """The weights as the layers want them."""
+@cache
+def _weights() -> dict[str, Float32s]:
+    """As the layers want them; the same for all planes of a process, so that they stay in its caches."""
+    with np.load(_FILE) as file:
+        w = {name: file[name] for name in file.files}
     # From a frame's second sample to its middle, which is its own opposite and comes twice.
     spectrum = w["spectrum"][1 : _HOP + 1].copy()
     spectrum[-1] *= np.float32(0.5)
