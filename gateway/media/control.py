@@ -46,7 +46,7 @@ class ControlChannel:
         if packets := int(self._table.sent[row]):
             # Of the frame that left at `now`.
             timestamp = int(self._table.timestamp[row] - FRAME) * leg.clock_ratio & 0xFFFFFFFF
-            octets = leg.sender.octets if leg.sender else packets * int(self._table.packet_samples[row])
+            octets = packets * FRAME + int(self._table.octets_beside[row])
             sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, octets & 0xFFFFFFFF)
         if (source := int(self._table.remote_ssrc[row])) >= 0:
             since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at

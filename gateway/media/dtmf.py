@@ -1,14 +1,15 @@
 """Digits as RTP events (RFC 4733), both ways, for one leg.
 
 Incoming, an event comes in many packets of which any may be lost, doubled or late; each press is told once, when its
-end is known or when nothing more comes of it. Outgoing, a press is a packet every 20 ms and its end three times.
+end is known or when nothing more comes of it. Outgoing, a press is a packet every 20 ms, and its end three times at the
+same pace.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.media.history import FRAME
 
@@ -17,6 +18,7 @@ _LOST_AFTER_S = 0.2
 """An event is over when its packets cease for so long: its end packets were lost."""
 
 _ECHOES_S = 1.0
+"""For so long behind a press its sound, and packets of it that were held up, may still come."""
 
 _FULL = 0xFFFF
 _VOLUME = 10
@@ -60,7 +62,7 @@ class DigitReceiver:
         if len(payload) < 4:
             raise ValueError("a telephone event has four octets")
         event, flags, duration = struct.unpack_from("!BBH", payload)
-        if event >= len(DIGITS) or self._is_old(timestamp):
+        if event >= len(DIGITS) or self._is_old(timestamp, now):
             return []
         pressed = self._turn_to(event, timestamp, now)
         running = self._running
@@ -78,22 +80,27 @@ class DigitReceiver:
             return []
         return self._finish()
 
-    def _is_old(self, timestamp: int) -> bool:
-        """A repeated end packet, or one overtaken by the next press."""
+    def _is_old(self, timestamp: int, now: float) -> bool:
+        """A repeated end packet, or one overtaken by the next press. What comes later than these with an earlier
+        timestamp is of a sender whose clock has stepped back, as where a relay began anew."""
         newest = self._running.timestamp if self._running else self._told
         if newest is None or (self._running and timestamp == newest):
             return False
+        if not self.is_recent(now):
+            return timestamp == newest
         return (newest - timestamp) % 0x100000000 < 0x80000000
 
     def _turn_to(self, event: int, timestamp: int, now: float) -> list[Press]:
         running = self._running
         if running and running.timestamp == timestamp:
             return []
-        if running and running.event == event and (timestamp - running.timestamp) % 0x100000000 == running.duration:
-            # A long press goes on as a new segment that begins where the last one ended.
-            before = running.before + running.duration
-            self._running = _Running(timestamp, event, 0, now, before)
-            return []
+        if running and running.event == event:
+            step = (timestamp - running.timestamp) % 0x100000000
+            # A long press goes on as a new segment that begins where the last one ended: where its duration was full,
+            # which is said by a single packet that may be lost.
+            if step in (running.duration, _FULL):
+                self._running = _Running(timestamp, event, 0, now, running.before + step)
+                return []
         pressed = self._finish() if running else []
         self._running = _Running(timestamp, event, 0, now)
         return pressed
@@ -107,7 +114,7 @@ class DigitReceiver:
 
 @dataclass(frozen=True, slots=True)
 class EventPacket:
-    """To be sent with the timestamp of the press's beginning, `ago` samples before this tick's."""
+    """To be sent with the timestamp of the press's beginning, `ago` samples before this tick's, in place of audio."""
 
     payload: bytes
     ago: int
@@ -120,6 +127,9 @@ class _Sending:
     """None is a pause."""
 
     frames: int
+    ended: EventPacket | None = None
+    """The last packet of the press before this pause."""
+
     begun: int = 0
 
 
@@ -145,17 +155,28 @@ class DigitSender:
             elif sign in DIGITS:
                 self._queue += [_Sending(sign, frames), _Sending(None, frames)]
 
-    def tick(self) -> tuple[str | None, int, list[EventPacket]]:
-        """The digit that sounds in this tick, how many samples it has sounded, and the packets that say so."""
+    def tick(self) -> tuple[str | None, int, EventPacket | None]:
+        """The digit that sounds in this tick, how many samples it has sounded, and the packet that says so. Or None,
+        samples of a pause, and in its beginning the last packet of the press once more."""
         current = self._queue[0]
         before = current.begun * FRAME
         current.begun += 1
-        if current.begun >= current.frames:
+        ends = current.begun >= current.frames
+        if ends:
             self._queue.popleft()
         if current.digit is None:
-            return None, before, []
-        ends = current.begun >= current.frames
+            return None, before, _repeated(current)
         duration = (before + FRAME) * self._ratio
         payload = struct.pack("!BBH", DIGITS.index(current.digit), _VOLUME | (0x80 if ends else 0), duration)
-        # RFC 4733 2.5.1.4: the end goes out three times, so that losing it is unlikely.
-        return current.digit, before, [EventPacket(payload, before, current.begun == 1)] * (3 if ends else 1)
+        packet = EventPacket(payload, before, current.begun == 1)
+        if ends:
+            self._queue[0].ended = packet
+        return current.digit, before, packet
+
+
+def _repeated(pause: _Sending) -> EventPacket | None:
+    """RFC 4733 2.5.1.4: the end goes out three times, at the pace of the others, so that losing it is unlikely. A burst
+    of loss would take all three where they left together."""
+    if pause.ended is None or pause.begun > 2:
+        return None
+    return replace(pause.ended, ago=pause.ended.ago + pause.begun * FRAME)

@@ -154,6 +154,9 @@ class LegTable:
 
         self.marker = np.zeros(slots, np.bool_)
         self.sent = np.zeros(slots, np.int64)
+        self.octets_beside = np.zeros(slots, np.int64)
+        """By how much the payloads sent are more or less than as many usual ones."""
+
         self.singly = np.zeros(slots, np.bool_)
         """Whose packets are to be protected or handed over: they leave one by one."""
 
@@ -207,7 +210,7 @@ class LegTable:
         self.heard_type[row], self.heard_law[row] = -1, 0
         self._forget_wide(row)
         self._know_wide(leg)
-        self.sent[row] = 0
+        self.sent[row] = self.octets_beside[row] = 0
         self.silent_after[row] = command.silent_after_s
         flags = (self.loopback, self.may_rest, self.silent, self.sends, self.hears, self.marker, self.singly)
         for flag in (*flags, self.usual_source):

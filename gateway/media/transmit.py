@@ -144,22 +144,20 @@ class Transmitter:
                 wider[:] = tones.sine(tone.hz, tone.dbm0, law, tone.position, 2)
             tone.position += FRAME
 
-    def _press_keys(
-        self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None
-    ) -> list[tuple[int, list[EventPacket]]]:
-        """Digits go before everything else. Gives the rows whose packets are events this time, with these."""
+    def _press_keys(self, rows: Int64s, frames: g711.Int16s, wide: WideFrames | None) -> list[tuple[int, EventPacket]]:
+        """Digits go before everything else. Gives the rows whose packet is an event this time, with it."""
         events = []
         for k in np.flatnonzero(np.isin(rows, list(self._keys))):
             row = int(rows[k])
-            digit, sounded, packets = self._keys[row].tick()
+            digit, sounded, packet = self._keys[row].tick()
             if not self._keys[row].busy:
                 del self._keys[row]
-            tones_wanted = digit is not None and self._table.at(row).dtmf_payload_type is None
+            tones_wanted = self._table.at(row).dtmf_payload_type is None
             frames[k] = tones.key(digit, sounded) if digit is not None and tones_wanted else 0
             if wide is not None and (wider := wide.of(row)) is not None:
                 wider[:] = tones.key(digit, sounded, 2) if digit is not None and tones_wanted else 0
-            if packets and not tones_wanted:
-                events.append((row, packets))
+            if packet is not None and not tones_wanted:
+                events.append((row, packet))
         return events
 
     def _report(self, passed: Passed, now: float) -> Said:
@@ -173,16 +171,16 @@ class Transmitter:
         rows: Int64s,
         frames: g711.Int16s,
         wide: WideFrames | None,
-        events: list[tuple[int, list[EventPacket]]],
+        events: list[tuple[int, EventPacket]],
     ) -> Departures:
         table = self._table
         laws = table.law[rows]
         codes = g711.encode(frames, laws if np.count_nonzero(laws != laws[0]) else int(laws[0]))
         audio = table.reachable[rows]
         others: list[ToSend] = []
-        for row, packets in events:
+        for row, event in events:
             audio[np.searchsorted(rows, row)] = False
-            others += self._event_packets(table.at(row), packets)
+            others += self._event_packet(table.at(row), event)
         if np.count_nonzero(table.may_rest[rows]):
             others += self._rest(rows, frames, audio)
         usual = table.usual[rows]
@@ -273,13 +271,13 @@ class Transmitter:
         kind, now = int(self._table.payload_type[leg.row]), int(self._table.timestamp[leg.row])
         return [one for p in made for one in self._one(leg, kind, now - p.ago, p.payload)]
 
-    def _event_packets(self, leg: Leg, packets: list[EventPacket]) -> list[ToSend]:
+    def _event_packet(self, leg: Leg, event: EventPacket) -> list[ToSend]:
         kind, now = leg.dtmf_payload_type, int(self._table.timestamp[leg.row])
         assert kind is not None
         leg.unsent.clear()
         if leg.sender is not None:
             leg.sender.clear()
-        return [made for p in packets for made in self._one(leg, kind, now - p.ago, p.payload, p.marker)]
+        return self._one(leg, kind, now - event.ago, event.payload, event.marker)
 
     def _one(self, leg: Leg, kind: int, timestamp: int, payload: bytes, marker: bool = False) -> list[ToSend]:
         row, remote = leg.row, self._table.remote[leg.row]
@@ -290,5 +288,6 @@ class Transmitter:
         self._table.marker[row] = False
         self._table.sequence[row] += 1
         self._table.sent[row] += 1
+        self._table.octets_beside[row] += len(payload) - FRAME
         packet = rtp.RtpPacket(kind, sequence, timestamp * leg.clock_ratio & 0xFFFFFFFF, ssrc, payload, marker)
         return [ToSend(leg.name, rtp.build(packet), remote)]

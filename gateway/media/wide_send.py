@@ -24,7 +24,6 @@ class WideSender:
 
     def __init__(self, codec: Wide, ptime_ms: int, opus_bits_per_s: int | None = None) -> None:
         self.agreed = codec, ptime_ms, opus_bits_per_s
-        self.octets = 0
         self._encoder = codecs.encoder(codec, opus_bits_per_s)
         self._packet = 16 * codecs.packet_ms(codec, ptime_ms)
         self._unsent = np.zeros(0, np.int16)
@@ -37,19 +36,14 @@ class WideSender:
     def feed(self, frame: Int16s) -> list[Coded]:
         """The next 320 samples."""
         if len(frame) == self._packet and not self.has_unsent:
-            return [Coded(self._encode(frame), 0)]
+            return [Coded(self._encoder.encode(frame), 0)]
         self._unsent = np.concatenate([self._unsent, frame])
         packets = []
         while len(self._unsent) >= self._packet:
-            payload = self._encode(self._unsent[: self._packet])
+            payload = self._encoder.encode(self._unsent[: self._packet])
             packets.append(Coded(payload, (len(self._unsent) - len(frame)) // 2))
             self._unsent = self._unsent[self._packet :]
         return packets
-
-    def _encode(self, pcm: Int16s) -> bytes:
-        payload = self._encoder.encode(pcm)
-        self.octets += len(payload)
-        return payload
 
     @property
     def has_unsent(self) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from media_world import FRAME, Phone, World, sine, through_code
 
 from gateway.core.events import DigitPressed
+from gateway.media import rtcp, rtp
 from gateway.media.commands import QueueAudio, SendDigits
 from gateway.media.dtmf import DIGITS, DigitReceiver, Press
 
@@ -53,6 +54,29 @@ def test_a_press_longer_than_eight_seconds_is_one_press() -> None:
     """RFC 4733 2.5.1.3: a duration that runs out of bits goes on as a new segment."""
     first = [(struct.pack("!BBH", 7, 10, 0xFFFF), 1000)]
     assert told(first + press("7", 1000 + 0xFFFF, 5)) == [Press("7", (0xFFFF + 800) // 8)]
+
+
+def test_a_long_press_is_one_even_if_the_packet_between_its_segments_is_lost() -> None:
+    """That the first segment was full is said once only: the next one tells it too, by where it begins."""
+    first = [(struct.pack("!BBH", 7, 10, duration), 1000) for duration in (0xFFFF - 480, 0xFFFF - 320)]
+    assert told(first + press("7", 1000 + 0xFFFF, 5)) == [Press("7", (0xFFFF + 800) // 8)]
+
+
+def test_digits_are_heard_on_when_the_sender_s_clock_steps_back() -> None:
+    """A relay that begins anew under the same SSRC: earlier timestamps are old only for as long as packets may be
+    held up on their way."""
+    receiver = DigitReceiver()
+    heard = [p for payload, ts in press("1", 3_000_000) for p in receiver.receive(payload, ts, 0.0)]
+    heard += [p for payload, ts in press("9", 2_000_000) for p in receiver.receive(payload, ts, 0.5)]
+    heard += [p for payload, ts in press("2", 1000) + press("3", 2600) for p in receiver.receive(payload, ts, 2.0)]
+    assert [p.digit for p in heard] == ["1", "2", "3"]
+
+
+def test_a_press_is_told_once_however_late_its_end_is_repeated() -> None:
+    """The same timestamp is the same press."""
+    receiver = DigitReceiver()
+    assert [p for payload, ts in press("1", 1000) for p in receiver.receive(payload, ts, 0.0)] == [Press("1", 100)]
+    assert receiver.receive(*press("1", 1000)[-1], 5.0) == []
 
 
 def test_flash_and_short_payloads_are_no_digits() -> None:
@@ -118,6 +142,27 @@ def test_digits_we_send_are_what_the_rfc_asks_for() -> None:
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
 
 
+def test_the_three_ends_of_a_press_leave_at_the_pace_of_the_others() -> None:
+    """RFC 4733 2.5.1.4: together, a moment's loss would take all three."""
+    world = World().open().connect().ticks(3).do(SendDigits("call", "1", 100)).ticks(25)
+    left = [rtp.parse(d.data) for d in world.sent if not rtp.is_rtcp(d.data)]
+    assert len(left) == 28, "one packet a tick"
+    assert [k for k, p in enumerate(left) if p.payload_type == 101] == list(range(3, 10))
+    silence = [p for p in left[10:] if p.payload_type == 0]
+    assert (silence[0].timestamp - left[3].timestamp) % 2**32 == 7 * FRAME
+
+
+def test_reports_count_the_octets_of_events() -> None:
+    """RFC 3550 6.4.1: payload octets, of which an event has four."""
+    world = World().open().connect().ticks(10).do(SendDigits("call", "12", 100)).ticks(300)
+    packets = [rtp.parse(d.data) for d in world.sent if not rtp.is_rtcp(d.data)]
+    told = [rtcp.parse(d.data)[0].sender for d in world.sent if rtp.is_rtcp(d.data)]
+    assert told
+    for sender in told:
+        assert sender is not None
+        assert sender.octets == sum(len(p.payload) for p in packets[: sender.packets])
+
+
 def test_what_we_send_is_what_we_would_hear() -> None:
     """Sender and receiver wired back to back: any digits, commas as pauses, come out as pressed."""
     world = World().open().connect().do(SendDigits("call", "123456789*0#ABCD,,7", 60)).ticks(230)
@@ -135,7 +180,9 @@ def test_digits_hold_the_playout() -> None:
     world = World().open().connect().do(QueueAudio("call", 1, sine(440, 0.2).tobytes(), last=True)).ticks(5)
     world.do(SendDigits("call", "5", 100)).ticks(20)
     spoken = world.spoken()
-    sent = np.concatenate([spoken[: 5 * FRAME], spoken[10 * FRAME : 15 * FRAME]])
+    # The key's five frames, and the two that repeat its end, have no audio; the rest of the pause has silence.
+    sent = np.concatenate([spoken[: 5 * FRAME], spoken[8 * FRAME : 13 * FRAME]])
+    assert not spoken[5 * FRAME : 8 * FRAME].any()
     assert np.array_equal(sent, through_code(sine(440, 0.2)))
 
 
