@@ -92,7 +92,7 @@ class ControlChannel:
             packets_recovered=recovered,
             packets_late=late,
             packets_foreign=leg.foreign,
-            packets_malformed=leg.malformed + broken,
+            packets_malformed=leg.malformed + broken + int(reception.stray[row]),
             packets_forged=leg.forged,
             jitter_ms=round(reception.jitter_ms(row), 2),
             round_trip_ms=None if round_trip_ms is None else round(round_trip_ms, 1),

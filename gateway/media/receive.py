@@ -115,7 +115,11 @@ class Receiver:
         """Into the jitter buffer, in rounds in which each row comes once."""
         for chosen in in_rounds(audio.rows):
             part = audio if chosen is None else audio.pick(chosen)
-            self._reception.count(part.rows, part.sequences)
+            good = self._reception.count(part.rows, part.sequences)
+            if np.count_nonzero(good) < len(good):
+                part = part.pick(np.flatnonzero(good))
+                if not len(part.rows):
+                    continue
             positions = self._jitter.insert(part.rows, part.timestamps, part.pcm)
             self._reception.time(part.rows, positions, part.arrivals)
             self._table.last_media[part.rows] = part.arrivals
@@ -204,7 +208,8 @@ class Receiver:
         return True
 
     def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, now: float, said: list[Said]) -> None:
-        self._reception.count(np.array([leg.row]), np.array([packet.sequence]))
+        if not self._reception.count(np.array([leg.row]), np.array([packet.sequence]))[0]:
+            return
         self._wide.without_audio(leg.row, packet.sequence)
         self._table.last_media[leg.row] = now
         if packet.payload_type == rtp.COMFORT_NOISE:

@@ -62,8 +62,12 @@ class CodedReceiver:
                     self._accept(rows[chosen], [of_length[k] for k in chosen], length)
 
     def _accept(self, rows: Int64s, packets: list[CodedPacket], length: int) -> None:
+        good = self._reception.count(rows, np.array([packet.sequence for packet in packets]))
+        if np.count_nonzero(good) < len(good):
+            rows, packets = rows[good], [packet for packet, is_good in zip(packets, good, strict=True) if is_good]
+            if not packets:
+                return
         arrivals = np.array([packet.at for packet in packets])
-        self._reception.count(rows, np.array([packet.sequence for packet in packets]))
         positions = self._wide.insert(rows, packets, length)
         self._reception.time(rows, positions, arrivals)
         self._table.last_media[rows] = arrivals

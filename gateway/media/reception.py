@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from gateway.media.ports import Float64s, Int64s
 from gateway.media.rtcp import Block
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 _RATE = 8000
 _ENOUGH = 50
@@ -14,22 +19,29 @@ _ENOUGH = 50
 _JUMP = _RATE
 """A change of transit time beyond a second is a stepped clock, not jitter."""
 
+_DROPOUT, _MISORDER = 3000, 100
+"""RFC 3550 A.1: how far ahead of the highest sequence number, or behind it, a packet of the same stream may be."""
+
 
 class Reception:
     """Arrays by row. `reset` for a new leg and for a new source of the same leg."""
 
     def __init__(self, slots: int) -> None:
         self.received = np.zeros(slots, np.int64)
+        self.stray = np.zeros(slots, np.int64)
+        """Packets whose sequence number was none of the stream's."""
+
         self._expected_before = np.zeros(slots, np.int64)  # of sources that were replaced
         self._first = np.full(slots, -1, np.int64)
         self._highest = np.zeros(slots, np.int64)  # unwrapped
+        self._anew = np.full(slots, -1, np.int64)  # the sequence number that would confirm that the stream began anew
         self._received_of_source = np.zeros(slots, np.int64)
         self._transit = np.zeros(slots, np.float64)
         self._jitter = np.zeros(slots, np.float64)
         self._reported = np.zeros((slots, 2), np.int64)  # expected and received at the last report
 
     def reset(self, row: int) -> None:
-        self.received[row] = self._expected_before[row] = 0
+        self.received[row] = self.stray[row] = self._expected_before[row] = 0
         self._forget_source(row)
 
     def change_source(self, row: int) -> None:
@@ -37,21 +49,38 @@ class Reception:
         self._forget_source(row)
 
     def _forget_source(self, row: int) -> None:
-        self._first[row] = -1
+        self._first[row] = self._anew[row] = -1
         self._highest[row] = self._received_of_source[row] = 0
         self._jitter[row] = 0.0
         self._reported[row] = 0
 
-    def count(self, rows: Int64s, sequences: Int64s) -> None:
-        """Packets of any kind came, one for each of `rows`."""
+    def count(self, rows: Int64s, sequences: Int64s) -> Bools:
+        """Packets of any kind came, one for each of `rows`. Gives which of them are of the stream: one whose sequence
+        number is far from all others is not, unless the next one follows on it (RFC 3550 A.1)."""
         new = self._first[rows] < 0
         if np.count_nonzero(new):
             self._first[rows[new]] = self._highest[rows[new]] = sequences[new]
         highest = self._highest[rows]
-        step = (sequences - highest + 0x8000) % 0x10000 - 0x8000
-        self._highest[rows] = np.maximum(highest, highest + step)
+        ahead = (sequences - highest + _MISORDER) % 0x10000
+        good: Bools = ahead < _MISORDER + _DROPOUT
+        if np.count_nonzero(good) < len(good):
+            for k in np.flatnonzero(~good):
+                good[k] = self._begins_anew(int(rows[k]), int(sequences[k]))
+                ahead[k], highest[k] = _MISORDER, self._highest[rows[k]]
+            rows, ahead, highest = rows[good], ahead[good], highest[good]
+        self._highest[rows] = np.maximum(highest, highest + ahead - _MISORDER)
         self.received[rows] += 1
         self._received_of_source[rows] += 1
+        return good
+
+    def _begins_anew(self, row: int, sequence: int) -> bool:
+        if sequence != self._anew[row]:
+            self._anew[row] = sequence + 1 & 0xFFFF
+            self.stray[row] += 1
+            return False
+        self.change_source(row)
+        self._first[row] = self._highest[row] = sequence
+        return True
 
     def time(self, rows: Int64s, positions: Int64s, arrivals: Float64s) -> None:
         """Audio packets at unwrapped sample `positions` came at `arrivals` (s)."""

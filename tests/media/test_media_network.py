@@ -211,6 +211,31 @@ def test_losses_are_counted_by_sequence_numbers() -> None:
     assert 2.5 < counted.mos < 4.2
 
 
+def test_a_packet_whose_number_is_none_of_the_stream_s_is_let_fall() -> None:
+    """RFC 3550 A.1: it is not played, moves nothing, and nobody counts the thousands between it and the others."""
+    world, phone, pcm, chance = echo(), Phone(sequence=65500), sine(440, 2.0), np.random.default_rng(3)
+    for k, frame in enumerate(frames(pcm)):
+        wild = Phone(sequence=phone.sequence + int(chance.integers(3000, 65400)), timestamp=int(chance.integers(2**32)))
+        world.tick(phone.packet(frame), *([wild.packet(-frame)] if k > 1 else []))
+    assert np.array_equal(world.spoken()[2 * FRAME :][: 97 * FRAME], through_code(pcm)[: 97 * FRAME])
+    counted = stats(world)
+    assert (counted.packets_received, counted.packets_lost, counted.packets_late) == (100, 0, 0)
+    assert counted.packets_malformed == 98
+
+
+def test_a_stream_whose_numbers_begin_anew_is_the_stream_from_its_second_packet_on() -> None:
+    """A relay that was restarted, and kept the SSRC: what it sends is no loss of what it did not."""
+    world, phone = World().open().connect(), Phone(sequence=65500)
+    world.talk(phone, sine(440, 1.0))
+    phone.sequence += 20_000
+    world.talk(phone, sine(440, 1.0))
+    phone.sequence -= 30_000
+    world.talk(phone, sine(440, 1.0))
+    counted = stats(world)
+    assert (counted.packets_received, counted.packets_lost, counted.packets_malformed) == (148, 0, 2)
+    assert counted.mos == pytest.approx(4.39, abs=0.03)
+
+
 def test_perfect_reception_gives_the_best_score() -> None:
     """No loss, little delay: the E-model's figure for G.711; and none at all before a second of media."""
     world, phone = World().open().connect(), Phone()

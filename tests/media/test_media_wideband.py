@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from media_world import FRAME, PHONE, Phone, frames, sine, speech
 from wide_world import (
     CLOCK,
+    CODECS,
     NUMBER,
     SUITE,
     WIDE_FRAME,
@@ -392,3 +393,15 @@ def test_a_leg_that_changes_hands_keeps_no_sound() -> None:
     assert w.packets("next")[-1].payload_type == 0
     assert not any(any(p.audio) for p in w.all(HeardAudio) if p.leg == "next")
     assert not w.heard("next").any()
+
+
+@CODECS
+def test_a_number_that_is_none_of_the_stream_s_moves_nothing_in_wideband(codec: str) -> None:
+    """As with G.711: the packet is let fall, and nothing lies between it and the others."""
+    w, phone = world(codec), WidePhone(codec)
+    for piece in frames(tone_at_16_khz(1000, 1.5), WIDE_FRAME):
+        wild = WidePhone(codec, sequence=phone.sequence + 20_000, timestamp=77)
+        w.tick(phone.packet(piece), *([wild.packet(piece)] if phone.sequence == 130 else []))
+    w.do(CloseLeg("call")).ticks(2)
+    (closed,) = w.all(LegClosed)
+    assert (closed.stats.packets_received, closed.stats.packets_lost, closed.stats.packets_malformed) == (75, 0, 1)
