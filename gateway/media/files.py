@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,7 +30,9 @@ class FileSink(Protocol):
         """Write a new file, or go on from octet `at` of one that is there; what it lacks before that is zeros."""
         ...
 
-    def write(self, file: int, data: bytes) -> None: ...
+    def write(self, file: int, data: bytes, head: bytes = b"") -> None:
+        """Add `data`, and then put `head` over the file's beginning, which may tell how long it is so far."""
+        ...
 
     def close(self, file: int, head: bytes = b"") -> None:
         """Finish the file, with `head` written over its beginning."""
@@ -59,13 +62,15 @@ class DirectFiles:
         except OSError as error:
             self._fail(file, error)
 
-    def write(self, file: int, data: bytes) -> None:
+    def write(self, file: int, data: bytes, head: bytes = b"") -> None:
         target = self._files.get(file)
         if target is None:
             return
         try:
             target.write(data)
             target.flush()  # what a process that is killed has not handed over is lost
+            if head:
+                os.pwrite(target.fileno(), head, 0)
         except OSError as error:
             self._fail(file, error)
 
@@ -112,7 +117,7 @@ class QueuedFiles:
     def open(self, file: int, path: str, at: int = 0) -> None:
         self._work.put((lambda: self._direct.open(file, path, at), 0))
 
-    def write(self, file: int, data: bytes) -> None:
+    def write(self, file: int, data: bytes, head: bytes = b"") -> None:
         if file in self._given_up:
             return
         if self._taken - self._done > self._most_waiting:
@@ -120,7 +125,7 @@ class QueuedFiles:
             self._news.put(FileNews(file, "the disk is too slow"))
             return
         self._taken += len(data)
-        self._work.put((lambda: self._direct.write(file, data), len(data)))
+        self._work.put((lambda: self._direct.write(file, data, head), len(data)))
 
     def close(self, file: int, head: bytes = b"") -> None:
         self._given_up.discard(file)
@@ -155,7 +160,7 @@ class NoFiles:
     def open(self, file: int, path: str, at: int = 0) -> None:
         pass
 
-    def write(self, file: int, data: bytes) -> None:
+    def write(self, file: int, data: bytes, head: bytes = b"") -> None:
         pass
 
     def close(self, file: int, head: bytes = b"") -> None:

@@ -1,6 +1,7 @@
 """Stereo recordings: left what the bot heard (after the jitter buffer), right what it sent, both by the same clock.
 
-The audio of a second is gathered in an array for all recorded calls, and handed to the file sink a call at a time.
+The audio of a second is gathered in an array for all recorded calls, and handed to the file sink a call at a time. The
+header tells each time of all there is: a recording can be read while it grows, and where a gateway was killed.
 Sample k of a recording lies k/8000 s after the tick it began with (k/16000 s where it is of a wideband leg): events
 can be found in it by their times. Positions and counts are of 8 kHz, whatever the rate.
 """
@@ -97,8 +98,8 @@ class Recorder:
         self._filled[row] = 0
 
     def _write(self, row: int, data: bytes) -> None:
-        self._sink.write(self._files[row], data)
         self._written[row] += len(data)
+        self._sink.write(self._files[row], data, wav_header(int(self._written[row]), self.rate))
 
     def _know_rows(self) -> None:
         self.rows = np.array(sorted(self._files), np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import wave
 from pathlib import Path
 
@@ -97,6 +98,36 @@ def test_a_trace_that_fails_with_its_last_octets_is_told_before_the_leg_has_ende
     world = World().open(trace="/dev/full").connect().talk(Phone(), sine(440, 0.2)).do(CloseLeg("call")).ticks(2)
     assert [type(one) for one in world.said][-2:] == [RecordingFailed, LegClosed]
     assert world.all(RecordingFailed)[0].what == "trace"
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["8 kHz", "16 kHz"])
+def test_a_recording_can_be_read_while_the_call_lives(wide: bool, tmp_path: Path) -> None:
+    """By anybody's WAV reader, all but the latest second of it: so nothing more is lost where the gateway is killed."""
+    path = tmp_path / "call.wav"
+    codec = {"codec": "G722", "payload_type": 9} if wide else {"codec": "PCMU"}
+    world = World().open(record=str(path)).connect(**codec).ticks(10)  # type: ignore[arg-type]
+    for seconds in (1, 2, 3):
+        world.ticks(50)
+        with wave.open(str(path)) as file:
+            assert file.getnframes() == seconds * file.getframerate() == seconds * (16000 if wide else 8000)
+            assert len(file.readframes(file.getnframes())) == 4 * file.getnframes()
+
+
+def test_what_was_recorded_before_the_disk_was_full_can_be_read(tmp_path: Path) -> None:
+    """Two seconds fit; the third is lost with all that follows, and the call goes on."""
+    path = tmp_path / "call.wav"
+    world = World().open(record=str(path)).connect().do(SetLoopback("call", True))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
+    try:
+        world.talk(Phone(), sine(440, 5.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(world.all(RecordingFailed)) == 1
+    assert len(world.packets()) == 250
+    left, _ = stereo(path)
+    assert len(left) == 2 * 8000
+    assert np.array_equal(left[FRAME:], through_code(sine(440, 2.0))[:-FRAME])
 
 
 def test_many_calls_record_without_mixing(tmp_path: Path) -> None:

@@ -95,8 +95,9 @@ class MemoryFiles(NoFiles):
     def open(self, file: int, path: str, at: int = 0) -> None:
         self.numbers[path] = file
 
-    def write(self, file: int, data: bytes) -> None:
+    def write(self, file: int, data: bytes, head: bytes = b"") -> None:
         self.written.setdefault(file, bytearray()).extend(data)
+        self.written[file][: len(head)] = head
 
     def close(self, file: int, head: bytes = b"") -> None:
         self.written[file][: len(head)] = head
