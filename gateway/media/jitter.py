@@ -99,6 +99,7 @@ class JitterBuffer:
         self._strays[rows] = strays = np.where(stray, self._strays[rows] + 1, 0)
         fresh = ~self._anchored[rows] | (strays >= PATIENCE)
         if np.count_nonzero(late):
+            late &= ~self.hold(rows, cells)  # copies of what came in time
             self._note_late(rows[late], lead[late])
         if np.count_nonzero(fresh):
             self._restart(rows[fresh], cells[fresh])

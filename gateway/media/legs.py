@@ -80,8 +80,9 @@ class Leg:
     hears_tones: bool = False
     """Whether keys are listened for as tones whatever the peer may agree to."""
 
-    probation: tuple[int, int] | None = None
-    """An SSRC that came once in place of the known one, and the sequence number that would confirm it."""
+    probation: tuple[int, int, int] | None = None
+    """An SSRC that came once in place of the known one, the sequence number that would confirm it, and how many packets
+    of the known one had come by then."""
 
     unsent: bytearray = field(default_factory=bytearray)
     """Coded audio that does not fill a packet yet, where packets are not 20 ms."""

@@ -191,13 +191,14 @@ class Receiver:
         return bool(self._table.silent[leg.row]) and int.from_bytes(data[8:12]) == known
 
     def _is_source(self, leg: Leg, packet: rtp.RtpPacket) -> bool:
-        """Whether the packet is of the stream we play. A new SSRC takes over with its second packet in a row."""
-        known = int(self._table.remote_ssrc[leg.row])
+        """Whether the packet is of the stream we play. A new SSRC takes over with its second packet in a row, with none
+        of that stream between them."""
+        known, count = int(self._table.remote_ssrc[leg.row]), self._reception.of_source(leg.row)
         if packet.ssrc == known:
             leg.probation = None
             return True
-        if known >= 0 and leg.probation != (packet.ssrc, packet.sequence):
-            leg.probation = (packet.ssrc, packet.sequence + 1 & 0xFFFF)
+        if known >= 0 and leg.probation != (packet.ssrc, packet.sequence, count):
+            leg.probation = (packet.ssrc, packet.sequence + 1 & 0xFFFF, count)
             return False
         leg.probation = None
         self._table.remote_ssrc[leg.row] = packet.ssrc

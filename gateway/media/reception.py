@@ -31,17 +31,19 @@ class Reception:
         self.stray = np.zeros(slots, np.int64)
         """Packets whose sequence number was none of the stream's."""
 
+        self._copies = np.zeros(slots, np.int64)  # of packets that had come already
+        self._missing: dict[int, set[int]] = {}  # unwrapped numbers that may still come, by row
         self._expected_before = np.zeros(slots, np.int64)  # of sources that were replaced
         self._first = np.full(slots, -1, np.int64)
         self._highest = np.zeros(slots, np.int64)  # unwrapped
         self._anew = np.full(slots, -1, np.int64)  # the sequence number that would confirm that the stream began anew
         self._received_of_source = np.zeros(slots, np.int64)
-        self._transit = np.zeros(slots, np.float64)
+        self._transit = np.full(slots, np.inf)
         self._jitter = np.zeros(slots, np.float64)
         self._reported = np.zeros((slots, 2), np.int64)  # expected and received at the last report
 
     def reset(self, row: int) -> None:
-        self.received[row] = self.stray[row] = self._expected_before[row] = 0
+        self.received[row] = self.stray[row] = self._copies[row] = self._expected_before[row] = 0
         self._forget_source(row)
 
     def change_source(self, row: int) -> None:
@@ -51,23 +53,32 @@ class Reception:
     def _forget_source(self, row: int) -> None:
         self._first[row] = self._anew[row] = -1
         self._highest[row] = self._received_of_source[row] = 0
-        self._jitter[row] = 0.0
+        self._missing.pop(row, None)
+        self._transit[row], self._jitter[row] = np.inf, 0.0
         self._reported[row] = 0
+
+    def of_source(self, row: int) -> int:
+        """Packets that came of the row's source."""
+        return int(self._received_of_source[row])
 
     def count(self, rows: Int64s, sequences: Int64s) -> Bools:
         """Packets of any kind came, one for each of `rows`. Gives which of them are of the stream: one whose sequence
         number is far from all others is not, unless the next one follows on it (RFC 3550 A.1)."""
         new = self._first[rows] < 0
         if np.count_nonzero(new):
-            self._first[rows[new]] = self._highest[rows[new]] = sequences[new]
+            self._first[rows[new]], self._highest[rows[new]] = sequences[new], sequences[new] - 1
         highest = self._highest[rows]
         ahead = (sequences - highest + _MISORDER) % 0x10000
         good: Bools = ahead < _MISORDER + _DROPOUT
         if np.count_nonzero(good) < len(good):
             for k in np.flatnonzero(~good):
                 good[k] = self._begins_anew(int(rows[k]), int(sequences[k]))
-                ahead[k], highest[k] = _MISORDER, self._highest[rows[k]]
+                ahead[k], highest[k] = _MISORDER + 1, self._highest[rows[k]]
             rows, ahead, highest = rows[good], ahead[good], highest[good]
+        follows = ahead == _MISORDER + 1
+        if np.count_nonzero(follows) < len(follows):
+            for k in np.flatnonzero(~follows):
+                self._miss_or_find(int(rows[k]), int(highest[k]), int(highest[k] + ahead[k]) - _MISORDER)
         self._highest[rows] = np.maximum(highest, highest + ahead - _MISORDER)
         self.received[rows] += 1
         self._received_of_source[rows] += 1
@@ -79,8 +90,19 @@ class Reception:
             self.stray[row] += 1
             return False
         self.change_source(row)
-        self._first[row] = self._highest[row] = sequence
+        self._first[row], self._highest[row] = sequence, sequence - 1
         return True
+
+    def _miss_or_find(self, row: int, highest: int, number: int) -> None:
+        """A packet came that is not the next one."""
+        missing = self._missing.setdefault(row, set())
+        if number > highest:
+            within = number - _MISORDER
+            self._missing[row] = {old for old in missing if old > within}.union(range(max(highest, within) + 1, number))
+        elif number in missing:
+            missing.remove(number)
+        else:
+            self._copies[row] += 1
 
     def time(self, rows: Int64s, positions: Int64s, arrivals: Float64s) -> None:
         """Audio packets at unwrapped sample `positions` came at `arrivals` (s)."""
@@ -95,7 +117,7 @@ class Reception:
         return int(self._expected_before[row] + self._highest[row] - self._first[row] + 1)
 
     def lost(self, row: int) -> int:
-        return max(0, self._expected(row) - int(self.received[row]))
+        return max(0, self._expected(row) - int(self.received[row] - self._copies[row]))
 
     def jitter_ms(self, row: int) -> float:
         return float(self._jitter[row]) / 8

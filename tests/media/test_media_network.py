@@ -236,6 +236,97 @@ def test_a_stream_whose_numbers_begin_anew_is_the_stream_from_its_second_packet_
     assert counted.mos == pytest.approx(4.39, abs=0.03)
 
 
+def test_a_packet_that_came_twice_replaces_none_that_was_lost() -> None:
+    """On lines that double every packet, too, whichever copy is the later one; the copies cost no quality."""
+    world, phone = World().open().connect(), Phone(sequence=65500)
+    before = b""
+    for k, frame in enumerate(frames(sine(440, 3.0))):
+        packet = phone.packet(frame)
+        if k % 10 != 5:
+            world.tick(packet, *([before] if k % 10 in (7, 8) else [packet]))
+            before = packet
+        else:
+            world.tick()
+    counted = stats(world)
+    assert (counted.packets_received, counted.packets_lost, counted.packets_late) == (270, 15, 0)
+    assert counted.mos is not None
+    assert 2.5 < counted.mos < 4.2
+
+
+def test_copies_that_come_late_are_not_waited_for() -> None:
+    """A second way through the network that is 100 ms longer brings nothing new: the buffer stays short."""
+    world, phone = echo(), Phone()
+    pcm = sine(440, 4.0)
+    packets = [phone.packet(frame) for frame in frames(pcm)]
+    for k, packet in enumerate(packets):
+        world.tick(packet, *packets[max(0, k - 5) : max(0, k - 4)])
+    assert np.array_equal(world.spoken()[2 * FRAME :], through_code(pcm)[: -2 * FRAME])
+    assert stats(world).packets_late == 0
+
+
+def test_packets_out_of_order_are_not_lost() -> None:
+    """What was missing and comes after all is counted as come, once."""
+    world, phone = World().open().connect(), Phone()
+    packets = [phone.packet(frame) for frame in frames(sine(440, 2.0))]
+    for one, other in zip(packets[::2], packets[1::2], strict=True):
+        world.tick(other)
+        world.tick(one, one)
+    assert stats(world).packets_lost == 0
+
+
+@pytest.mark.parametrize("jump", [20000, -20000, 0x10000 - 30052, -45])
+def test_numbers_that_begin_anew_are_no_losses(jump: int) -> None:
+    """RFC 3550 A.1: a sender that was restarted under its old SSRC numbers its packets from anywhere. What is lost
+    from there on is counted, and so was what was lost before."""
+    world, phone = World().open().connect(), Phone(sequence=30000)
+    for frame in frames(sine(440, 1.0)):
+        if phone.sequence == 30010:
+            phone.sequence += 1
+        world.tick(phone.packet(frame))
+    phone.sequence += jump
+    for k, frame in enumerate(frames(sine(440, 2.0))):
+        packet = phone.packet(frame)
+        if k % 20 != 15:
+            world.tick(packet)
+        else:
+            world.tick()
+    # Begun among numbers that may still be under way, it is known by what is new, and has what was missing.
+    assert stats(world).packets_lost == (3 if jump == -45 else 1 + 5)
+
+
+def test_a_new_source_in_the_first_second_is_no_jitter() -> None:
+    """Its clock is another one: what lies between the two says nothing of the line."""
+    world = World().open().connect()
+    world.talk(Phone(), sine(440, 0.5))
+    world.talk(Phone(ssrc=9, timestamp=0, sequence=9000), sine(440, 0.5))
+    assert stats(world).jitter_ms == 0
+
+
+def test_a_call_begins_without_the_jitter_of_the_one_before() -> None:
+    """They may have the same row, one right after the other."""
+    world = World().open("one").connect("one")
+    world.talk(Phone("one"), sine(440, 0.3))
+    world.do(CloseLeg("one")).ticks(1)
+    world.open("two").connect("two").talk(Phone("two", timestamp=77), sine(440, 0.5))
+    assert stats(world, "two").jitter_ms == 0
+
+
+def test_of_two_sources_at_once_the_first_is_heard() -> None:
+    """Early media that goes on for a while beside the callee's: each is whole, and they are not cut into each other.
+    When the first has ended, the other one is heard."""
+    world, first, other = echo(), Phone(ssrc=1), Phone(ssrc=2, sequence=5000, timestamp=99999)
+    low, high = sine(300, 1.0), sine(1000, 1.0)
+    world.talk(first, low[:1600])
+    for mine, beside in zip(frames(low[1600:]), frames(high), strict=False):
+        world.tick(first.packet(mine), other.packet(beside))
+    world.ticks(3)
+    heard = world.spoken()[2 * FRAME :][: len(low)]
+    assert np.array_equal(heard, through_code(low))
+    world.sent.clear()
+    world.talk(other, high).ticks(4)
+    assert np.array_equal(world.spoken()[-4 * FRAME - 2400 :][:2400], through_code(high)[-2400 - 2 * FRAME :][:2400])
+
+
 def test_perfect_reception_gives_the_best_score() -> None:
     """No loss, little delay: the E-model's figure for G.711; and none at all before a second of media."""
     world, phone = World().open().connect(), Phone()
