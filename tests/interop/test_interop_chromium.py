@@ -244,6 +244,72 @@ async def test_a_busy_gateway_is_said_in_words(page: Page) -> None:
     await expect(page.locator("#call")).to_be_enabled()
 
 
+DEVICES = """(() => {
+    const real = performance.now.bind(performance);
+    window.looks = 0;
+    Object.defineProperty(AudioContext.prototype, "currentTime", {
+        get: () => (window.looks++, window.running ? real() / 1000 : 0),
+    });
+})()"""
+"""Sound devices that start when they are told to."""
+
+
+async def test_a_call_waits_until_the_sound_devices_run(page: Page) -> None:
+    """Firefox takes seconds to start them; what the bot said meanwhile was heard as late as that."""
+    await page.evaluate(DEVICES)
+    await page.click("#call")
+    await page.wait_for_function("() => looks > 10")
+    assert await (await page.request.get("/api/calls")).json() == []
+    await page.evaluate("window.running = true")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=10_000)
+
+
+async def test_a_call_does_without_sound_devices_that_never_run(page: Page) -> None:
+    """As on a machine without a loudspeaker; after four seconds, which pass more quickly here."""
+    await page.evaluate(DEVICES)
+    await page.evaluate(
+        "(() => { const real = performance.now.bind(performance); performance.now = () => 20 * real(); })()"
+    )
+    await page.click("#call")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=10_000)
+
+
+async def test_a_call_does_without_the_meters_where_the_browser_has_none(page: Page) -> None:
+    """Firefox refuses to measure streams at another rate; the call must not be left behind with nobody to end it."""
+    await page.evaluate(
+        """() => {
+            AudioContext.prototype.createMediaStreamSource = () => {
+                throw new DOMException("different sample-rate", "NotSupportedError");
+            };
+        }"""
+    )
+    await call(page)
+    await expect(page.locator("#problem")).to_be_hidden()
+    await page.click("#hangup")
+    await expect(page.locator("#log")).to_contain_text("You hung up.")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"), [("127.0.0.1", "listens on 127.0.0.1 only"), ("192.0.2.7", "A firewall may block UDP")]
+)
+async def test_where_no_audio_gets_through_the_page_says_why(page: Page, address: str, said: str) -> None:
+    """Firefox sends nothing to 127.0.0.1 unless it is told to, which no firewall is to blame for."""
+    await page.evaluate(
+        """address => {
+            const set = RTCPeerConnection.prototype.setRemoteDescription;
+            RTCPeerConnection.prototype.setRemoteDescription = async function ({ type, sdp }) {
+                await set.call(this, { type, sdp: sdp.replaceAll(/ 127.0.0.1 \\d+ typ/g, ` ${address} 9 typ`) });
+                Object.defineProperty(this, "connectionState", { get: () => "failed" });
+                this.dispatchEvent(new Event("connectionstatechange"));
+            };
+        }""",
+        address,
+    )
+    await page.click("#call")
+    await expect(page.locator("#problem-text")).to_contain_text(said)
+    await expect(page.locator("#call")).to_be_enabled()
+
+
 @pytest.mark.parametrize("page", [["--deny-permission-prompts"]], indirect=True)
 async def test_a_refused_microphone_is_said_in_words(page: Page) -> None:
     """Not a silent call: the user reads what to change."""

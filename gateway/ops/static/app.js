@@ -1,7 +1,7 @@
 // The page: puts the call, the transcript and the meters together.
 
 import { BrowserCall, Problem } from "./call.js";
-import { KEYS, LevelMeter, beep } from "./levels.js";
+import { KEYS, LevelMeter, beep, flowing } from "./levels.js";
 import { Transcript, clock } from "./transcript.js";
 
 const STATES = {
@@ -53,6 +53,15 @@ function showState(state) {
   if (state !== "ended") $("state").textContent = STATES[state];
 }
 
+/** None where the browser cannot: Firefox, of a stream at another rate than the context's. A call does without. */
+function meter(stream) {
+  try {
+    return new LevelMeter(context, stream);
+  } catch {
+    return null;
+  }
+}
+
 function draw() {
   if (!call) return;
   const [mic, bot] = [meters.mic?.level() ?? 0, meters.bot?.level() ?? 0];
@@ -67,6 +76,10 @@ function draw() {
 // What the call tells
 
 const listener = {
+  onMicrophone(stream) {
+    meters.mic = meter(stream);
+    return flowing(context);
+  },
   onConnected() {
     answeredAt = performance.now();
     phase("connected", "Ringing…");
@@ -78,7 +91,7 @@ const listener = {
   },
   onRemote(stream) {
     $("speaker").srcObject = stream;
-    meters.bot = new LevelMeter(context, stream);
+    meters.bot = meter(stream);
   },
   onEvent(event) {
     if (event.type === "StateChanged") showState(event.state);
@@ -92,7 +105,7 @@ const listener = {
 };
 
 function stop() {
-  for (const meter of Object.values(meters)) meter.close();
+  for (const one of Object.values(meters)) one?.close();
   meters = {};
   call = null;
   sessionStorage.removeItem("gateway.calling");
@@ -121,7 +134,6 @@ async function start(route, title) {
   $("hangup").focus({ preventScroll: true });
   try {
     await placed.start(route, caller());
-    if (!placed.over) meters.mic = new LevelMeter(context, placed.microphone);
   } catch (error) {
     stop();
     problem(error instanceof Problem ? error.message : String(error));

@@ -1,6 +1,7 @@
 // One call: microphone, peer connection, offer and answer over HTTP, events over the data channel.
 //
 // Tells its listener, in order:
+//   onMicrophone(stream) it is open; resolves when sound flows, which the call waits for
 //   onConnected()        audio flows both ways
 //   onShaky(bool)        the network stutters, or has recovered
 //   onRemote(stream)     the bot's voice
@@ -30,9 +31,10 @@ export class BrowserCall {
     try {
       this.microphone = await openMicrophone();
       if (this.over) return this.close();
+      const flowing = this.listener.onMicrophone(this.microphone);
       const connection = this.connect();
       await connection.setLocalDescription();
-      await gathered(connection);
+      await Promise.all([gathered(connection), flowing]);
       if (this.over) return;
       const answer = await this.offer(route, caller, connection.localDescription.sdp);
       if (this.over) return this.goodbye();
@@ -91,7 +93,7 @@ export class BrowserCall {
     this.finish(
       this.connected
         ? "The connection was lost. Call again: the conversation goes on where it stopped."
-        : "The gateway answered, but no audio gets through. A firewall may block UDP between you and it.",
+        : unreached(this.connection.remoteDescription.sdp),
     );
   }
 
@@ -179,6 +181,18 @@ function gathered(connection) {
     });
     setTimeout(resolve, GATHER_WITHIN_MS);
   });
+}
+
+/** Why no audio came through to the gateway that gave this answer. */
+function unreached(answer) {
+  const addresses = Array.from(answer.matchAll(/^a=candidate:(?:\S+ ){4}(\S+)/gm), ([, address]) => address);
+  if (addresses.length && addresses.every((address) => address.startsWith("127.") || address === "::1")) {
+    return (
+      "The gateway listens on 127.0.0.1 only, and this browser sends no audio there. Start the gateway with another " +
+      "--bind, or call with another browser. (Firefox: set media.peerconnection.ice.loopback in about:config.)"
+    );
+  }
+  return "The gateway answered, but no audio gets through. A firewall may block UDP between you and it.";
 }
 
 async function refused(response) {

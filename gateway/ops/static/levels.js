@@ -2,6 +2,19 @@
 
 const FLOOR_DB = -60;
 const CEILING_DB = -8;
+const FLOWING_S = 0.1;
+const FLOWS_WITHIN_MS = 4000;
+
+/**
+ * Resolves when the sound devices run, or will not in time. A browser may take seconds to start them (Firefox, when the
+ * microphone joins the loudspeaker), and then plays all that came meanwhile, late by as much.
+ */
+export async function flowing(context) {
+  const [began, until] = [context.currentTime, performance.now() + FLOWS_WITHIN_MS];
+  while (context.currentTime < began + FLOWING_S && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 export class LevelMeter {
   /** @param {AudioContext} context @param {MediaStream} stream */
