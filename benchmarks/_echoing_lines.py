@@ -197,7 +197,7 @@ def at_level(pcm: Int16s, dbfs: float) -> Int16s:
     """Scaled so that its active frames (all within 30 dB of the loudest) have this mean power."""
     frames = pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
     power = np.square(frames).mean(axis=1)
-    active = power[power >= power.max() * 1e-3].mean()
+    active = power[power >= np.max(power) * 1e-3].mean()
     scaled = pcm * (_FULL * 10 ** (dbfs / 20) / np.sqrt(active))
     clipped: Int16s = np.clip(np.rint(scaled), -_FULL, _FULL - 1).astype(np.int16)
     return clipped
@@ -207,7 +207,7 @@ def onset(pcm: Int16s) -> float:
     """Seconds until it is really audible: the first 10 ms within 20 dB of its loudest."""
     cells = pcm[: len(pcm) // 80 * 80].reshape(-1, 80).astype(np.float64)
     power = np.square(cells).mean(axis=1)
-    return float(np.argmax(power >= power.max() * 1e-2)) / 100
+    return float(np.argmax(power >= np.max(power) * 1e-2)) / 100
 
 
 def echoes(bots: Sequence[Sequence[Int16s]], seconds: float, *, seed: int = 5, every: int = 1) -> list[Line]:

@@ -129,7 +129,8 @@ def _lost(packets: list[bytes], share: float) -> list[bytes | None]:
 
 
 def _at(pcm: Int16s, up: int, down: int) -> Int16s:
-    return np.clip(np.rint(resample_poly(pcm.astype(float), up, down)), -32768, 32767).astype("<i2")
+    resampled: Int16s = np.clip(np.rint(resample_poly(pcm.astype(float), up, down)), -32768, 32767).astype(np.int16)
+    return resampled
 
 
 def judge(name: str, speech: list[Int16s], heard: list[Int16s], pesq: Score) -> None:

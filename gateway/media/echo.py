@@ -344,7 +344,7 @@ class EchoGuard:
 
 def _blocks(samples: Float32s) -> Float32s:
     """(rows, 5): mean squares of the fifths, 32 ms each."""
-    blocks: Float32s = np.square(samples).reshape(len(samples), _BLOCKS, -1).mean(axis=2)
+    blocks: Float32s = np.square(samples).reshape(len(samples), _BLOCKS, -1).mean(axis=2, dtype=np.float32)
     return blocks
 
 

@@ -81,4 +81,4 @@ def in_rounds(rows: Int64s) -> list[Int64s | None]:
     by_row = rows.argsort(kind="stable")
     turn = np.empty(len(rows), np.int64)
     turn[by_row] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows[by_row]]
-    return [np.flatnonzero(turn == n) for n in range(counts.max())]
+    return [np.flatnonzero(turn == n) for n in range(np.max(counts))]

@@ -149,5 +149,6 @@ def _rectify(summed: Float32s) -> Float32s:
 
 def _sigmoid(x: Float32s) -> Float32s:
     # By tanh, which cannot overflow.
-    y: Float32s = 0.5 * np.tanh(0.5 * x) + np.float32(0.5)
+    half = np.float32(0.5)
+    y: Float32s = half * np.tanh(half * x) + half
     return y

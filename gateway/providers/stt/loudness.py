@@ -32,7 +32,7 @@ def sounding(energy: npt.NDArray[np.float64]) -> Mask:
     """Which frames have something in them."""
     if not len(energy):
         return np.zeros(0, np.bool_)
-    loudest = energy.max()
+    loudest = np.max(energy)
     noise = min(np.quantile(energy, QUIET_SHARE) * 10 ** (ABOVE_NOISE_DB / 10), loudest * 10 ** (-ABOVE_NOISE_DB / 10))
     mask: Mask = (energy >= max(noise, loudest * 10 ** (-RANGE_DB / 10))) & (energy > 0)
     return mask

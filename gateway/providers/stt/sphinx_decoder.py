@@ -90,7 +90,7 @@ class Decoder:
         explained = np.zeros(max(len(sounding), words[-1][2] + 1), np.bool_)
         for _, first, last, _ in words:
             explained[first : last + 1] = True
-        covered = float((explained[: len(sounding)] & sounding).sum() / max(1, sounding.sum()))
+        covered = int(np.count_nonzero(explained[: len(sounding)] & sounding)) / max(1, int(np.count_nonzero(sounding)))
         confidence = min(1.0, covered / _ENOUGH_EXPLAINED) * _fits(fit, frames)
         timed = tuple(Word(text, first / FRAMES_PER_S, (last + 1) / FRAMES_PER_S) for text, first, last, _ in words)
         return Heard(" ".join(word.text for word in timed), round(confidence, 3), timed)
