@@ -143,11 +143,11 @@ class LiveCall:
             headers=incoming.headers,
             variables=self._variables(kept.variables if kept else {}),
         )
-        start = resumption.step if resumption else None
+        start, answered = (kept.step, kept.answered) if resumption and kept else (None, False)
         self._call = Call(
             self.id,
             control,
-            lambda control, on_step: run_plan(dialplan, plan, control, start=start, on_step=on_step),
+            lambda control, on_step: run_plan(dialplan, plan, control, start=start, answered=answered, on_step=on_step),
             options=self._desk.options.call,
             resumption=resumption,
         )

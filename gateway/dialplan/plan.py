@@ -161,15 +161,23 @@ def branches(value: Any) -> Iterator[tuple[Step, ...]]:
 
 
 async def run(
-    dialplan: Dialplan, plan: Plan, call: CallControl, *, start: str | None = None, on_step: Callable[[str], None]
+    dialplan: Dialplan,
+    plan: Plan,
+    call: CallControl,
+    *,
+    start: str | None = None,
+    answered: bool = False,
+    on_step: Callable[[str], None],
 ) -> None:
     """Run a plan to its end and hang up. Awaits nothing but `call`, so it can be driven by hand.
 
     `start` is the position of a step to go on from after a dropped line; one that the dialplan no longer has begins
-    the plan anew. A step that needs the line up answers first. `on_step` hears each position before its step runs.
+    the plan anew. A step that needs the line up answers first; so does any where that call was `answered` already.
+    `on_step` hears each position before its step runs.
     """
     control: CallControl = Recorded(call, dialplan.recordings)
-    ahead = (dialplan.resume_at(start) if start else None) or [plan.steps]
+    resumed = dialplan.resume_at(start) if start else None
+    ahead, was_up = resumed or [plan.steps], answered and resumed is not None
     for _ in range(MAX_HOPS):
         step, ahead = _next(ahead)
         if step is None:
@@ -178,7 +186,7 @@ async def run(
         action = actions.find(step.action)
         if action is None:
             raise MisuseError(f"no action {step.action!r}")
-        if not action.early:
+        if was_up or not action.early:
             await control.answer()
         went = await action.run(control, step.options)
         if isinstance(went, Goto):

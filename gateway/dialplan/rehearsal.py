@@ -45,9 +45,12 @@ class Rehearsal:
         self._offer, self._script = offer, iter(script)
         self._variables = dict(variables or {})
 
-    def play(self, dialplan: Dialplan, *, at: datetime = MONDAY_NOON, start: str | None = None) -> Rehearsal:
+    def play(
+        self, dialplan: Dialplan, *, at: datetime = MONDAY_NOON, start: str | None = None, answered: bool = False
+    ) -> Rehearsal:
         """Drive the dialplan by hand until the call is over or the script is."""
-        program = run(dialplan, dialplan.route(self._offer, at), self, start=start, on_step=self.steps.append)
+        plan = dialplan.route(self._offer, at)
+        program = run(dialplan, plan, self, start=start, answered=answered, on_step=self.steps.append)
         answer: Any = None
         while True:
             request = program.send(answer)
@@ -162,10 +165,11 @@ def rehearse(
     *,
     at: datetime = MONDAY_NOON,
     start: str | None = None,
+    answered: bool = False,
     variables: dict[str, str] | None = None,
 ) -> Rehearsal:
     """Play one call to its end."""
-    return Rehearsal(offer, script, variables).play(dialplan, at=at, start=start)
+    return Rehearsal(offer, script, variables).play(dialplan, at=at, start=start, answered=answered)
 
 
 def _is_digits(text: str) -> bool:

@@ -18,10 +18,10 @@ from gateway.session.words import estimated, heard
 class Remembered(msgspec.Struct, frozen=True):
     """Where a session stands.
 
-    `step` is the dialplan position last entered, None when there was none. `agent_state` is what the agent last asked
-    to keep, `history` what both sides said, the bot's part as far as it was heard. `unanswered` is a last turn of the
-    caller to which no reply had been heard when the line dropped: it stands in the history too, and an agent that is
-    opened anew asks its question again. `completed` sessions are not resumed.
+    `step` is the dialplan position last entered, None when there was none, `answered` whether a call was picked up.
+    `agent_state` is what the agent last asked to keep, `history` what both sides said, the bot's part as far as it was
+    heard. `unanswered` is a last turn of the caller to which no reply had been heard when the line dropped: it stands
+    in the history too, and an agent that is opened anew asks its question again. `completed` sessions are not resumed.
     """
 
     step: str | None = None
@@ -31,6 +31,7 @@ class Remembered(msgspec.Struct, frozen=True):
     completed: bool = False
     unanswered: str = ""
     outcome: str | None = None
+    answered: bool = False
 
 
 def fold(events: Iterable[AnyEvent]) -> Remembered:
@@ -51,6 +52,7 @@ class _Folding:
     completed: bool = False
     unanswered: str = ""
     outcome: str | None = None
+    answered: bool = False
     _texts: dict[int, e.UtteranceSynthesised] = field(default_factory=dict)
     _playing: e.UtteranceStarted | None = None
     _held_s: float = 0.0
@@ -63,6 +65,8 @@ class _Folding:
                 self.end_call()
             case e.StepEntered(step=step):
                 self.step = step
+            case e.CallAnswered():
+                self.answered = True
             case e.VariableSet(name=name, value=value):
                 self.variables[name] = value
             case e.AgentRemembered(state=state):
@@ -101,7 +105,14 @@ class _Folding:
 
     def result(self) -> Remembered:
         return Remembered(
-            self.step, self.variables, self.agent_state, self.history, self.completed, self.unanswered, self.outcome
+            self.step,
+            self.variables,
+            self.agent_state,
+            self.history,
+            self.completed,
+            self.unanswered,
+            self.outcome,
+            self.answered,
         )
 
     def _was_heard(self, words: str) -> None:

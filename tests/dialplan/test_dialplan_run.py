@@ -16,15 +16,16 @@ PlanOf = Callable[[str], Dialplan]
 CALL = Offer("100", "4930123", "sip")
 
 
-def play(plan: Dialplan, *script: Does, start: str | None = None, variables: dict[str, str] | None = None) -> Rehearsal:
-    return rehearse(plan, CALL, script, start=start, variables=variables)
+def play(plan: Dialplan, *script: Does, variables: dict[str, str] | None = None) -> Rehearsal:
+    return rehearse(plan, CALL, script, variables=variables)
 
 
-def steps(plan_of: PlanOf, text: str, *script: Does, start: str | None = None) -> Rehearsal:
+def steps(plan_of: PlanOf, text: str, *script: Does, start: str | None = None, answered: bool = False) -> Rehearsal:
     """Play the steps of a single route `a`; `b` says "b" to whoever comes there."""
     lines = "\n".join(f"      {line}" for line in text.strip("\n").splitlines())
     tail = "\n  b: {steps: [say: This is b.]}\n"
-    return play(plan_of(f"default: b\nroutes:\n  a:\n    match: {{}}\n    steps:\n{lines}{tail}"), *script, start=start)
+    plan = plan_of(f"default: b\nroutes:\n  a:\n    match: {{}}\n    steps:\n{lines}{tail}")
+    return rehearse(plan, CALL, script, start=start, answered=answered)
 
 
 def test_music_plays_behind_the_steps_that_follow(plan_of: PlanOf, tmp_path: Path) -> None:
@@ -214,6 +215,16 @@ def test_a_dropped_call_goes_on_at_its_step(plan_of: PlanOf) -> None:
     played = steps(plan_of, "- ring: 3s\n- answer\n- say: Hello\n- say: Which?", start="a/3:say")
     assert played.log == ["answer", "say Which?", "hang up"]
     assert played.steps == ["a/3:say"]
+
+
+def test_a_dropped_call_is_picked_up_again_whatever_its_step_needs(plan_of: PlanOf) -> None:
+    """Who was waiting in a call does not wait at the door; one that was not answered yet, or whose step is gone, is
+    where a new one is."""
+    text = "- ring: 3s\n- answer\n- wait: 60s\n- say: Which?"
+    again = ["answer", "wait 60 s", "say Which?", "hang up"]
+    assert steps(plan_of, text, start="a/2:wait", answered=True).log == again
+    assert steps(plan_of, text, start="a/0:ring").log[:2] == ["ring", "wait 3 s"]
+    assert steps(plan_of, text, start="a/9:wait", answered=True).log[:2] == ["ring", "wait 3 s"]
 
 
 def test_a_dropped_call_goes_on_inside_a_branch(plan_of: PlanOf) -> None:

@@ -196,3 +196,19 @@ async def test_a_route_that_ran_to_its_end_begins_anew(tmp_path: Path) -> None:
             call = await soon(gateway.call, number)
             ended = await soon(gateway.ended, call)
             assert (ended["reason"], ended["by"], ended["resumed"]) == ("hangup", "bot", False)
+
+
+async def test_a_caller_who_was_waiting_is_picked_up_again(tmp_path: Path) -> None:
+    """A step that needs nobody on the line is gone on with there, and not before the door."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("routes:\n  hall:\n    match: {}\n    steps: [{ring: 100ms}, answer, {wait: 60s}]\n")
+    with GatewayProcess(tmp_path / "data", "--dialplan", str(plan), config=NO_WORDS) as gateway:
+        for number in (1, 2):
+            async with line() as phones:
+                phone = await dial(phones, gateway, "hall")
+                call = await soon(gateway.call, number)
+                await soon(call.wait, "StepEntered", step="hall/2:wait")
+                await phone.hang_up()
+            ended = await soon(gateway.ended, call)
+            assert (ended["reason"], ended["by"], ended["resumed"]) == ("hangup", "caller", number == 2)
+            assert call.find("CallAnswered")

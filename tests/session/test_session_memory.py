@@ -26,6 +26,7 @@ def test_position_variables_and_slots_are_the_latest() -> None:
     """Later events replace earlier ones."""
     remembered = fold(
         call(
+            e.CallAnswered(1, "c1", "PCMU"),
             e.StepEntered(1, "c1", "desk/0:say"),
             e.VariableSet(2, "c1", "language", "en"),
             e.AgentRemembered(3, "c1", {"day": None}),
@@ -37,6 +38,7 @@ def test_position_variables_and_slots_are_the_latest() -> None:
     assert remembered.variables == {"language": "en"}
     assert remembered.agent_state == {"day": "thursday"}
     assert not remembered.completed
+    assert remembered.answered
 
 
 def test_history_holds_both_sides_as_heard() -> None:
