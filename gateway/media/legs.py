@@ -70,6 +70,10 @@ class Leg:
     former: Address | None = None
     """Where the media of the peer before this one came from; it may take a while to cease."""
 
+    moved_from: Address | None = None
+    """Where this peer's media came from before its latest move, which was at `moved_at`."""
+
+    moved_at: float = 0.0
     dtmf_payload_type: int | None = None
     dtmf_clock_hz: int = 8000
     rtcp_mux: bool = False
@@ -224,12 +228,12 @@ class LegTable:
             leg.rtcp_mux = True
             self._agree(leg, command)
         elif leg.kind == "rtp":
-            self._find(leg, command)
+            self._find(leg, command, now)
             self._agree(leg, command)
         self.connect_row(leg, now, sends=command.direction in ("sendrecv", "sendonly"))
         self.hears[leg.row] = command.direction in ("sendrecv", "recvonly")
 
-    def _find(self, leg: Leg, command: ConnectLeg) -> None:
+    def _find(self, leg: Leg, command: ConnectLeg, now: float) -> None:
         """Where packets go until the peer's own come."""
         row, signalled = leg.row, (command.host, command.port)
         leg.dtmf_payload_type, leg.rtcp_mux = command.dtmf_payload_type, command.rtcp_mux
@@ -237,6 +241,7 @@ class LegTable:
             leg.former = leg.latched
         if signalled != leg.signalled or command.newcomer:
             # The peer has moved: whoever sends now may be latched to.
+            leg.moved_from, leg.moved_at = leg.latched, now
             leg.signalled, leg.latched = signalled, None
             self.latched[row] = None
             self.know_usual(leg)

@@ -25,6 +25,9 @@ from gateway.media.wide_receive import WideReceiver
 
 _LONGEST = 6 * CELL
 
+_MOVING_S = 3.0
+"""For so long a peer that moves may still send from where it was: it reads our answer first, which may be lost once."""
+
 
 class _Audio(NamedTuple):
     """Packets of one length, in columns; a row may stand here more than once."""
@@ -174,14 +177,17 @@ class Receiver:
             self._table.hear(leg.row, packet.payload_type, codec)
 
     def _may_send(self, leg: Leg, datagram: Received) -> bool:
-        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that.
-        A leg without a socket has none."""
+        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that, or,
+        where the peer is moving and was heard where it comes from, whoever comes next. A leg without a socket has
+        none."""
         if leg.kind == "pcm" or leg.former == datagram.source != leg.signalled:
             return False
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True
         if rtp.is_rtcp(datagram.data):
             return datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
+        if leg.latched == leg.moved_from and datagram.at - leg.moved_at < _MOVING_S:
+            return True
         return datagram.source[0] == leg.latched[0] and self._goes_on(leg, datagram.data)
 
     def _goes_on(self, leg: Leg, data: bytes) -> bool:

@@ -114,6 +114,37 @@ def test_a_new_offer_may_move_the_media() -> None:
     assert [(m.host, m.port) for m in world.all(LegLatched)] == [PHONE, NAT]
 
 
+def moving() -> tuple[World, Phone, Phone]:
+    """A phone behind a NAT that announced another port, but has not read our answer yet: one more packet comes from
+    where it was. Behind it, the phone as it goes on."""
+    world, phone = World().open().connect(host="10.0.0.5", port=4000), Phone()
+    phone.source = NAT
+    world.talk(phone, sine(440, 0.2)).connect(host="10.0.0.5", port=4002)
+    world.tick(phone.packet(sine(440, 0.02)), source=NAT)
+    there = Phone(ssrc=4711, sequence=9, timestamp=77)
+    there.source = NEW_PORT
+    return world, phone, there
+
+
+def test_a_peer_that_moves_is_found_though_it_sent_on_from_where_it_was() -> None:
+    """Its NAT's new port is nowhere in the SDP, and the stream another one."""
+    world, phone, there = moving()
+    world.sent.clear()
+    world.talk(there, sine(440, 0.4)).ticks(2)
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT, NAT, NEW_PORT]
+    assert {d.destination for d in world.sent[1:] if not d.control} == {NEW_PORT}
+    world.tick(phone.packet(sine(440, 0.02)), source=NAT)
+    assert stats(world).packets_foreign == 1
+
+
+def test_a_peer_that_stays_where_it_was_is_nobody_else_s_prey_for_long() -> None:
+    """It may announce what it likes, and send as ever: soon only the SDP's address may correct that again."""
+    world, phone, there = moving()
+    world.talk(phone, sine(440, 3.0)).talk(there, sine(440, 0.4))
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT, NAT]
+    assert stats(world).packets_foreign == 20
+
+
 def fallen_silent() -> tuple[World, Phone]:
     """Behind a NAT, after a fifth of a second."""
     world, phone = echo(silent_after_s=2.0), Phone()
