@@ -28,7 +28,11 @@ from gateway.sip.crypto import SrtpPolicy
 from gateway.sip.offer_answer import LocalMedia, Negotiated, accept, answer, offer
 from gateway.sip.uri import escape_user, parse_uri
 
-_DTMF_INFO = re.compile(rb"^[ \t]*+Signal[ \t]*=[ \t]*([0-9A-D*#])\s*$", re.IGNORECASE | re.MULTILINE)
+_DTMF_KEY = re.compile(rb"[0-9A-D*#]|1[0-5]", re.IGNORECASE)
+_DTMF_INFO = re.compile(rb"^[ \t]*+Signal[ \t]*=[ \t]*([0-9A-D*#]|1[0-5])\s*$", re.IGNORECASE | re.MULTILINE)
+_KEY_OF_NUMBER = {b"10": b"*", b"11": b"#", b"12": b"A", b"13": b"B", b"14": b"C", b"15": b"D"}
+"""Some phones say the number of the RTP event (RFC 4733) instead of the key."""
+
 INFO_KEY_MS = 160
 _DTMF_DURATION = re.compile(rb"^[ \t]*+Duration[ \t]*=[ \t]*(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -306,10 +310,11 @@ class SipStream:
         if kind == "application/dtmf-relay" and (signal := _DTMF_INFO.search(body)):
             length = _DTMF_DURATION.search(body)
             self._press(signal[1], int(length[1]) if length else 160)
-        elif kind == "application/dtmf" and len(body.strip()) == 1:
-            self._press(body.strip(), 160)
+        elif kind == "application/dtmf" and _DTMF_KEY.fullmatch(key := body.strip()):
+            self._press(key, 160)
 
     def _press(self, key: bytes, duration_ms: int) -> None:
+        key = _KEY_OF_NUMBER.get(key, key)
         now = self._wires.clock.now()
         self._tell(DigitPressed(now, self._id, key.decode("ascii").upper(), duration_ms, "info"))
 
