@@ -281,7 +281,7 @@ class MediaPlane:
         """The second half: take the datagrams in, play 20 ms out, and say what there is to say."""
         if self._relayed:
             received, self._relayed = [*received, *self._relayed], []
-        received = self._secure.open(received)
+        received = self._secure.open(received, self._receiver.may_send)
         self._archive.trace(received, self._position, now)
         self._said += self._receiver.take(received, usual or Usual.of([], [], []), now)
         self._pushed.take()

@@ -145,7 +145,7 @@ class Receiver:
 
     def _packet(self, leg: Leg, datagram: Received, now: float, said: list[Said]) -> rtp.RtpPacket | None:
         """A packet of G.711 to be played, or None when it is something else that has been dealt with."""
-        if not self._may_send(leg, datagram):
+        if not self.may_send(leg, datagram):
             leg.foreign += 1
             return None
         if rtp.is_rtcp(datagram.data):
@@ -176,7 +176,7 @@ class Receiver:
         if packet.payload_type != self._table.heard_type[leg.row]:
             self._table.hear(leg.row, packet.payload_type, codec)
 
-    def _may_send(self, leg: Leg, datagram: Received) -> bool:
+    def may_send(self, leg: Leg, datagram: Received) -> bool:
         """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that, or,
         where the peer is moving and was heard where it comes from, whoever comes next. A leg without a socket has
         none."""

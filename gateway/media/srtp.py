@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from pylibsrtp import Error, Policy, Session
@@ -169,8 +169,12 @@ class SecureLegs:
                 ready.append(msgspec.structs.replace(datagram, data=contexts.protect(datagram.data)))
         return ready
 
-    def open(self, received: Sequence[Received]) -> Sequence[Received]:
-        """The datagrams as their senders had them before protection, without those that are not genuine."""
+    def open(self, received: Sequence[Received], may_send: Callable[[Leg, Received], bool]) -> Sequence[Received]:
+        """The datagrams as their senders had them before protection, without those that are not genuine.
+
+        Who may not send at all is not asked for more: a stranger's copy of a packet, were it opened, would make a
+        replay of the packet itself.
+        """
         if not self._contexts:
             return received
         genuine = []
@@ -178,6 +182,9 @@ class SecureLegs:
             contexts = self._contexts.get(datagram.leg)
             if contexts is None:
                 genuine.append(datagram)
+                continue
+            if not may_send(contexts.leg, datagram):
+                contexts.leg.foreign += 1
                 continue
             try:
                 genuine.append(msgspec.structs.replace(datagram, data=contexts.open(datagram.data)))

@@ -32,6 +32,7 @@ from gateway.media.commands import (
     Srtp,
 )
 from gateway.media.datagrams import Received, ToSend
+from gateway.media.legs import Leg
 from gateway.media.plane import PlaneOptions
 from gateway.media.srtp import MOST_WRAPS, SecureLegs
 
@@ -177,15 +178,21 @@ def test_plain_and_protected_legs_live_in_one_plane() -> None:
     assert [c.stats.packets_received for c in world.all(LegClosed)] == [50, 50]
 
 
+def anybody(leg: Leg, datagram: Received) -> bool:
+    return True
+
+
 def test_plain_legs_pay_nothing() -> None:
     """Without a protected leg every batch goes through as it is, untouched and uncopied."""
     secured = SecureLegs()
     to_send, received = [ToSend("call", b"out", PHONE)], [Received("call", b"in", PHONE, 1.0)]
     assert secured.protect(to_send) is to_send
-    assert secured.open(received) is received
+    assert secured.open(received, anybody) is received
     world = secure()
     world.do(CloseLeg("call")).ticks(2)
-    assert world.plane._secure.open(received) is received  # the last protected leg leaves nothing behind
+    assert (
+        world.plane._secure.open(received, lambda leg, datagram: True) is received
+    )  # the last protected leg leaves nothing behind
 
 
 def test_the_goodbye_is_protected_too() -> None:
@@ -221,7 +228,7 @@ def test_plain_packets_do_not_get_in() -> None:
 
 
 def test_a_stranger_with_an_old_packet_moves_nothing() -> None:
-    """Replays are dropped before anybody latches to their source, as malformed: the network doubles packets, too."""
+    """It is foreign; a replay from where the peer is is malformed, as the network doubles packets, too."""
     world = secure()
     phone = SecurePhone()
     old = [phone.packet(frame) for frame in frames(sine(440, 0.2))]
@@ -229,9 +236,22 @@ def test_a_stranger_with_an_old_packet_moves_nothing() -> None:
         world.tick(packet)
     for packet in old:
         world.tick(packet, source=STRANGER)
+        world.tick(packet)
     assert [(latched.host, latched.port) for latched in world.all(LegLatched)] == [PHONE]
     counted = stats(world)
-    assert (counted.packets_malformed, counted.packets_forged, counted.packets_received) == (10, 0, 10)
+    assert (counted.packets_foreign, counted.packets_malformed, counted.packets_forged) == (10, 10, 0)
+    assert counted.packets_received == 10
+
+
+def test_a_stranger_s_copy_does_not_make_a_replay_of_the_packet_itself() -> None:
+    """Whoever listens on the way may be read first: of a tick's packets, those to everybody's socket are."""
+    world, phone = secure().do(SetLoopback("call", True)), SecurePhone()
+    for frame in frames(sine(440, 1.0)):
+        packet = phone.packet(frame)
+        sources = [PHONE] if not world.all(LegLatched) else [STRANGER, (PHONE[0], 4711), PHONE]
+        world.take([Received("call", packet, source, world.now - 0.005) for source in sources])
+    counted = stats(world)
+    assert (counted.packets_received, counted.packets_foreign, counted.packets_malformed) == (50, 98, 0)
 
 
 @settings(max_examples=40, deadline=None)
