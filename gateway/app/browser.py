@@ -33,7 +33,8 @@ class _Caller:
         self.peer = BrowserPeer(token, self, options)
 
     def line(self, call_id: str, tell: Tell, record: str | None, trace: str | None) -> RelayedLine:
-        self._call_id, self._tell = call_id, tell
+        self._call_id = self.peer.call_id = call_id
+        self._tell = tell
         self._line = RelayedLine(
             connecting(call_id, self.peer),
             self,

@@ -80,7 +80,9 @@ class BrowserPeer:
     """Carries one browser's packets, for its owner."""
 
     def __init__(self, call_id: str, owner: Owner, options: PeerOptions | None = None) -> None:
-        self._call_id, self._owner = call_id, owner
+        self.call_id = call_id
+        """As the log names it; the owner puts another one in its place when the call has its own."""
+        self._owner = owner
         self._options = options or PeerOptions()
         self._connection: RTCPeerConnection | None = None
         self._path: Path | None = None
@@ -158,7 +160,7 @@ class BrowserPeer:
             # aiortc raises whatever its parser stumbles over: KeyError, IndexError, AttributeError, ...
             await self.close()
             if not isinstance(error, (ValueError, LookupError, AttributeError, TypeError, AssertionError)):
-                log.warning("webrtc.offer_failed", call=self._call_id, error=repr(error))
+                log.warning("webrtc.offer_failed", call=self.call_id, error=repr(error))
             raise PeerError(f"the offer cannot be used: {error}") from error
         answer: str = connection.localDescription.sdp
         return answer
@@ -171,7 +173,7 @@ class BrowserPeer:
 
         @connection.on("connectionstatechange")
         def on_state() -> None:
-            log.debug("webrtc.state", call=self._call_id, state=connection.connectionState)
+            log.debug("webrtc.state", call=self.call_id, state=connection.connectionState)
             if connection.connectionState == "connected":
                 self._connected.set()
             elif connection.connectionState == "failed":
@@ -189,7 +191,7 @@ class BrowserPeer:
         try:
             digit = digit_from_page(message)
         except PeerError as error:
-            log.info("webrtc.message_refused", call=self._call_id, error=str(error))
+            log.info("webrtc.message_refused", call=self.call_id, error=str(error))
             return
         if not self._over:
             self._owner.digit_pressed(digit)
@@ -226,7 +228,7 @@ class BrowserPeer:
         except TimeoutError:
             return self._lose("never_connected")
         keys = path.keys()
-        log.info("webrtc.connected", call=self._call_id, codec=self.codec, srtp=keys.suite)
+        log.info("webrtc.connected", call=self.call_id, codec=self.codec, srtp=keys.suite)
         self._owner.can_hear(keys)
         now = asyncio.get_running_loop().time
         came, heard_at = path.came, now()
@@ -239,7 +241,7 @@ class BrowserPeer:
     def _lose(self, reason: str) -> None:
         if not self._over:
             self._over = True
-            log.info("webrtc.lost", call=self._call_id, reason=reason)
+            log.info("webrtc.lost", call=self.call_id, reason=reason)
             self._owner.browser_lost(reason)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -253,7 +255,7 @@ class BrowserPeer:
             self._break(error)
 
     def _break(self, error: BaseException) -> None:
-        log.error("webrtc.broke", call=self._call_id, exc_info=error)
+        log.error("webrtc.broke", call=self.call_id, exc_info=error)
         self._lose("internal")
 
 

@@ -448,9 +448,11 @@ async def test_both_sides_of_a_browsers_call_are_wideband(waiting_page: Page, ga
 
 
 async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway: GatewayProcess) -> None:
-    """Same browser, same question, and what was said before the reload is known."""
+    """Same browser, same question, and what was said before the reload is known. The log tells each call's browser by
+    the call."""
     await desk_page.click("#call")
     first = await soon(gateway.call, within_s=15)
+    await soon(gateway.wait_log, "webrtc.connected", call=first.id)
     await soon(first.wait, "UtteranceStarted")
     await desk_page.locator("#pad button", has_text="1").click()
     await soon(first.wait_replied, "hair color?")
@@ -463,6 +465,7 @@ async def test_a_reload_in_mid_call_resumes_the_session(desk_page: Page, gateway
     await expect(desk_page.locator("#log")).to_contain_text("Welcome back. So far I have: a booking.")
     await expect(desk_page.locator("#log")).to_contain_text("Which service would you like?", timeout=10_000)
     assert (await soon(gateway.ended, first))["by"] == "caller"
+    await soon(gateway.wait_log, "webrtc.connected", call=second.id)
 
 
 async def test_a_browsers_call_outlives_its_media_worker(tmp_path: Path) -> None:
