@@ -10,6 +10,7 @@ from gateway.media.datagrams import ToSend
 from gateway.media.history import FRAME
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
+from gateway.media.options import PlaneOptions
 from gateway.media.reception import Reception
 from gateway.media.wide_receive import WideReceiver
 
@@ -19,10 +20,10 @@ _LONGEST_ROUND_TRIP_S = 30.0
 
 class ControlChannel:
     def __init__(
-        self, table: LegTable, reception: Reception, jitter: JitterBuffer, wide: WideReceiver, interval_s: float
+        self, table: LegTable, reception: Reception, jitter: JitterBuffer, wide: WideReceiver, options: PlaneOptions
     ) -> None:
         self._table, self._reception, self._jitter, self._wide = table, reception, jitter, wide
-        self._interval_s = interval_s
+        self._interval_s, self._wall_ahead_s = options.rtcp_interval_s, options.wall_ahead_s
 
     def begin(self, leg: Leg, now: float) -> None:
         # RFC 3550 6.2: spread out, so that calls which began together do not report together.
@@ -47,7 +48,7 @@ class ControlChannel:
             # Of the frame that left at `now`.
             timestamp = int(self._table.timestamp[row] - FRAME) * leg.clock_ratio & 0xFFFFFFFF
             octets = packets * FRAME + int(self._table.octets_beside[row])
-            sender = rtcp.SenderInfo(rtcp.ntp(now), timestamp, packets, octets & 0xFFFFFFFF)
+            sender = rtcp.SenderInfo(self._ntp(now), timestamp, packets, octets & 0xFFFFFFFF)
         if (source := int(self._table.remote_ssrc[row])) >= 0:
             since = None if leg.last_sender_report_at is None else now - leg.last_sender_report_at
             block = self._reception.block(row, source, leg.last_sender_report, since)
@@ -55,6 +56,9 @@ class ControlChannel:
         data = rtcp.build(rtcp.Report(int(self._table.ssrc[row]), sender, blocks), leg.cname, bye=bye)
         destination = remote if leg.rtcp_mux else (remote[0], min(remote[1] + 1, 0xFFFF))
         return ToSend(leg.name, data, destination, control=not leg.rtcp_mux)
+
+    def _ntp(self, now: float) -> int:
+        return rtcp.ntp(now + self._wall_ahead_s)
 
     def receive(self, leg: Leg, data: bytes, at: float) -> None:
         """Raises `PeerError` for a packet that is none."""
@@ -70,7 +74,7 @@ class ControlChannel:
         round_trip_s: float | None = None
         if block.last_report:
             # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
-            turn = (rtcp.middle(rtcp.ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
+            turn = (rtcp.middle(self._ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
             round_trip_s = turn / 65536
         leg.remote_lost = block.lost
         if leg.sender is not None and leg.copies:

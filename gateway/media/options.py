@@ -31,3 +31,6 @@ class PlaneOptions(msgspec.Struct, frozen=True):
 
     rtcp_interval_s: float = 5.0
     """Between our reports, RFC 3550 6.2; spread over the legs so that they do not come all at once."""
+
+    wall_ahead_s: float = 0.0
+    """What a clock on the wall says beyond that of the ticks. Our reports tell the wall's time (RFC 3550 4)."""

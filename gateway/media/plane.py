@@ -82,7 +82,7 @@ class MediaPlane:
         self._reception = Reception(slots)
         # What a suppressor cleaned is narrowband: listeners get that, not the noise above it.
         self._wide = WideReceiver(slots, self._jitter, self._history, keep=suppressor is None)
-        self._control = ControlChannel(self.table, self._reception, self._jitter, self._wide, options.rtcp_interval_s)
+        self._control = ControlChannel(self.table, self._reception, self._jitter, self._wide, options)
         self._noise = NoiseFiller()
         self._receiver = Receiver(self.table, self._jitter, self._reception, self._control, self._wide, self._noise)
         self._pushed = PushedReceiver(self.table, self._jitter, self._wide)

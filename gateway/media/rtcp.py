@@ -42,7 +42,7 @@ class Report(NamedTuple):
 
 
 def ntp(seconds: float) -> int:
-    """A time as 64-bit NTP. Only differences matter here, so any clock does that counts seconds."""
+    """Seconds since 1970 as a 64-bit NTP time."""
     return int((seconds + _NTP_OF_1970) * 0x1_0000_0000) & 0xFFFF_FFFF_FFFF_FFFF
 
 

@@ -23,7 +23,7 @@ from gateway.core.errors import ConfigError, MisuseError
 from gateway.core.events import DigitPressed, RecordingStarted, SpeechBegan, SpeechEnded
 from gateway.core.ids import SeededIds
 from gateway.core.loops import run_virtual
-from gateway.media import g711, rtp
+from gateway.media import g711, rtcp, rtp
 from gateway.media.commands import (
     Bridge,
     ClipFinished,
@@ -358,6 +358,22 @@ async def test_digits_reach_the_phone(start: Start) -> None:
     ended = {p.timestamp: DIGITS[p.payload[0]] for p in events if p.payload[1] & 0x80}
     assert "".join(ended.values()) == "7*"
     await caller.close()
+
+
+async def test_reports_tell_the_time_of_day(start: Start) -> None:
+    """RFC 3550 4: the wall's clock, by which others put our reports beside theirs."""
+    caller = Caller(await start(), "call")
+    await caller.open()
+    caller.pool.send(ConnectLeg("call", *caller.socket.getsockname(), "PCMU", 0, 101, rtcp_mux=True))
+    await caller.talk([bytes([0xFF]) * FRAME] * 5)
+    before = time.time()
+    caller.pool.send(CloseLeg("call"))
+    await caller.hear(LegClosed)
+    goodbye = next(data for data in iter(lambda: caller.socket.recv(2048), b"") if rtp.is_rtcp(data))
+    caller.socket.close()
+    (report,) = rtcp.parse(goodbye)
+    assert report.sender is not None
+    assert report.sender.ntp / 2**32 - 2_208_988_800 == pytest.approx(before, abs=1.0)
 
 
 async def test_a_port_that_is_taken_is_passed_over(start: Start) -> None:

@@ -376,9 +376,10 @@ def test_jitter_is_measured_as_rfc_3550_does() -> None:
     assert stats(world).jitter_ms == pytest.approx(8.0, abs=0.1)
 
 
-def test_reports_go_out_every_five_seconds_and_round_trips_come_back() -> None:
+@pytest.mark.parametrize("wall_ahead_s", [0.0, 1.8e9])
+def test_reports_go_out_every_five_seconds_and_round_trips_come_back(wall_ahead_s: float) -> None:
     """Sender and receiver reports in both directions: the far side's view and the round trip reach the statistics."""
-    world, phone = World().open().connect(), Phone()
+    world, phone = World(options=PlaneOptions(slots=8, wall_ahead_s=wall_ahead_s)).open().connect(), Phone()
     for frame in frames(sine(440, 12.0)):
         world.tick(phone.packet(frame))
     ours = [rtcp.parse(d.data)[0] for d in world.sent if d.control]
@@ -389,7 +390,7 @@ def test_reports_go_out_every_five_seconds_and_round_trips_come_back() -> None:
     assert latest.blocks[0].ssrc == phone.ssrc
     assert latest.blocks[0].lost == 0
     sent_at = next(
-        world.start + 0.02 * k for k in range(10000) if rtcp.ntp(world.start + 0.02 * k) >= latest.sender.ntp
+        at for k in range(10000) if rtcp.ntp((at := world.start + 0.02 * k) + wall_ahead_s) >= latest.sender.ntp
     )
     # The far side answers 300 ms after it got our report; the way takes 50 ms each.
     world.now = sent_at + 0.4

@@ -117,7 +117,8 @@ class Worker:
         threading.Thread(target=files.run, name="recordings", daemon=True).start()
         # Rows that are never used take up no memory.
         slots = min(setup.options.slots, max(_CROWDED, -(-setup.options.slots // _GROUPS)))
-        options = msgspec.structs.replace(setup.options, slots=slots)
+        wall_ahead_s = time.time() - time.monotonic()
+        options = msgspec.structs.replace(setup.options, slots=slots, wall_ahead_s=wall_ahead_s)
         rings = build_rings() if setup.io_uring else None
         self._groups = [_Group(self._plane(options, files), rings) for _ in range(_GROUPS)]
         self._group_of: dict[str, _Group] = {}
