@@ -234,6 +234,15 @@ async def test_hanging_up_while_the_call_is_set_up_leaves_nothing_behind(page: P
     assert await (await page.request.get("/api/calls")).json() == []
 
 
+async def test_pressing_twice_is_one_call(page: Page) -> None:
+    """A second one would go on with nobody to end it. Assistive programs press what is hidden, too."""
+    await page.evaluate("document.getElementById('call').click(); document.getElementById('call').click()")
+    await expect(page.locator("body")).to_have_attribute("data-state", "listening", timeout=10_000)
+    await page.click("#hangup")
+    await expect(page.locator("#log")).to_contain_text("You hung up.")
+    assert await (await page.request.get("/api/calls")).json() == []
+
+
 async def test_a_busy_gateway_is_said_in_words(page: Page) -> None:
     """Refusals name the reason and when to try again; the page is ready for another call at once."""
     if not await page.locator("input[value=full]").count():

@@ -205,6 +205,7 @@ for (const key of KEYS) {
 
 $("dialler").addEventListener("submit", (event) => {
   event.preventDefault();
+  if (call) return; // whoever presses by script may do so while the form is hidden
   const radio = $("dialler").elements.namedItem("route");
   const route = radio.value;
   localStorage.setItem("gateway.route", route);
