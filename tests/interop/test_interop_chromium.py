@@ -234,6 +234,23 @@ async def test_hanging_up_while_the_call_is_set_up_leaves_nothing_behind(page: P
     assert await (await page.request.get("/api/calls")).json() == []
 
 
+async def test_a_microphone_that_is_unplugged_is_told(page: Page) -> None:
+    """The call goes on, and the caller knows why nobody answers."""
+    await page.evaluate(
+        """() => {
+            const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = async (wanted) => (window.opened = await open(wanted));
+        }"""
+    )
+    await call(page)
+    await page.evaluate("opened.getTracks().forEach(track => track.dispatchEvent(new Event('ended')))")
+    await expect(page.locator("#problem-text")).to_contain_text("The microphone is gone")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
+    await page.click("#hangup")
+    await expect(page.locator("body")).to_have_attribute("data-phase", "idle")
+    await expect(page.locator("#problem")).to_be_hidden()
+
+
 async def test_pressing_twice_is_one_call(page: Page) -> None:
     """A second one would go on with nobody to end it. Assistive programs press what is hidden, too."""
     await page.evaluate("document.getElementById('call').click(); document.getElementById('call').click()")

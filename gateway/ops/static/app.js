@@ -89,6 +89,7 @@ const listener = {
     if (shaky) $("state").textContent = "The connection stutters…";
     else if (page.dataset.phase === "connected") showState(page.dataset.state);
   },
+  onTrouble: problem,
   onRemote(stream) {
     $("speaker").srcObject = stream;
     meters.bot = meter(stream);

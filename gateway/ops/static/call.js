@@ -4,6 +4,7 @@
 //   onMicrophone(stream) it is open; resolves when sound flows, which the call waits for
 //   onConnected()        audio flows both ways
 //   onShaky(bool)        the network stutters, or has recovered
+//   onTrouble(problem)   what the user should know of while the call goes on, as a sentence
 //   onRemote(stream)     the bot's voice
 //   onEvent(event)       one event of the gateway's log
 //   onOver(problem)      the end, once; `problem` is null after a proper goodbye, else a sentence for the user
@@ -49,7 +50,10 @@ export class BrowserCall {
 
   connect() {
     const connection = (this.connection = new RTCPeerConnection());
-    for (const track of this.microphone.getTracks()) connection.addTrack(track, this.microphone);
+    for (const track of this.microphone.getTracks()) {
+      connection.addTrack(track, this.microphone);
+      track.onended = () => this.over || this.listener.onTrouble(UNHEARD);
+    }
     this.channel = connection.createDataChannel("gateway");
     this.channel.onmessage = ({ data }) => this.onEvent(JSON.parse(data));
     this.channel.onclose = () => this.finish("The gateway ended the call.");
@@ -158,6 +162,9 @@ const MICROPHONE_PROBLEMS = {
   NotFoundError: "No microphone was found. Plug one in, then call again.",
   NotReadableError: "The microphone is busy: another program may be using it.",
 };
+
+const UNHEARD =
+  "The microphone is gone: you are not heard any more. Hang up, and call again: the conversation goes on where it stopped.";
 
 async function openMicrophone() {
   if (!navigator.mediaDevices) {
