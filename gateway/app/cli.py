@@ -14,6 +14,8 @@ from gateway.core.errors import ConfigError, GatewayError
 from gateway.replay.arguments import add_arguments as add_replay_arguments
 
 Command = Callable[[argparse.Namespace], int]
+_INTERRUPTED = 130
+"""As shells have it: 128 and the number of SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
