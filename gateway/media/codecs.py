@@ -50,11 +50,11 @@ class Encoder(Protocol):
 
 
 def duration_ms(codec: Heard, payload: bytes) -> int:
-    """How much audio a packet holds; whole 10 ms from 10 to 60, else `PeerError`."""
+    """How much audio a packet holds; whole 10 ms from 10 to 60, of Opus to 120, else `PeerError`."""
     octets = _OCTETS_A_MS.get(codec)
     length = len(payload) / octets if octets is not None else _opus_duration_ms(payload)
-    if length % 10 or not 10 <= length <= 60:
-        raise PeerError("audio is not 10 to 60 ms")
+    if length % 10 or not 10 <= length <= (60 if octets is not None else 120):
+        raise PeerError("audio is not 10 to 60 ms, or 120")
     return int(length)
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gateway.core.errors import CapacityError, MisuseError
 from gateway.core.ids import Ids
 from gateway.media import g711
+from gateway.media.cells import Cells
 from gateway.media.codecs import CLOCK_RATIO, Wide
 from gateway.media.commands import Codec, ConnectLeg, OpenLeg
 from gateway.media.datagrams import Address
@@ -81,6 +82,9 @@ class Leg:
     secured: bool = False
     cname: str = ""
     digits: DigitReceiver = field(default_factory=DigitReceiver)
+    cells: Cells = field(default_factory=Cells)
+    """What came in packets that are not of whole cells."""
+
     hears_tones: bool = False
     """Whether keys are listened for as tones whatever the peer may agree to."""
 

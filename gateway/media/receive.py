@@ -10,6 +10,7 @@ import numpy as np
 from gateway.core.errors import PeerError
 from gateway.core.events import DigitPressed
 from gateway.media import codecs, g711, rtp
+from gateway.media.cells import LONGEST, Cells, are_whole
 from gateway.media.coded_stream import CodedPacket
 from gateway.media.comfort import NoiseFiller
 from gateway.media.commands import Codec, LegLatched
@@ -22,8 +23,6 @@ from gateway.media.ports import Float64s, Int64s, Said
 from gateway.media.receive_coded import CodedReceiver, in_rounds
 from gateway.media.reception import Reception
 from gateway.media.wide_receive import WideReceiver
-
-_LONGEST = 6 * CELL
 
 _MOVING_S = 3.0
 """For so long a peer that moves may still send from where it was: it reads our answer first, which may be lost once."""
@@ -81,12 +80,33 @@ class Receiver:
                 odd.append((row, datagram))
         if also_usual:
             usual = Usual.all_of([usual, Usual.of(*zip(*also_usual, strict=True))])
+        if odd:
+            usual = self._take_cut(usual, odd)
         if self._table.heard_wide:
             usual, odd = self._coded.take(usual, odd)
         if len(usual.rows):
             odd += self._take_usual(usual)
         said = self._take_odd(odd, now) if odd else []
         return said + self._expire_digits(now) if self._pressing else said
+
+    def _take_cut(self, usual: Usual, odd: list[tuple[int, Received]]) -> Usual:
+        """Where a packet is not of whole cells, whatever comes with it may follow on it: all of that row is looked at
+        singly, and after it. Gives what is still usual."""
+        table = self._table
+        cut = {row for row, datagram in odd if self._is_cut(row, datagram.data)}
+        if not cut:
+            return usual
+        for row in cut:
+            table.heard_type[row] = -1
+        theirs = np.isin(usual.rows, list(cut))
+        odd += self._singly(usual.pick(theirs))
+        return usual.pick(~theirs)
+
+    def _is_cut(self, row: int, data: bytes) -> bool:
+        table = self._table
+        if table.heard_wide.get(row) == "opus" or len(data) < rtp.HEADER or are_whole(len(data) - rtp.HEADER):
+            return False
+        return bool(data[1] & 0x7F == table.heard_type[row])
 
     def _take_usual(self, usual: Usual) -> list[tuple[int, Received]]:
         """Packets of the common length from the right place. Gives back those that are odd after all."""
@@ -162,6 +182,8 @@ class Receiver:
             return None
         if codec is None or not packet.payload:
             self._not_audio(leg, packet, now, said)
+        elif codec != "opus" and leg.cells.concern(packet.payload):
+            self._take_in_cells(leg, packet, codec, datagram.at)
         elif codec == "G722" or codec == "opus":
             self._hears(leg, packet, codec)
             self._coded.accept(
@@ -171,6 +193,26 @@ class Receiver:
             self._hears(leg, packet, codec)
             return packet
         return None
+
+    def _take_in_cells(self, leg: Leg, packet: rtp.RtpPacket, codec: Codec, at: float) -> None:
+        """A packet of G.711 or G.722 that is not of whole cells, or follows on one."""
+        row, rows = leg.row, np.array([leg.row])
+        self._hears(leg, packet, codec)
+        if not self._reception.count(rows, np.array([packet.sequence]))[0]:
+            return
+        self._table.last_media[row] = at
+        for k, (timestamp, octets) in enumerate(leg.cells.feed(packet.timestamp, packet.payload)):
+            if codec == "G722":
+                coded = CodedPacket(row, codec, packet.sequence, timestamp, octets, at)
+                positions = self._wide.insert(rows, [coded], len(octets) // CELL)
+            else:
+                codes = np.frombuffer(octets, np.uint8)[None]
+                pcm = g711.decode(codes, g711.LAW_OF_CODEC[codec])
+                positions = self._jitter.insert(rows, np.array([timestamp]), pcm)
+            if k == 0:
+                began = positions + packet.timestamp - timestamp
+                self._reception.time(rows, began, np.array([at]))
+        self._table.heard_type[row] = -1  # what follows has to be looked at, too
 
     def _hears(self, leg: Leg, packet: rtp.RtpPacket, codec: Codec) -> None:
         if packet.payload_type != self._table.heard_type[leg.row]:
@@ -211,7 +253,7 @@ class Receiver:
         self._reception.change_source(leg.row)
         self._jitter.expect_new_source(leg.row)
         self._wide.change_source(leg.row)
-        leg.digits = DigitReceiver(leg.dtmf_clock_hz)
+        leg.digits, leg.cells = DigitReceiver(leg.dtmf_clock_hz), Cells()
         return True
 
     def _not_audio(self, leg: Leg, packet: rtp.RtpPacket, now: float, said: list[Said]) -> None:
@@ -243,11 +285,11 @@ def _check(leg: Leg, packet: rtp.RtpPacket, codec: Codec | None) -> None:
     length = len(packet.payload)
     if codec is not None and not length:
         return
-    if codec == "G722" or codec == "opus":
+    if codec == "opus":
         codecs.duration_ms(codec, packet.payload)
     elif codec is not None:
-        if length > _LONGEST or length % CELL:
-            raise PeerError("audio is not 10 to 60 ms")
+        if length > LONGEST:
+            raise PeerError("audio is longer than 200 ms")
     elif packet.payload_type not in (leg.dtmf_payload_type, rtp.COMFORT_NOISE):
         raise PeerError("payload type was not agreed on")
 

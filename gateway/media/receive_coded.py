@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from gateway.core.errors import PeerError
-from gateway.media import codecs, rtp
+from gateway.media import cells, codecs, rtp
 from gateway.media.coded_stream import CodedPacket
 from gateway.media.datagrams import Received, Usual
+from gateway.media.jitter import CELL
 from gateway.media.legs import LegTable
 from gateway.media.ports import Int64s
 from gateway.media.reception import Reception
 from gateway.media.wide_receive import WideReceiver
+
+_MOST_CELLS = 6
 
 
 class CodedReceiver:
@@ -38,7 +41,7 @@ class CodedReceiver:
         sequences, timestamps = headers.sequences.tolist(), headers.timestamps.tolist()
         packets: list[CodedPacket] = []
         for k, (row, data, at) in enumerate(came):
-            if good[k]:
+            if good[k] and (heard[row] == "opus" or cells.are_whole(len(data) - rtp.HEADER)):
                 packets.append(CodedPacket(row, heard[row], sequences[k], timestamps[k], data[rtp.HEADER :], at))
             elif (source := latched[row]) is not None:
                 rest.append((row, Received(self._table.names[row], data, source, at)))
@@ -50,7 +53,11 @@ class CodedReceiver:
         by_length: dict[int, list[CodedPacket]] = {}
         for packet in packets:
             try:
-                by_length.setdefault(codecs.duration_ms(packet.codec, packet.payload) // 10, []).append(packet)
+                length = codecs.duration_ms(packet.codec, packet.payload) // 10
+                if length > _MOST_CELLS:
+                    self._accept_long(packet)
+                else:
+                    by_length.setdefault(length, []).append(packet)
             except PeerError:
                 self._table.at(packet.row).malformed += 1
         for length, of_length in by_length.items():
@@ -60,6 +67,21 @@ class CodedReceiver:
                     self._accept(rows, of_length, length)
                 else:
                     self._accept(rows[chosen], [of_length[k] for k in chosen], length)
+
+    def _accept_long(self, packet: CodedPacket) -> None:
+        """A packet of Opus of more than 60 ms, frame by frame. Raises `PeerError` for frames shorter than 10 ms."""
+        frames, length = cells.opus_frames(packet.payload), int(codecs.opus_frame_ms(packet.payload)) // 10
+        if not length:
+            raise PeerError("frames of less than 10 ms in a packet of more than 60")
+        rows, step = np.array([packet.row]), length * CELL * codecs.CLOCK_RATIO[packet.codec]
+        if not self._reception.count(rows, np.array([packet.sequence]))[0]:
+            return
+        self._table.last_media[packet.row] = packet.at
+        for k, frame in enumerate(frames):
+            timestamp = packet.timestamp + k * step & 0xFFFFFFFF
+            positions = self._wide.insert(rows, [packet._replace(timestamp=timestamp, payload=frame)], length)
+            if k == 0:
+                self._reception.time(rows, positions, np.array([packet.at]))
 
     def _accept(self, rows: Int64s, packets: list[CodedPacket], length: int) -> None:
         good = self._reception.count(rows, np.array([packet.sequence for packet in packets]))
