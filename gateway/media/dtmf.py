@@ -20,6 +20,9 @@ _LOST_AFTER_S = 0.2
 _ECHOES_S = 1.0
 """For so long behind a press its sound, and packets of it that were held up, may still come."""
 
+_OLDEST_S = 10
+"""How far before the newest press one that was overtaken may have begun: no segment is longer than 8.2 s."""
+
 _FULL = 0xFFFF
 _VOLUME = 10
 """-10 dBm0."""
@@ -82,13 +85,14 @@ class DigitReceiver:
 
     def _is_old(self, timestamp: int, now: float) -> bool:
         """A repeated end packet, or one overtaken by the next press. What comes later than these with an earlier
-        timestamp is of a sender whose clock has stepped back, as where a relay began anew."""
+        timestamp, or with one that is much earlier, is of a sender whose clock has stepped back, as where a relay began
+        anew."""
         newest = self._running.timestamp if self._running else self._told
         if newest is None or (self._running and timestamp == newest):
             return False
         if not self.is_recent(now):
             return timestamp == newest
-        return (newest - timestamp) % 0x100000000 < 0x80000000
+        return (newest - timestamp) % 0x100000000 < _OLDEST_S * self.clock_hz
 
     def _turn_to(self, event: int, timestamp: int, now: float) -> list[Press]:
         running = self._running
