@@ -200,10 +200,15 @@ class FolderBundle:
 
     def _make(self) -> bool:
         """The folder itself is made at once: the recording and the trace are opened in it by others."""
-        problem = self._owner.spool.at_once(lambda: (self._folder / layout.SPEECH).mkdir(parents=True))
+        problem = self._owner.spool.at_once(self._make_folders)
         if problem is not None:
             self._lose(f"{self._folder}: {problem}")
         return problem is None
+
+    def _make_folders(self) -> None:
+        # What was said in a call is not for everybody who has an account on the machine.
+        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        (self._folder / layout.SPEECH).mkdir()
 
     def _copy(self, sources: Sources) -> None:
         folder = self._folder / layout.DIALPLAN

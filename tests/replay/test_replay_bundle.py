@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert meta.dialplan == "/etc/dialplans"
     assert read.dialplan is not None
     assert (read.dialplan / "default.yaml").read_bytes() == b"routes: {}\n"
+
+
+def test_a_bundle_is_nobody_else_s_to_read(tmp_path: Path) -> None:
+    """Whoever may not enter its folder gets none of its files, whoever wrote them."""
+    before = os.umask(0o022)
+    try:
+        folder_in(tmp_path)("c-1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "calls" / "c-1").stat().st_mode & 0o777 == 0o750
 
 
 def test_a_killed_gateway_leaves_a_readable_bundle(tmp_path: Path) -> None:
