@@ -76,7 +76,7 @@ class ControlChannel:
             # RFC 3550 6.4.1: now, minus when our report left, minus how long the far side held it.
             turn = (rtcp.middle(self._ntp(at)) - block.last_report - block.delay) & 0xFFFFFFFF
             round_trip_s = turn / 65536
-        leg.remote_lost = block.lost
+        leg.remote_lost = max(0, block.lost)  # below it where copies count as received, RFC 3550 6.4.1
         if leg.sender is not None and leg.copies:
             leg.sender.note_loss(math.ceil(100 * block.fraction / 256))
         if round_trip_s is not None and round_trip_s < _LONGEST_ROUND_TRIP_S:

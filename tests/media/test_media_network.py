@@ -403,6 +403,16 @@ def test_reports_go_out_every_five_seconds_and_round_trips_come_back(wall_ahead_
     assert counted.packets_malformed == counted.packets_foreign == 0
 
 
+def test_a_far_side_that_received_more_than_was_sent_lost_nothing() -> None:
+    """RFC 3550 6.4.1 counts copies as received, and GStreamer its first packet twice: -1 is no number of packets."""
+    world, phone = World().open().connect(), Phone()
+    world.talk(phone, sine(440, 0.2))
+    block = rtcp.Block(int(world.plane.table.ssrc[0]), 0, -1, 1000, 5, 0, 0)
+    report = rtcp.build(rtcp.Report(phone.ssrc, None, (block,)), "phone")
+    world.take([Received("call", report, (PHONE[0], PHONE[1] + 1), world.now)])
+    assert stats(world).remote_lost == 0
+
+
 def test_rtcp_shares_the_port_where_that_was_agreed() -> None:
     """RFC 5761: with rtcp-mux reports leave from, and are taken on, the RTP port."""
     world = World().open().connect(rtcp_mux=True)
