@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 from gateway_process import LEASH
 from ports import free_port, rtp_ports
-from sounds import Sound, read_wav
+from sounds import Sound, read_wav, silence
 from waiting import wait_until
 
 LINPHONE = shutil.which("linphonec")
@@ -91,7 +91,7 @@ class LinphonePhone:
             self._process.wait()
             raise
         self.do("soundcard use files")
-        self.do(f"record {self._folder / 'heard.wav'}")
+        self._record()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -112,6 +112,10 @@ class LinphonePhone:
     def dial(self, uri: str) -> None:
         self.do(f"call {uri}")
         self.wait(STREAMS)
+        self._record()  # linphone 5.3 has forgotten it
+
+    def _record(self) -> None:
+        self.do(f"record {self._folder / 'heard.wav'}")
 
     def hold(self) -> None:
         self.do("pause")
@@ -128,9 +132,10 @@ class LinphonePhone:
         self.wait("ended (No error)")
 
     def say(self, sound: Sound) -> None:
-        """Into its microphone, now."""
+        """Into its microphone, now; and then silence, for linphone 5.3 plays its file round and round."""
         self._spoken += 1
-        self.do(f"play {sound.write(self._folder / f'speech-{self._spoken}.wav')}")
+        said_once = sound.then(silence(60, sound.rate))
+        self.do(f"play {said_once.write(self._folder / f'speech-{self._spoken}.wav')}")
 
     def wait(self, text: str, *, within_s: float = 15, count: int = 1) -> None:
         """Until its console has shown this, so many times."""
