@@ -6,7 +6,7 @@ import math
 
 from gateway.media import rtcp
 from gateway.media.commands import LegStats
-from gateway.media.datagrams import ToSend
+from gateway.media.datagrams import Address, ToSend
 from gateway.media.history import FRAME
 from gateway.media.jitter import JitterBuffer
 from gateway.media.legs import Leg, LegTable
@@ -54,15 +54,17 @@ class ControlChannel:
             block = self._reception.block(row, source, leg.last_sender_report, since)
             blocks = (block._replace(jitter=block.jitter * leg.clock_ratio),)
         data = rtcp.build(rtcp.Report(int(self._table.ssrc[row]), sender, blocks), leg.cname, bye=bye)
-        destination = remote if leg.rtcp_mux else (remote[0], min(remote[1] + 1, 0xFFFF))
-        return ToSend(leg.name, data, destination, control=not leg.rtcp_mux)
+        return ToSend(leg.name, data, _reports_to(leg, remote), control=not leg.rtcp_mux)
 
     def _ntp(self, now: float) -> int:
         return rtcp.ntp(now + self._wall_ahead_s)
 
-    def receive(self, leg: Leg, data: bytes, at: float) -> None:
+    def receive(self, leg: Leg, data: bytes, source: Address, at: float) -> None:
         """Raises `PeerError` for a packet that is none."""
-        for report in rtcp.parse(data):
+        reports = rtcp.parse(data)
+        if source != leg.latched:
+            leg.reports_from = source
+        for report in reports:
             if report.sender is not None:
                 leg.last_sender_report = rtcp.middle(report.sender.ntp)
                 leg.last_sender_report_at = at
@@ -103,3 +105,12 @@ class ControlChannel:
             mos=None if mos is None else round(mos, 2),
             remote_lost=leg.remote_lost,
         )
+
+
+def _reports_to(leg: Leg, remote: Address) -> Address:
+    """Where its own come from (RFC 4961), which need not be the port beside the audio's: a NAT gives it any."""
+    if leg.rtcp_mux:
+        return remote
+    if leg.reports_from is not None and leg.reports_from[0] == remote[0]:
+        return leg.reports_from
+    return remote[0], min(remote[1] + 1, 0xFFFF)

@@ -78,6 +78,9 @@ class Leg:
     dtmf_payload_type: int | None = None
     dtmf_clock_hz: int = 8000
     rtcp_mux: bool = False
+    reports_from: Address | None = None
+    """Where the peer's RTCP came from last, where that is not where its audio does."""
+
     traced: bool = False
     secured: bool = False
     cname: str = ""
@@ -246,7 +249,7 @@ class LegTable:
         if signalled != leg.signalled or command.newcomer:
             # The peer has moved: whoever sends now may be latched to.
             leg.moved_from, leg.moved_at = leg.latched, now
-            leg.signalled, leg.latched = signalled, None
+            leg.signalled, leg.latched, leg.reports_from = signalled, None, None
             self.latched[row] = None
             self.know_usual(leg)
             reachable = 0 < command.port <= 0xFFFF and _is_somewhere(command.host)

@@ -169,7 +169,7 @@ class Receiver:
             leg.foreign += 1
             return None
         if rtp.is_rtcp(datagram.data):
-            self._control.receive(leg, datagram.data, datagram.at)
+            self._control.receive(leg, datagram.data, datagram.source, datagram.at)
             self._table.last_media[leg.row] = datagram.at
             return None
         packet = rtp.parse(datagram.data)

@@ -422,6 +422,18 @@ def test_rtcp_shares_the_port_where_that_was_agreed() -> None:
     assert {(d.destination, d.control) for d in reports} == {(PHONE, False)}
 
 
+@pytest.mark.parametrize(("host", "answered"), [(PHONE[0], True), ("192.0.2.99", False)])
+def test_reports_go_to_where_the_peers_own_come_from(host: str, answered: bool) -> None:
+    """RFC 4961: behind a NAT RTCP has any port. Of another machine than the audio's nobody gets them."""
+    world, phone = World().open().connect(), Phone()
+    world.talk(phone, sine(440, 0.2))
+    theirs = rtcp.build(rtcp.Report(phone.ssrc, rtcp.SenderInfo(rtcp.ntp(5.0), 1, 2, 3), ()), "phone")
+    world.take([Received("call", theirs, (host, 50123), world.now)])
+    world.talk(phone, sine(440, 6.0))
+    expected = (host, 50123) if answered else (PHONE[0], PHONE[1] + 1)
+    assert {d.destination for d in world.sent if d.control} == {expected}
+
+
 def test_a_goodbye_leaves_with_the_leg() -> None:
     """The far side's statistics end when ours do: RTCP BYE."""
     world, phone = World().open().connect(), Phone()
