@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from ssl import SSLContext
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ class Gateway:
         log.info(
             "gateway.ready",
             sip=f"{config.bind}:{self.sip.port}",
-            http=f"http://{config.bind}:{self.http.port}/",
+            http=page_url(config.bind, self.http.port),
             rtp=config.rtp_ports,
             advertise=config.advertise,
             dialplan=str(config.dialplan_path),
@@ -220,6 +221,14 @@ class Gateway:
             await asyncio.to_thread(self._bundles.close)
         await self._store.close()
         log.info("gateway.stopped", **self._ticks.lateness())
+
+
+def page_url(bind: str, port: int) -> str:
+    """Where a browser on this machine finds the page. Of an address that is none (0.0.0.0) it may get no microphone:
+    browsers give that to pages of the machine itself, and by https."""
+    address = ip_address(bind)
+    host = "localhost" if address.is_unspecified else f"[{bind}]" if address.version == 6 else bind
+    return f"http://{host}:{port}/"
 
 
 def _media_pool(config: GatewayConfig, clock: Clock) -> MediaPool:
