@@ -13,7 +13,9 @@ from gateway.core.errors import PeerError
 from gateway.media.jitter import CELL
 
 LONGEST = 20 * CELL
-_MOST_CELLS = 6
+MOST_CELLS = 6
+"""What the jitter buffer takes in one packet."""
+
 _NEAR = 20 * CELL
 """What begins farther than this from the end of the packet before begins anew."""
 
@@ -25,7 +27,7 @@ class Piece(NamedTuple):
 
 def are_whole(octets: int) -> bool:
     """Whether a packet of so many octets can be played as it came."""
-    return octets % CELL == 0 and octets <= _MOST_CELLS * CELL
+    return octets % CELL == 0 and octets <= MOST_CELLS * CELL
 
 
 @dataclass(slots=True)
@@ -90,10 +92,10 @@ def _signed(difference: int) -> int:
 
 
 def _runs(cells: list[int]) -> list[list[int]]:
-    """Cells that follow on each other, `_MOST_CELLS` at a time."""
+    """Cells that follow on each other, `MOST_CELLS` at a time."""
     runs: list[list[int]] = []
     for cell in cells:
-        if runs and runs[-1][-1] == cell - 1 and len(runs[-1]) < _MOST_CELLS:
+        if runs and runs[-1][-1] == cell - 1 and len(runs[-1]) < MOST_CELLS:
             runs[-1].append(cell)
         else:
             runs.append([cell])

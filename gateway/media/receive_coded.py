@@ -14,8 +14,6 @@ from gateway.media.ports import Int64s
 from gateway.media.reception import Reception
 from gateway.media.wide_receive import WideReceiver
 
-_MOST_CELLS = 6
-
 
 class CodedReceiver:
     def __init__(self, table: LegTable, reception: Reception, wide: WideReceiver) -> None:
@@ -54,7 +52,7 @@ class CodedReceiver:
         for packet in packets:
             try:
                 length = codecs.duration_ms(packet.codec, packet.payload) // 10
-                if length > _MOST_CELLS:
+                if length > cells.MOST_CELLS:
                     self._accept_long(packet)
                 else:
                     by_length.setdefault(length, []).append(packet)
