@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.core.errors import PeerError
 from gateway.media.jitter import CELL
 
 LONGEST = 20 * CELL
@@ -100,36 +99,3 @@ def _runs(cells: list[int]) -> list[list[int]]:
         else:
             runs.append([cell])
     return runs
-
-
-def opus_frames(payload: bytes) -> list[bytes]:
-    """The frames of an Opus packet, each as a packet of its own (RFC 6716 3.2). Raises `PeerError` where its lengths do
-    not add up."""
-    kind, code = bytes([payload[0] & 0xFC]), payload[0] & 3
-    count, at, end, sized = (1, 2, 2, 0)[code], 1, len(payload), code == 2
-    if code == 3:
-        if end < 2:
-            raise PeerError("an Opus packet is cut off")
-        count, sized, at = payload[1] & 0x3F, bool(payload[1] & 0x80), 2
-        while payload[1] & 0x40 and at < end:
-            padding, at = payload[at], at + 1
-            end -= min(padding, 254)
-            if padding < 255:
-                break
-    sizes = []
-    for _ in range(count - 1 if sized else 0):
-        if at + 2 > end:
-            raise PeerError("an Opus packet is cut off")
-        size, at = payload[at], at + 1
-        if size >= 252:
-            size, at = size + 4 * payload[at], at + 1
-        sizes.append(size)
-    left = end - at - sum(sizes)
-    if count == 0 or left < 0 or (not sized and left % count):
-        raise PeerError("an Opus packet of another length than it says")
-    sizes = [*sizes, left] if sized else [left // count] * count
-    frames = []
-    for size in sizes:
-        frames.append(kind + payload[at : at + size])
-        at += size
-    return frames

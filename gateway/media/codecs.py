@@ -28,6 +28,8 @@ CLOCK_RATIO: dict[str, int] = {"opus": 6}
 
 _OCTETS_A_MS: dict[str, int] = {"G722": 8, "L16": 32}
 _OPUS_FRAME_MS = (10, 20, 40, 60)
+_OPUS_LONGEST_MS = 120
+_MISFIT = "an Opus packet of another length than it says"
 
 
 def available(codec: str) -> bool:
@@ -53,7 +55,7 @@ def duration_ms(codec: Heard, payload: bytes) -> int:
     """How much audio a packet holds; whole 10 ms from 10 to 60, of Opus to 120, else `PeerError`."""
     octets = _OCTETS_A_MS.get(codec)
     length = len(payload) / octets if octets is not None else _opus_duration_ms(payload)
-    if length % 10 or not 10 <= length <= (60 if octets is not None else 120):
+    if length % 10 or not 10 <= length <= (60 if octets is not None else _OPUS_LONGEST_MS):
         raise PeerError("audio is not 10 to 60 ms, or 120")
     return int(length)
 
@@ -85,28 +87,40 @@ def holds_copy(payload: bytes) -> bool:
     if len(payload) < 2 or payload[0] >> 3 >= 16:  # of CELT alone, which has no copies
         return False
     stereo = payload[0] >> 2 & 1
-    if (first := _first_frame(payload)) is None:
+    try:
+        first = opus_frames(payload)[0]
+    except PeerError:
+        return False
+    if len(first) < 2:
         return False
     # The frame begins with a bit for each 20 ms of it, whether there is a voice, then the one for a copy; of a second
     # channel the same behind that.
     parts = max(1, int(opus_frame_ms(payload)) // 20)
-    bits = payload[first]
+    bits = first[1]
     return bool(bits >> 7 - parts & 1 or (stereo and bits >> 6 - 2 * parts & 1))
 
 
-def _first_frame(payload: bytes) -> int | None:
-    """Where it begins (RFC 6716 3.2); None where it is empty, or the packet not as long as it says."""
+def opus_frames(payload: bytes) -> list[bytes]:
+    """The frames of an Opus packet, each as a packet of its own (RFC 6716 3.2). Raises `PeerError` where their lengths
+    do not add up."""
     code = payload[0] & 3
     if code < 2:
-        return _of_one_size(1, len(payload), 1 + code)
-    if code == 2:
-        return _after_sizes(payload, 1, len(payload), 2)
-    count, end = payload[1] & 0x3F, len(payload)
-    at = _after_padding_size(payload) if payload[1] & 0x40 else 2
+        frames = _of_one_size(payload[1:], 1 + code)
+    elif code == 2:
+        frames = _after_sizes(payload[1:], 2)
+    else:
+        frames = _of_any_number(payload)
+    kind = bytes([payload[0] & 0xFC])
+    return [kind + frame for frame in frames]
+
+
+def _of_any_number(payload: bytes) -> list[bytes]:
+    duration_ms, count = _opus_duration_ms(payload), payload[1] & 0x3F
+    at, end = _after_padding_size(payload) if payload[1] & 0x40 else 2, len(payload)
     end -= sum(min(octet, 254) for octet in payload[2:at])
-    if at > end or not 0 < count * opus_frame_ms(payload) <= 120:
-        return None
-    return _after_sizes(payload, at, end, count) if payload[1] & 0x80 else _of_one_size(at, end, count)
+    if at > end or not 0 < duration_ms <= _OPUS_LONGEST_MS:
+        raise PeerError(_MISFIT)
+    return (_after_sizes if payload[1] & 0x80 else _of_one_size)(payload[at:end], count)
 
 
 def _after_padding_size(payload: bytes) -> int:
@@ -114,21 +128,29 @@ def _after_padding_size(payload: bytes) -> int:
     return next((at + 1 for at in range(2, len(payload)) if payload[at] < 255), len(payload) + 1)
 
 
-def _of_one_size(at: int, end: int, count: int) -> int | None:
-    return at if end > at and (end - at) % count == 0 else None
+def _of_one_size(octets: bytes, count: int) -> list[bytes]:
+    size, over = divmod(len(octets), count)
+    if over:
+        raise PeerError(_MISFIT)
+    return [octets[k * size : k * size + size] for k in range(count)]
 
 
-def _after_sizes(payload: bytes, at: int, end: int, count: int) -> int | None:
+def _after_sizes(octets: bytes, count: int) -> list[bytes]:
     """Of all frames but the last, which has the rest."""
-    sizes: list[int] = []
+    at, sizes = 0, list[int]()
     for _ in range(count - 1):
-        octets = 1 if at < end and payload[at] < 252 else 2
-        if at + octets > end:
-            return None
-        sizes.append(payload[at] + (4 * payload[at + 1] if octets == 2 else 0))
-        at += octets
-    fits = at + sum(sizes) <= end
-    return at if fits and (sizes[0] if sizes else end - at) > 0 else None
+        long = octets[at : at + 1] >= b"\xfc"
+        if at + 1 + long > len(octets):
+            raise PeerError(_MISFIT)
+        sizes.append(octets[at] + (4 * octets[at + 1] if long else 0))
+        at += 1 + long
+    if at + sum(sizes) > len(octets):
+        raise PeerError(_MISFIT)
+    frames = []
+    for size in sizes:
+        frames.append(octets[at : at + size])
+        at += size
+    return [*frames, octets[at:]]
 
 
 def packet_ms(codec: Wide, ptime_ms: int) -> int:

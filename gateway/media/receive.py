@@ -219,18 +219,17 @@ class Receiver:
             self._table.hear(leg.row, packet.payload_type, codec)
 
     def may_send(self, leg: Leg, datagram: Received) -> bool:
-        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that, or,
-        where the peer is moving and was heard where it comes from, whoever comes next. A leg without a socket has
-        none."""
+        """Whether this source may be the peer. Latched once, only the address from the SDP may still correct that; or
+        another port of the same host, of a peer that is moving but still came from where it was, or of the same stream
+        after a silence. A leg without a socket has none."""
         if leg.kind == "pcm" or leg.former == datagram.source != leg.signalled:
             return False
         if leg.latched is None or datagram.source in (leg.latched, leg.signalled):
             return True
         if rtp.is_rtcp(datagram.data):
             return datagram.source[0] in (leg.latched[0], (leg.signalled or ("",))[0])
-        if leg.latched == leg.moved_from and datagram.at - leg.moved_at < _MOVING_S:
-            return True
-        return datagram.source[0] == leg.latched[0] and self._goes_on(leg, datagram.data)
+        moving = leg.latched == leg.moved_from and datagram.at - leg.moved_at < _MOVING_S
+        return datagram.source[0] == leg.latched[0] and (moving or self._goes_on(leg, datagram.data))
 
     def _goes_on(self, leg: Leg, data: bytes) -> bool:
         """Whether it is the stream that fell silent: a NAT that forgot the peer gives it another port. Who would take

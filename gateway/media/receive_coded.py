@@ -68,7 +68,7 @@ class CodedReceiver:
 
     def _accept_long(self, packet: CodedPacket) -> None:
         """A packet of Opus of more than 60 ms, frame by frame. Raises `PeerError` for frames shorter than 10 ms."""
-        frames, length = cells.opus_frames(packet.payload), int(codecs.opus_frame_ms(packet.payload)) // 10
+        frames, length = codecs.opus_frames(packet.payload), int(codecs.opus_frame_ms(packet.payload)) // 10
         if not length:
             raise PeerError("frames of less than 10 ms in a packet of more than 60")
         rows, step = np.array([packet.row]), length * CELL * codecs.CLOCK_RATIO[packet.codec]

@@ -17,7 +17,7 @@ from wide_world import Ffmpeg, WidePhone, WideWorld, level_at, wide_speech, worl
 
 from gateway.core.errors import PeerError
 from gateway.media import codecs, g711
-from gateway.media.cells import LONGEST, Cells, opus_frames
+from gateway.media.cells import LONGEST, Cells
 from gateway.media.commands import CloseLeg, LegClosed, LegStats, SetLoopback
 from gateway.media.jitter import CELL
 
@@ -181,7 +181,7 @@ def test_the_frames_of_an_opus_packet_decode_as_the_packet(ptime_ms: int) -> Non
     coder, whole, parts = Ffmpeg("opus", ptime_ms), codecs.decoder("opus"), codecs.decoder("opus")
     for piece in frames(wide_speech(), 16 * ptime_ms):
         packet = coder.code(piece)
-        cut = opus_frames(packet)
+        cut = codecs.opus_frames(packet)
         assert len(cut) == ptime_ms / codecs.opus_frame_ms(packet)
         assert np.array_equal(np.concatenate([parts.decode(frame) for frame in cut]), whole.decode(packet))
 
@@ -190,7 +190,7 @@ def test_the_frames_of_an_opus_packet_decode_as_the_packet(ptime_ms: int) -> Non
 def test_no_octets_break_the_frames(payload: bytes) -> None:
     """They are refused, or no longer than the packet."""
     try:
-        cut = opus_frames(payload)
+        cut = codecs.opus_frames(payload)
     except PeerError:
         return
     assert sum(len(frame) - 1 for frame in cut) < len(payload)

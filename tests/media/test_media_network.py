@@ -137,6 +137,15 @@ def test_a_peer_that_moves_is_found_though_it_sent_on_from_where_it_was() -> Non
     assert stats(world).packets_foreign == 1
 
 
+def test_nobody_elsewhere_takes_the_place_of_a_peer_that_moves() -> None:
+    """Who guesses the port, and the moment, is a stranger still."""
+    world, _, there = moving()
+    there.source = ("203.0.113.5", 60001)
+    world.talk(there, sine(440, 0.4))
+    assert [(m.host, m.port) for m in world.all(LegLatched)] == [NAT, NAT]
+    assert stats(world).packets_foreign == 20
+
+
 def test_a_peer_that_stays_where_it_was_is_nobody_else_s_prey_for_long() -> None:
     """It may announce what it likes, and send as ever: soon only the SDP's address may correct that again."""
     world, phone, there = moving()
@@ -432,6 +441,19 @@ def test_reports_go_to_where_the_peers_own_come_from(host: str, answered: bool) 
     world.talk(phone, sine(440, 6.0))
     expected = (host, 50123) if answered else (PHONE[0], PHONE[1] + 1)
     assert {d.destination for d in world.sent if d.control} == {expected}
+
+
+def test_reports_of_a_stranger_before_the_first_packet_lead_nowhere() -> None:
+    """Until a peer is heard it might be anybody; and where it moves to, its reports come from elsewhere as well."""
+    world, phone = World().open().connect(), Phone()
+    theirs = rtcp.build(rtcp.Report(7, rtcp.SenderInfo(rtcp.ntp(5.0), 1, 2, 3), ()), "anybody")
+    world.take([Received("call", theirs, ("203.0.113.5", 50123), world.now)])
+    world.talk(phone, sine(440, 0.2))
+    world.take([Received("call", theirs, (PHONE[0], 50123), world.now)])
+    world.connect(port=PHONE[1] + 10)
+    phone.source = (PHONE[0], PHONE[1] + 10)
+    world.talk(phone, sine(440, 6.0))
+    assert {d.destination for d in world.sent if d.control} == {(PHONE[0], PHONE[1] + 11)}
 
 
 def test_a_goodbye_leaves_with_the_leg() -> None:
