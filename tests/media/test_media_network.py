@@ -443,16 +443,24 @@ def test_reports_go_to_where_the_peers_own_come_from(host: str, answered: bool) 
     assert {d.destination for d in world.sent if d.control} == {expected}
 
 
+REPORT = rtcp.build(rtcp.Report(7, rtcp.SenderInfo(rtcp.ntp(5.0), 1, 2, 3), ()), "anybody")
+
+
 def test_reports_of_a_stranger_before_the_first_packet_lead_nowhere() -> None:
-    """Until a peer is heard it might be anybody; and where it moves to, its reports come from elsewhere as well."""
+    """Until a peer is heard it might be anybody: ours go to its host all the same."""
     world, phone = World().open().connect(), Phone()
-    theirs = rtcp.build(rtcp.Report(7, rtcp.SenderInfo(rtcp.ntp(5.0), 1, 2, 3), ()), "anybody")
-    world.take([Received("call", theirs, ("203.0.113.5", 50123), world.now)])
-    world.talk(phone, sine(440, 0.2))
-    world.take([Received("call", theirs, (PHONE[0], 50123), world.now)])
-    world.connect(port=PHONE[1] + 10)
-    phone.source = (PHONE[0], PHONE[1] + 10)
+    world.take([Received("call", REPORT, ("203.0.113.5", 50123), world.now)])
     world.talk(phone, sine(440, 6.0))
+    assert {d.destination for d in world.sent if d.control} == {(PHONE[0], PHONE[1] + 1)}
+
+
+def test_reports_move_with_the_peer() -> None:
+    """Its reports come from elsewhere then, too."""
+    world, phone = World().open().connect(), Phone()
+    world.talk(phone, sine(440, 0.2))
+    world.take([Received("call", REPORT, (PHONE[0], 50123), world.now)])
+    phone.source = (PHONE[0], PHONE[1] + 10)
+    world.connect(port=phone.source[1]).talk(phone, sine(440, 6.0))
     assert {d.destination for d in world.sent if d.control} == {(PHONE[0], PHONE[1] + 11)}
 
 
