@@ -17,7 +17,7 @@ _SAME_BINARY = "redis-check-rdb"
 
 
 class RedisServer:
-    """`stop()` is a kill -9: with `appendonly yes` nothing that was acknowledged may be missing after `start()`."""
+    """`stop()` is a kill -9: with `appendfsync always` nothing that was acknowledged may be missing after `start()`."""
 
     def __init__(self, binary: str) -> None:
         self._binary = binary
